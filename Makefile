@@ -1,0 +1,59 @@
+# Tributary. `make help` lists the commands; each sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+LINT   := .venv-lint
+CLI     = $(VENV)/bin/python -m include.cli
+SHELL  := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+.PHONY: help demo test up down env lint bench lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/ready  ## sandbox → raw → marts through Airflow, printed as tables
+	@$(VENV)/bin/python -m include.sandbox.demo
+
+test: $(VENV)/ready  ## the whole test suite
+	@$(VENV)/bin/python -m pytest
+
+up: $(VENV)/ready  ## Airflow and the sandbox in the background
+	@$(CLI) up
+
+down: $(VENV)/ready  ## stop them
+	@$(CLI) down
+
+env: $(VENV)/ready  ## eval "$$(make -s env)" makes plain airflow, dbt and psql work
+	@$(CLI) env
+
+lint: $(VENV)/ready $(LINT)/ready  ## ruff, mypy, sqlfluff
+	@$(LINT)/bin/ruff format --check .
+	@$(LINT)/bin/ruff check .
+	@$(LINT)/bin/mypy --python-executable $(VENV)/bin/python
+	@$(LINT)/bin/sqlfluff lint --disable-progress-bar dbt
+
+bench: $(VENV)/ready  ## the benchmark report
+	@echo "no benchmarks yet"
+
+lock: $(VENV)/ready  ## compile requirements*.in into requirements*.txt
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 requirements.in -o requirements.txt
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 requirements-lint.in -o requirements-lint.txt
+
+clean:  ## remove local state: services, data, virtual environments
+	@if [ -e $(VENV)/ready ]; then $(CLI) down; fi
+	@rm -rf $(VENV) $(LINT) "$${TRIBUTARY_HOME:-.tributary}" *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt/target dbt/logs
+
+# uv itself stands in the lock, so that syncing keeps it.
+$(VENV)/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Tributary needs Python 3.11 or later: make PYTHON=python3.12 …")' >&2
+	@echo "setting up $(VENV) …" >&2
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) >&2
+	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv >&2
+	@$(VENV)/bin/uv pip sync -q --python $(VENV)/bin/python requirements.txt >&2
+	@$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --no-deps -e . >&2
+	@touch $@
+
+$(LINT)/ready: requirements-lint.txt
+	@$(PYTHON) -m venv $(LINT) >&2
+	@$(VENV)/bin/uv pip sync -q --python $(LINT)/bin/python requirements-lint.txt >&2
+	@touch $@

@@ -1,0 +1,18 @@
+with
+
+source as (
+    select * from {{ source('meta', 'meta_ad_accounts') }}
+),
+
+renamed as (
+    select
+        account_id,
+        {{ meta_text('name') }} as account_name,
+        {{ meta_text('currency') }} as currency,
+        {{ meta_text('timezone_name') }} as time_zone,
+        {{ meta_text('account_status') }} as account_status,
+        extracted_at
+    from source
+)
+
+select * from renamed

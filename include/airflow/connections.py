@@ -1,0 +1,77 @@
+"""From Airflow connections to clients. Whatever secrets backend Airflow has, works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from include.errors import SettingsError
+
+if TYPE_CHECKING:
+    from include.meta.client import Graph
+
+_ADD = "Add it under Admin → Connections, or with `airflow connections add`."
+
+
+def connection(conn_id: str, conn_type: str, what_for: str) -> Any:
+    """The Airflow connection of that id.
+
+    Raises:
+        SettingsError: there is none, or it is of another type.
+    """
+    try:
+        found = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        raise SettingsError(
+            f"The Airflow connection {conn_id!r} ({what_for}) does not exist. {_ADD}"
+        ) from None
+    if found.conn_type != conn_type:
+        raise SettingsError(
+            f"The Airflow connection {conn_id!r} ({what_for}) is of type {found.conn_type!r}; "
+            f"it must be {conn_type!r}."
+        )
+    return found
+
+
+def warehouse_uri() -> str:
+    """The `postgresql://` URI of the connection `warehouse`."""
+    found = connection("warehouse", "postgres", "where everything is stored")
+    parts = urlsplit(found.get_uri())
+    return str(urlunsplit(("postgresql", parts.netloc, parts.path, "", "")))
+
+
+def graph(conn_id: str, what_for: str) -> Graph:
+    """A Graph client with the credentials of a `meta` connection.
+
+    The connection's host is the only switch between Meta, a proxy and the sandbox.
+    """
+    from include.meta.client import Graph
+
+    found = connection(conn_id, "meta", what_for)
+    if not found.password:
+        raise SettingsError(
+            f"The Airflow connection {conn_id!r} ({what_for}) has no access token: put it into "
+            "the password field."
+        )
+    extra = found.extra_dejson
+    return Graph(
+        found.password,
+        app_id=extra.get("app_id") or None,
+        app_secret=extra.get("app_secret") or None,
+        api_version=extra.get("api_version") or None,
+        host=_base_url(found),
+        who=f"connection {conn_id!r}",
+    )
+
+
+def _base_url(found: Any) -> str | None:
+    """The base URL of a connection, whether host holds a whole URL or only a name."""
+    if not found.host:
+        return None
+    url = found.host if "://" in found.host else f"{found.schema or 'https'}://{found.host}"
+    if found.port and urlsplit(url).port is None:
+        url = f"{url.rstrip('/')}:{found.port}"
+    return str(url).rstrip("/")

@@ -1,0 +1,188 @@
+"""What the tasks of `extract_meta_ads` do with Airflow's context."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from include.airflow.connections import graph, warehouse_uri
+from include.errors import SettingsError, TributaryError
+
+if TYPE_CHECKING:
+    from include.extraction import Window
+
+log = logging.getLogger(__name__)
+
+PARAMS = ("accounts", "since", "until", "lookback_days")
+
+
+def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
+    """Airflow takes any key in a run's conf; a misspelt one would be a wish that nobody hears."""
+    unknown = sorted(set(conf or {}) - set(known))
+    if unknown:
+        raise SettingsError(
+            f"Unknown conf {', '.join(unknown)}: this DAG knows {', '.join(known)}."
+        )
+
+
+def accounts_to_load(context: Any) -> list[dict[str, Any]]:
+    """The accounts of a run as plain data, one mapped task each.
+
+    An account that was asked for but is not in the settings stays in the list, so that it fails
+    alone and the others load.
+    """
+    from include.warehouse import connect, migrate
+
+    refuse_unknown(context["dag_run"].conf, PARAMS)
+    window(context)
+    uri = warehouse_uri()
+    migrate(uri)
+    with connect(uri) as connection:
+        found = connection.execute(
+            "select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand "
+            "from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id "
+            "where a.platform = 'meta' order by a.account_id"
+        ).fetchall()
+    known = {str(row["account_id"]): _account(row) for row in found}
+    asked = context["params"].get("accounts")
+    if asked:
+        wanted = dict.fromkeys(str(one).removeprefix("act_") for one in asked)
+        return [known.get(one, {"account_id": one, "conn_id": "", "name": one}) for one in wanted]
+    active = [known[str(row["account_id"])] for row in found if row["is_active"]]
+    if not active:
+        raise SettingsError(
+            "No active Meta ad account is configured: write one into a settings file and apply it "
+            "with `python -m include.cli configure FILE.yaml`."
+        )
+    return active
+
+
+def _account(row: dict[str, Any]) -> dict[str, Any]:
+    settings = row["settings"]
+    return {
+        "account_id": row["account_id"],
+        "conn_id": row["conn_id"],
+        "brand": row["brand"],
+        "name": settings.get("name") or row["account_id"],
+        "lookback_days": settings["lookback_days"],
+        "reconcile": settings["reconcile"],
+        "tolerance": settings["tolerance"],
+        "attribution_windows": settings["attribution_windows"],
+    }
+
+
+def window(context: Any) -> Window:
+    """The days that a run is about.
+
+    `since` and `until` of the run win. A backfill run loads the one day of its interval. Any other
+    run looks back from the end of its data interval (from `run_after`, when it has none).
+    """
+    from include.extraction import Window
+
+    params, run = context["params"], context["dag_run"]
+    since, until = (_date(params.get(name)) for name in ("since", "until"))
+    if since and until and since > until:
+        raise SettingsError(f"`since` ({since}) is after `until` ({until}).")
+    days = params.get("lookback_days")
+    start, end = run.data_interval_start, run.data_interval_end
+    if run.run_type == "backfill" and start and not (since or until or days):
+        since = until = start.date()
+    anchor = end or run.run_after or datetime.now(UTC)
+    return Window(anchor=anchor, since=since, until=until, days=days)
+
+
+def _date(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
+
+
+def load_one(account: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Load one account; keeps in `ops.ad_accounts` what became of it.
+
+    Raises:
+        TributaryError: what a person can mend, or a retry.
+    """
+    from include import warehouse
+    from include.extraction import Account, extract_account
+    from include.warehouse.load import Run, record_sync
+
+    uri = warehouse_uri()
+    run = context["dag_run"]
+    account_id, name = account["account_id"], account["name"]
+    try:
+        if not account["conn_id"]:
+            raise SettingsError(
+                f"The ad account {account_id} is not in the settings: add it to the settings file "
+                "and apply it with `python -m include.cli configure FILE.yaml`."
+            )
+        account = {**account, "attribution_windows": tuple(account["attribution_windows"])}
+        result = extract_account(
+            graph(account["conn_id"], f"for ad account {name}"),
+            uri,
+            Account(**account),
+            window(context),
+            Run(run.run_id, run.clear_number or 0),
+            fence=lambda: _fence(context),
+        ).as_dict()
+    except TributaryError as error:
+        with warehouse.connect(uri, autocommit=True) as connection:
+            record_sync(connection, "meta", account_id, f"failed: {type(error).__name__}", None)
+        raise
+    with warehouse.connect(uri, autocommit=True) as connection:
+        record_sync(connection, "meta", account_id, "ok", result["rows"])
+    log.info("%s: %s", name, result)
+    return result
+
+
+def _fence(context: Any) -> None:
+    """Prove to the supervisor that this process is still the task's own try.
+
+    When a supervisor is killed its task process lives on beside the second try. Airflow's state
+    store goes through the supervisor: for an orphan this call breaks, just before its commit.
+    """
+    from include.errors import LoadFenced
+
+    store = context.get("task_state_store")
+    if store is None:
+        return
+    try:
+        store.set("fence", str(context["ti"].try_number))
+    except OSError as error:
+        raise LoadFenced(
+            "This try was abandoned by its supervisor; nothing was written."
+        ) from error
+
+
+def announce(context: Any, outlet: Any) -> dict[str, Any]:
+    """What changed, for the asset event: accounts that loaded and the span of days."""
+    from include.warehouse import connect
+
+    with connect(warehouse_uri()) as connection:
+        row = connection.execute(
+            "select count(distinct account_id) as accounts, count(*) as days, "
+            "min(date)::text as since, max(date)::text as until, sum(rows)::int as rows "
+            "from ops.loads where run_id = %s and run_clear_number = %s",
+            [context["dag_run"].run_id, context["dag_run"].clear_number or 0],
+        ).fetchone()
+    extra = dict(row or {})
+    context["outlet_events"][outlet].extra = extra
+    return extra
+
+
+def fail_if_any_failed(context: Any) -> None:
+    """Make the run red when an account did not load; the others' data and asset event stand.
+
+    Raises:
+        TributaryError: names the states that are not success.
+    """
+    run = context["dag_run"]
+    found = context["ti"].get_task_states(
+        dag_id=run.dag_id, run_ids=[run.run_id], task_ids=["load_account"]
+    )
+    states = [str(state) for state in found.get(run.run_id, {}).values()]
+    failed = [state for state in states if state != "success"]
+    if failed or not states:
+        raise TributaryError(
+            f"{len(failed)} of {len(states)} ad accounts did not load: open the red instances of "
+            "`load_account`. What the others loaded stands."
+        )

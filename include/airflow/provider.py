@@ -1,0 +1,38 @@
+"""Registers the project's connection types with Airflow: UI form, masking, `connections add`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _text(label: str, *, secret: bool = False) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": ["string", "null"]}
+    if secret:
+        schema["format"] = "password"
+    return {"label": label, "schema": schema}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """What Airflow's provider manager reads through the entry point in `pyproject.toml`."""
+    return {
+        "package-name": "tributary",
+        "name": "Tributary",
+        "description": "Meta and Google ads in, conversions back.",
+        "connection-types": [
+            {
+                "connection-type": "meta",
+                "hook-class-name": "include.airflow.hooks.MetaHook",
+                "hook-name": "Meta Ads",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["port", "schema", "login", "extra"],
+                    "relabeling": {"password": "Access token", "host": "Graph base URL"},
+                    "placeholders": {"host": "https://graph.facebook.com"},
+                },
+                "conn-fields": {
+                    "app_id": _text("App id"),
+                    "app_secret": _text("App secret", secret=True),
+                    "api_version": _text("API version, such as v26.0"),
+                },
+            }
+        ],
+    }

@@ -1,0 +1,46 @@
+"""The exceptions of the project, as a tree:
+
+TributaryError                  what a person can mend; its text is one sentence that says how
+├── SettingsError               the settings file, a DAG run's parameters, a missing connection
+├── WarehouseError              the warehouse refused or does not answer
+│   ├── WarehouseDown           worth a retry
+│   └── LoadFenced              another try of this task has taken over; nothing was written
+├── Unreconciled                ad rows and the account's own totals disagree on a closed day
+└── include.meta.errors.MetaError   what Graph said (a tree of its own)
+"""
+
+from __future__ import annotations
+
+
+class TributaryError(Exception):
+    """Base of all errors that the project raises on purpose.
+
+    Attributes:
+        retryable: whether the same step may succeed when it is tried again.
+        wait: seconds to wait before that; None means that the caller's own rhythm applies.
+    """
+
+    retryable = False
+    wait: float | None = None
+
+
+class SettingsError(TributaryError):
+    """Something that a person wrote (settings file, parameters, connection) cannot be used."""
+
+
+class WarehouseError(TributaryError):
+    """The warehouse refused what was asked."""
+
+
+class WarehouseDown(WarehouseError):
+    """The warehouse does not answer; a retry may help."""
+
+    retryable = True
+
+
+class LoadFenced(WarehouseError):
+    """This try of the task has lost its right to write; the newer one goes on."""
+
+
+class Unreconciled(TributaryError):
+    """Rows of a day that has ended do not add up to the account's own totals."""

@@ -1,0 +1,172 @@
+"""Where local state lives, and the environment that makes plain `airflow`, `dbt` and `psql` work.
+
+State lives under `.tributary/` in the checkout, or in `TRIBUTARY_HOME`: the embedded Postgres,
+Airflow's home, logs, and `local.json` (mode 0600) with the ports and secrets made on first use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shlex
+import socket
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """The directory of local state, made when absent."""
+    path = Path(os.environ.get("TRIBUTARY_HOME") or ROOT / ".tributary").resolve()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the file lock `name` of this home; other processes wait."""
+    with open(home() / f"{name}.lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def remembered(key: str, make: Any) -> Any:
+    """The value of `key` in `local.json`; on first use the result of `make()` is stored."""
+    path = home() / "local.json"
+    with locked("local"):
+        values = json.loads(path.read_text()) if path.exists() else {}
+        if key not in values:
+            values[key] = make()
+            _write(path, values)
+        return values[key]
+
+
+def forget(key: str) -> None:
+    """Drop `key` from `local.json`, so that it is made anew."""
+    path = home() / "local.json"
+    with locked("local"):
+        values = json.loads(path.read_text()) if path.exists() else {}
+        values.pop(key, None)
+        _write(path, values)
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    draft = path.with_suffix(".new")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(values, indent=2, sort_keys=True))
+    draft.replace(path)
+
+
+def secret(name: str) -> str:
+    """A secret of this home, made on first use (43 URL-safe characters)."""
+    value: str = remembered(f"secret_{name}", lambda: secrets.token_urlsafe(32))
+    return value
+
+
+def port(name: str, preferred: int = 0) -> int:
+    """The TCP port of a local service: `preferred` if free on first use, else any free one."""
+
+    def choose() -> int:
+        for candidate in (preferred, 0):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", candidate))
+                except OSError:
+                    continue
+                return int(probe.getsockname()[1])
+        raise AssertionError("no free port on 127.0.0.1")
+
+    number: int = remembered(f"port_{name}", choose)
+    return number
+
+
+def answers(number: int) -> bool:
+    """Whether something listens on this loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", number)) == 0
+
+
+def with_driver(uri: str, driver: str, database: str | None = None) -> str:
+    """The same Postgres URI for SQLAlchemy with `driver`, and for another database if named."""
+    parts = urlsplit(uri)
+    path = parts.path if database is None else f"/{database}"
+    return urlunsplit((f"postgresql+{driver}", parts.netloc, path, parts.query, ""))
+
+
+def dbt_environment(warehouse: str) -> dict[str, str]:
+    """What `dbt/profiles.yml` reads, from a `postgresql://` URI."""
+    parts = urlsplit(warehouse)
+    return {
+        "TRIBUTARY_DBT_HOST": parts.hostname or "127.0.0.1",
+        "TRIBUTARY_DBT_PORT": str(parts.port or 5432),
+        "TRIBUTARY_DBT_USER": unquote(parts.username or "postgres"),
+        "TRIBUTARY_DBT_DATABASE": parts.path.lstrip("/") or "postgres",
+        # dbt scrubs variables of this prefix from its logs.
+        "DBT_ENV_SECRET_TRIBUTARY_PASSWORD": unquote(parts.password or ""),
+        "DBT_PROJECT_DIR": str(ROOT / "dbt"),
+        "DBT_PROFILES_DIR": str(ROOT / "dbt"),
+        "DBT_TARGET_PATH": str(home() / "dbt" / "target"),
+        "DBT_LOG_PATH": str(home() / "dbt" / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def environment(warehouse: str, metadata: str) -> dict[str, str]:
+    """Every variable of the local installation.
+
+    Args:
+        warehouse: `postgresql://` URI of the warehouse.
+        metadata: SQLAlchemy URI of Airflow's metadata database.
+    """
+    airflow_home = home() / "airflow"
+    ui = port("ui", 8080)
+    return {
+        "TRIBUTARY_HOME": str(home()),
+        "TRIBUTARY_WAREHOUSE": warehouse,
+        "AIRFLOW_HOME": str(airflow_home),
+        "AIRFLOW_CONN_WAREHOUSE": warehouse,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secret("fernet").encode()[:32]).decode(),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(ui),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui}",
+        "AIRFLOW__API__SECRET_KEY": secret("api"),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secret("jwt") + secret("jwt_2"),
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(port("worker_logs", 8793)),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(port("trigger_logs", 8794)),
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        # A killed worker's task is taken up again after half a minute, not after five.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "DO_NOT_TRACK": "1",
+        **dbt_environment(warehouse),
+    }
+
+
+def shell_lines(variables: dict[str, str]) -> str:
+    """`export …` lines for a POSIX shell; PATH gains this virtual environment and psql."""
+    from include.warehouse.embedded import BIN
+
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    paths = ":".join([str(Path(sys.executable).parent), str(BIN)])
+    return "\n".join([*lines, f'export PATH={shlex.quote(paths)}:"$PATH"'])

@@ -1,0 +1,162 @@
+"""A hardened Graph client over facebook-business' session.
+
+The SDK supplies the session, its API version, `appsecret_proof` and the certificate bundle. What
+it does not do is done here: timeouts; the token in a header (the SDK puts it into every URL, from
+where it reaches proxies' logs); the HTTP status checked as well as the body (the SDK takes a 502
+whose JSON has no `error` for a success); paging until `next` is gone (the SDK stops at an empty
+page); errors without the request's contents. The SDK's crash reporter is never installed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+import requests
+from facebook_business.api import FacebookAdsApi
+from facebook_business.session import FacebookSession
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from include.meta.errors import MetaError, MetaRefused, MetaTransient, from_answer
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+_SECRET_PARAMETERS = {"access_token", "appsecret_proof"}
+_backoff = wait_random_exponential(multiplier=1, max=20)
+
+
+class Graph:
+    """One connection's way into the Graph API.
+
+    Args:
+        access_token: sent as `Authorization: Bearer`, never in a URL.
+        app_secret: when given, every call carries `appsecret_proof`.
+        api_version: such as `v26.0`; the SDK's own when absent.
+        host: base URL, for a proxy or the sandbox; Meta's own when absent.
+        who: how errors name these credentials, such as "connection meta_acme".
+        timeout: seconds to connect and to wait for bytes.
+        attempts: tries of a call that fails for a passing reason.
+    """
+
+    def __init__(
+        self,
+        access_token: str,
+        *,
+        app_id: str | None = None,
+        app_secret: str | None = None,
+        api_version: str | None = None,
+        host: str | None = None,
+        who: str = "the connection",
+        timeout: tuple[float, float] = (10, 120),
+        attempts: int = 4,
+    ) -> None:
+        self._session = FacebookSession(app_id, app_secret, access_token)
+        self._http: requests.Session = self._session.requests
+        self._http.params.pop("access_token")
+        self._http.headers.update(FacebookAdsApi.HTTP_DEFAULT_HEADERS)
+        self._http.headers["Authorization"] = f"Bearer {access_token}"
+        self._base = (host or FacebookSession.GRAPH).rstrip("/")
+        self._version = api_version or FacebookAdsApi.API_VERSION
+        self._who = who
+        self._timeout = timeout
+        self._attempts = attempts
+        self.calls = 0
+
+    def get(self, path: str, **params: Any) -> Row:
+        """One GET below the version, such as `get("act_1", fields="name")`.
+
+        Lists and dicts among the parameters are sent as JSON, as Graph wants them.
+
+        Raises:
+            MetaError: see `include.meta.errors`; passing failures only after several tries.
+        """
+        return self._get(f"{self._base}/{self._version}/{path}", _encoded(params))
+
+    def pages(self, path: str, **params: Any) -> Iterator[list[Row]]:
+        """The pages of an edge, to the last. A page may be empty and still not be the last.
+
+        `next` is followed with our own host and token: it carries the token in its query, and a
+        token must not go to a host that an answer names.
+        """
+        url, query = f"{self._base}/{self._version}/{path}", _encoded(params)
+        while True:
+            answer = self._get(url, query)
+            rows = answer.get("data")
+            if not isinstance(rows, list):
+                raise MetaTransient(f"Meta answered {path.split('/')[-1]} without a list of data")
+            yield rows
+            following = answer.get("paging", {}).get("next")
+            if not following:
+                return
+            asked = (url, query)
+            parts = urlsplit(following)
+            url = self._base + parts.path.removeprefix(urlsplit(self._base).path)
+            query = {k: v for k, v in parse_qsl(parts.query) if k not in _SECRET_PARAMETERS}
+            if (url, query) == asked:
+                raise MetaRefused("Meta's `next` page is the page itself; stopped, not looping.")
+
+    def _get(self, url: str, query: dict[str, str]) -> Row:
+        for attempt in Retrying(
+            retry=retry_if_exception_type(MetaTransient),
+            stop=stop_after_attempt(self._attempts),
+            wait=_capped_wait,
+            before_sleep=_announce,
+            reraise=True,
+        ):
+            with attempt:
+                return self._get_once(url, query)
+        raise AssertionError("unreachable: tenacity re-raises")
+
+    def _get_once(self, url: str, query: dict[str, str]) -> Row:
+        self.calls += 1
+        try:
+            response = self._http.get(
+                url, params=query, timeout=self._timeout, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            # Its text has the URL and may have headers: only the kind of failure is kept.
+            raise MetaTransient(f"Meta could not be reached: {type(error).__name__}") from None
+        try:
+            answer = orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            answer = None
+        if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+            raise from_answer(answer["error"], http_status=response.status_code, who=self._who)
+        if response.status_code != 200:
+            kind: type[MetaError] = MetaTransient
+            if response.status_code < 500 and response.status_code not in (408, 429):
+                kind = MetaRefused
+            raise kind("Meta answered without a word of why", http_status=response.status_code)
+        if not isinstance(answer, dict):
+            raise MetaTransient("Meta's answer is not whole JSON", http_status=response.status_code)
+        return answer
+
+
+def _encoded(params: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in params.items()
+        if value is not None
+    }
+
+
+def cap_on_waits() -> float:
+    """Seconds that no wait between tries may exceed: `TRIBUTARY_MAX_WAIT`, or no cap."""
+    return float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
+
+
+def _capped_wait(state: RetryCallState) -> float:
+    return min(_backoff(state), cap_on_waits())
+
+
+def _announce(state: RetryCallState) -> None:
+    assert state.outcome is not None
+    log.warning("try %d failed: %s", state.attempt_number, state.outcome.exception())

@@ -1,0 +1,7 @@
+"""Local ad platforms with a deterministic world; only the demo and the tests import it.
+
+`World` is what happened: accounts, campaigns, ad sets, ads, and what each ad delivered on each day,
+the same for ever for the same seed. `Graph` answers for it as Meta's Graph API does, refusals
+included, `Sandbox` serves that over HTTP, and `fill_app` writes the advertiser's own tables
+(customers, touchpoints, purchases) to match. `python -m include.sandbox --port 9000` runs it.
+"""

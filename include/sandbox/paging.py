@@ -1,0 +1,102 @@
+"""Pages of a listing, by opaque cursors.
+
+A cursor names the last item of its page, so a caller may change `limit` on the way. It belongs to
+its query and lives for a day; any other is refused as Meta does, with code 2642.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode
+
+from include.sandbox.errors import GraphError
+from include.sandbox.params import limit
+
+_LIFETIME_SECONDS = 86_400
+_NOT_THE_QUERY = frozenset({"limit", "after", "access_token", "appsecret_proof", "pretty"})
+_START = ""  # sorts before every key
+
+Item = TypeVar("Item")
+
+
+class Listing(NamedTuple):
+    """Whose pages are asked for. `url` and `token` go into the `next` link, as at Meta."""
+
+    url: str
+    token: str
+    params: Mapping[str, str]
+    now: int  # unix time
+    gap_after: int | None  # an empty page follows page 0 or 1 ... ; None: nowhere
+
+
+def page(
+    items: Sequence[Item],
+    key: Callable[[Item], str],
+    listing: Listing,
+    show: Callable[[Item], dict[str, Any]],
+) -> dict[str, Any]:
+    """The page asked for, of items sorted by a key that no two share."""
+    query = _query(listing)
+    place = _Place.read(listing, query)
+    size = limit(listing.params)
+    begin = bisect_right(items, place.key, key=key)
+    at_gap = place.number == listing.gap_after and begin < len(items)
+    shown = [] if at_gap else items[begin : begin + size]
+    if not shown and not at_gap:
+        return {"data": []}
+    first, last = (key(shown[0]), key(shown[-1])) if shown else (place.key, place.key)
+    after = _Place(last, place.number + 1).write(listing, query)
+    cursors = {"before": _Place(first, place.number).write(listing, query), "after": after}
+    paging: dict[str, Any] = {"cursors": cursors}
+    if begin + len(shown) < len(items):
+        paging["next"] = _next(listing, after)
+    return {"data": [show(item) for item in shown], "paging": paging}
+
+
+class _Place(NamedTuple):
+    key: str  # of the last item before this place
+    number: int  # of the page, empty ones counted
+
+    def write(self, listing: Listing, query: str) -> str:
+        text = f"{self.number},{listing.now},{self.key}"
+        return base64.urlsafe_b64encode(f"{_seal(text, query)},{text}".encode()).decode()
+
+    @classmethod
+    def read(cls, listing: Listing, query: str) -> _Place:
+        if "after" not in listing.params:
+            return cls(_START, 0)
+        try:
+            text = base64.urlsafe_b64decode(listing.params["after"]).decode()
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise _invalid() from error
+        seal, _, text = text.partition(",")
+        if seal != _seal(text, query):
+            raise _invalid()
+        number, issued, key = text.split(",", 2)
+        if listing.now - int(issued) > _LIFETIME_SECONDS:
+            raise _invalid()
+        return cls(key, int(number))
+
+
+def _invalid() -> GraphError:
+    return GraphError("(#2642) Invalid cursors values", code=2642)
+
+
+def _query(listing: Listing) -> str:
+    path = listing.url.partition("://")[2].partition("/")[2]
+    rest = sorted(item for item in listing.params.items() if item[0] not in _NOT_THE_QUERY)
+    return f"{path} {rest}"
+
+
+def _seal(text: str, query: str) -> str:
+    return blake2b(f"{query} {text}".encode(), digest_size=6).hexdigest()
+
+
+def _next(listing: Listing, after: str) -> str:
+    kept = {k: v for k, v in listing.params.items() if k not in ("access_token", "appsecret_proof")}
+    return f"{listing.url}?{urlencode({'access_token': listing.token, **kept, 'after': after})}"

@@ -1,0 +1,284 @@
+"""The settings file: read, checked against `settings.schema.json`, applied to `ops`.
+
+Applying is idempotent, like `kubectl apply`, and one transaction: what the file names is created
+or changed, what it does not name stays unless pruning is asked for, and run state (last sync,
+pauses) is never touched.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import jsonschema
+import pycountry
+import yaml
+from psycopg.types.json import Jsonb
+
+from include.errors import SettingsError
+from include.warehouse import Connection
+
+Settings = dict[str, Any]
+
+_SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("settings.schema.json").read_text())
+
+
+def read(path: Path) -> Settings:
+    """The settings of a YAML file with every default filled in.
+
+    Raises:
+        SettingsError: names each wrong key or value and its place; nothing is half read.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"There is no settings file {path}.") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" at line {place.line + 1}" if place else ""
+        raise SettingsError(
+            f"{path} is not YAML{line}: {getattr(error, 'problem', error)}."
+        ) from None
+    return check(raw)
+
+
+def check(raw: object) -> Settings:
+    """The same settings with defaults filled in; all faults are told at once.
+
+    Raises:
+        SettingsError: one line per fault.
+    """
+    validator = jsonschema.Draft202012Validator(_SCHEMA)
+    faults = [_sentence(error) for error in _leaves(validator.iter_errors(raw))]
+    if not faults:
+        assert isinstance(raw, dict)
+        settings: Settings = _with_defaults(raw, _SCHEMA)
+        faults = list(_beyond_schema(settings))
+    if faults:
+        raise SettingsError("The settings cannot be used:\n" + "\n".join(f"  {f}" for f in faults))
+    return settings
+
+
+def _leaves(errors: Any) -> Iterator[jsonschema.ValidationError]:
+    for error in sorted(errors, key=lambda e: list(map(str, e.absolute_path))):
+        if error.context:
+            yield from _leaves(error.context)
+        else:
+            yield error
+
+
+_TYPES = {
+    "string": "text (in quotes)",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    place = _place(error.absolute_path)
+    value, rule = error.instance, error.validator_value
+    if error.validator == "additionalProperties" and isinstance(rule, bool):
+        known = list(error.schema["properties"])
+        unknown = [key for key in value if key not in known]
+        hints = []
+        for key in unknown:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hints.append(f"{key}" + (f" (did you mean {near[0]}?)" if near else ""))
+        many = "keys" if len(unknown) > 1 else "key"
+        return f"{place}: unknown {many} {', '.join(hints)}"
+    if error.validator == "required":
+        missing = [key for key in rule if key not in value]
+        return f"{place}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if error.validator == "type":
+        kinds = [rule] if isinstance(rule, str) else rule
+        return f"{place}: must be {' or '.join(_TYPES[k] for k in kinds)}, not {value!r}"
+    if error.validator in ("enum", "const"):
+        allowed = rule if error.validator == "enum" else [rule]
+        return f"{place}: must be one of {', '.join(map(str, allowed))}, not {value!r}"
+    if error.validator == "pattern":
+        meant = error.schema.get("description", f"must match {rule}")
+        return f"{place}: {value!r} is not right: {meant}"
+    return f"{place}: {error.message}"
+
+
+def _place(path: Any) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.lstrip(".") or "the file"
+
+
+def _resolved(schema: dict[str, Any], value: object) -> dict[str, Any]:
+    """The sub-schema that holds for a value: references and the choice by platform followed."""
+    if "$ref" in schema:
+        return _resolved(_SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]], value)
+    for choice in schema.get("allOf", []):
+        wanted = choice["if"]["properties"]["platform"]["const"]
+        if isinstance(value, dict) and value.get("platform") == wanted:
+            return _resolved(choice["then"], value)
+    return schema
+
+
+def _with_defaults(value: Any, schema: dict[str, Any]) -> Any:
+    schema = _resolved(schema, value)
+    if isinstance(value, dict) and "properties" in schema:
+        filled = {}
+        for key, part in schema["properties"].items():
+            resolved = _resolved(part, None)
+            if key in value:
+                filled[key] = _with_defaults(value[key], part)
+            elif "default" in resolved:
+                filled[key] = _with_defaults(resolved["default"], part)
+        return filled
+    if isinstance(value, list) and "items" in schema:
+        return [_with_defaults(item, schema["items"]) for item in value]
+    return value
+
+
+def _beyond_schema(settings: Settings) -> Iterator[str]:
+    """What a JSON schema cannot say: uniqueness, known zones, currencies and moments."""
+    slugs: set[str] = set()
+    accounts: dict[tuple[str, str], str] = {}
+    names: set[str] = set()
+    for i, brand in enumerate(settings["brands"]):
+        place = f"brands[{i}]"
+        if brand["slug"] in slugs:
+            yield f"{place}.slug: {brand['slug']} stands there twice"
+        slugs.add(brand["slug"])
+        try:
+            ZoneInfo(brand["time_zone"])
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            yield f"{place}.time_zone: {brand['time_zone']!r} is no IANA time zone"
+        if pycountry.currencies.get(alpha_3=brand["reporting_currency"]) is None:
+            yield f"{place}.reporting_currency: {brand['reporting_currency']!r} is no currency"
+        for j, account in enumerate(brand["ad_accounts"]):
+            key = (account["platform"], account["account_id"])
+            if key in accounts:
+                yield (
+                    f"{place}.ad_accounts[{j}].account_id: {account['account_id']} stands there "
+                    f"already, under {accounts[key]}"
+                )
+            accounts[key] = brand["slug"]
+        for j, destination in enumerate(brand["destinations"]):
+            if destination["name"] in names:
+                yield f"{place}.destinations[{j}].name: {destination['name']} stands there twice"
+            names.add(destination["name"])
+            yield from _moment(f"{place}.destinations[{j}].send_from", destination["send_from"])
+        sources = [webhook["source"] for webhook in brand["webhooks"]]
+        for source in sorted({s for s in sources if sources.count(s) > 1}):
+            yield f"{place}.webhooks: {source} stands there twice"
+
+
+def _moment(place: str, value: str | None) -> Iterator[str]:
+    if value is not None:
+        try:
+            aware = datetime.fromisoformat(value).tzinfo is not None
+        except ValueError:
+            aware = False
+        if not aware:
+            yield f"{place}: {value!r} is no moment with an offset (2026-01-31T00:00:00+00:00)"
+
+
+def apply(connection: Connection, settings: Settings, *, prune: bool = False) -> list[str]:
+    """Make `ops` hold these settings: all of them, or (on any error) none.
+
+    Returns a line per object: created, changed, unchanged, pruned.
+    """
+    lines = []
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtextextended('settings', 0))")
+        kept: dict[str, list[object]] = {"ad_accounts": [], "destinations": [], "webhooks": []}
+        slugs = []
+        for brand in settings["brands"]:
+            own = {k: v for k, v in brand.items() if k not in kept}
+            lines.append(f"brand {brand['slug']}: " + _put_brand(connection, own))
+            brand_id = _brand_id(connection, brand["slug"])
+            slugs.append(brand["slug"])
+            for account in brand["ad_accounts"]:
+                did = _put(
+                    connection, "ad_accounts", ["platform", "account_id"],
+                    {
+                        "platform": account["platform"], "account_id": account["account_id"],
+                        "brand_id": brand_id, "conn_id": account["conn_id"],
+                        "is_active": account["is_active"], "settings": Jsonb(account),
+                    },
+                )  # fmt: skip
+                lines.append(f"ad account {account['platform']}/{account['account_id']}: {did}")
+                kept["ad_accounts"].append(f"{account['platform']}/{account['account_id']}")
+            for destination in brand["destinations"]:
+                values = {
+                    "name": destination["name"], "brand_id": brand_id,
+                    "platform": destination["platform"], "conn_id": destination["conn_id"],
+                    "is_active": destination["is_active"], "settings": Jsonb(destination),
+                }  # fmt: skip
+                if destination["send_from"] is not None:
+                    values["send_from"] = destination["send_from"]
+                did = _put(connection, "destinations", ["name"], values)
+                lines.append(f"destination {destination['name']}: {did}")
+                kept["destinations"].append(destination["name"])
+            for webhook in brand["webhooks"]:
+                did = _put(
+                    connection, "webhooks", ["brand_id", "source"],
+                    {
+                        "brand_id": brand_id, "source": webhook["source"],
+                        "conn_id": webhook["conn_id"],
+                    },
+                )  # fmt: skip
+                lines.append(f"webhook {brand['slug']}/{webhook['source']}: {did}")
+                kept["webhooks"].append(f"{brand_id}/{webhook['source']}")
+        if prune:
+            for kind, table, key, names in (
+                ("webhook", "webhooks", "brand_id || '/' || source", kept["webhooks"]),
+                ("destination", "destinations", "name", kept["destinations"]),
+                ("ad account", "ad_accounts", "platform || '/' || account_id", kept["ad_accounts"]),
+                ("brand", "brands", "slug", slugs),
+            ):
+                gone = connection.execute(
+                    f"delete from ops.{table} where {key} <> all (%s) returning {key} as name",
+                    [names],
+                )
+                lines += [f"{kind} {row['name']}: pruned" for row in gone]
+    return lines
+
+
+def _brand_id(connection: Connection, slug: str) -> object:
+    row = connection.execute("select id from ops.brands where slug = %s", [slug]).fetchone()
+    assert row is not None
+    return row["id"]
+
+
+def _put_brand(connection: Connection, brand: Settings) -> str:
+    return _put(
+        connection, "brands", ["slug"],
+        {
+            "slug": brand["slug"], "name": brand["name"],
+            "reporting_currency": brand["reporting_currency"], "time_zone": brand["time_zone"],
+            "managed_by": brand["managed_by"], "settings": Jsonb(brand),
+        },
+    )  # fmt: skip
+
+
+def _put(connection: Connection, table: str, key: list[str], values: dict[str, Any]) -> str:
+    """Upsert; the names are ours, so they may stand in the statement."""
+    others = [name for name in values if name not in key]
+    row = connection.execute(
+        f"insert into ops.{table} as t ({', '.join(values)}) "
+        f"values ({', '.join(f'%({name})s' for name in values)}) "
+        f"on conflict ({', '.join(key)}) do update set "
+        + ", ".join(f"{name} = excluded.{name}" for name in others)
+        + f" where ({', '.join(f't.{n}' for n in others)}) "
+        f"is distinct from ({', '.join(f'excluded.{n}' for n in others)}) "
+        "returning xmax = 0 as created",
+        values,
+    ).fetchone()
+    if row is None:
+        return "unchanged"
+    return "created" if row["created"] else "changed"

@@ -1,0 +1,287 @@
+"""Writing what a platform said: COPY into a staging table, then whole days in one transaction each.
+
+An account's day is replaced as one: rows that vanished are deleted, rows that differ are written,
+equal rows stay (a reload of unchanged days does not grow the table). Two tries of one task may run
+at once, since a task whose supervisor was killed lives on; three things keep them apart: an
+advisory lock per account, "a read that began before the stored one is discarded", and a fence that
+is called just before the commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from psycopg import sql
+
+from include.warehouse import Connection
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+Fence = Callable[[], None]
+
+AD_INSIGHTS = "ad_insights"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The Airflow run that writes. A cleared run keeps its id but gains a clearing."""
+
+    run_id: str
+    clear_number: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums of a day: spend in major units of the account's currency."""
+
+    rows: int
+    spend: Decimal
+    impressions: int
+
+
+def clock(connection: Connection) -> datetime:
+    """The warehouse's time: the one clock that all workers share."""
+    row = connection.execute("select clock_timestamp() as now").fetchone()
+    assert row is not None
+    moment: datetime = row["now"]
+    return moment
+
+
+def upsert_objects(
+    connection: Connection,
+    table: str,
+    account_id: str,
+    pages: Iterable[list[Row]],
+    run: Run,
+    extracted_at: datetime,
+) -> int:
+    """Write objects into `raw.<table>` by (account_id, id), page by page; an older read never
+    overwrites a newer one. Returns the number of objects received.
+    """
+    received = 0
+    statement = sql.SQL(
+        "insert into raw.{table} as t (account_id, id, payload, extracted_at, run_id) "
+        "select distinct on (id) %(account)s, id, payload, %(at)s, %(run)s from staged_objects "
+        "on conflict (account_id, id) do update set payload = excluded.payload, "
+        "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
+        "where t.extracted_at <= excluded.extracted_at"
+    ).format(table=sql.Identifier(table))
+    with connection.transaction():
+        connection.execute(
+            "create temp table staged_objects (id text, payload jsonb) on commit drop"
+        )
+        for page in pages:
+            received += len(page)
+            with connection.cursor().copy("copy staged_objects from stdin") as copy:
+                for row in page:
+                    copy.write_row((row["id"], _jsonb(row)))
+        connection.execute(
+            statement, {"account": account_id, "at": extracted_at, "run": run.run_id}
+        )
+    return received
+
+
+def stage_insights(connection: Connection, pages: Iterable[list[Row]]) -> int:
+    """COPY pages of ad insights into an empty staging table of this session; returns rows received.
+
+    A row that came twice (pages shift when an ad begins to deliver) counts once.
+    """
+    with connection.transaction():
+        connection.execute("drop table if exists pg_temp.staged_insights")
+        connection.execute(
+            "create temp table staged_insights (date date, ad_id text, payload jsonb)"
+        )
+    received = 0
+    for page in pages:
+        received += len(page)
+        with connection.cursor().copy("copy staged_insights from stdin") as copy:
+            for row in page:
+                copy.write_row((row["date_start"], row["ad_id"], _jsonb(row)))
+    with connection.transaction():
+        connection.execute(
+            "delete from staged_insights as a using staged_insights as b "
+            "where a.date = b.date and a.ad_id = b.ad_id and a.ctid < b.ctid"
+        )
+        connection.execute("create unique index on staged_insights (date, ad_id)")
+        connection.execute("analyze staged_insights")
+    return received
+
+
+def staged_totals(connection: Connection) -> dict[date, Totals]:
+    """Sums of the staged rows by day; a day without rows is absent."""
+    found = connection.execute(
+        "select date, count(*) as rows, "
+        "coalesce(sum((payload ->> 'spend')::numeric), 0) as spend, "
+        "coalesce(sum((payload ->> 'impressions')::bigint), 0)::bigint as impressions "
+        "from staged_insights group by date"
+    )
+    return {row["date"]: Totals(row["rows"], row["spend"], row["impressions"]) for row in found}
+
+
+def ensure_partitions(connection: Connection, days: Sequence[date]) -> None:
+    """Create the monthly partitions of `raw.meta_ad_insights` that these days need.
+
+    Attaching takes a lock that lets other loads go on; `create … partition of` would wait for them.
+    """
+    for month in sorted({day.replace(day=1) for day in days}):
+        name = f"meta_ad_insights_{month:%Y_%m}"
+        following = (
+            month.replace(year=month.year + 1, month=1)
+            if month.month == 12
+            else month.replace(month=month.month + 1)
+        )
+        known = "select to_regclass(%s) is not null as known"
+        with connection.transaction():
+            row = connection.execute(known, [f"raw.{name}"]).fetchone()
+            if row is not None and row["known"]:
+                continue
+            _lock(connection, "partitions of raw.meta_ad_insights")
+            row = connection.execute(known, [f"raw.{name}"]).fetchone()
+            if row is not None and row["known"]:
+                continue
+            connection.execute(
+                sql.SQL("create table raw.{name} (like raw.meta_ad_insights including all)").format(
+                    name=sql.Identifier(name)
+                )
+            )
+            connection.execute(
+                sql.SQL(
+                    "alter table raw.meta_ad_insights attach partition raw.{name} "
+                    "for values from ({since}) to ({until})"
+                ).format(
+                    name=sql.Identifier(name),
+                    since=sql.Literal(month.isoformat()),
+                    until=sql.Literal(following.isoformat()),
+                )
+            )
+
+
+def replace_day(
+    connection: Connection,
+    account_id: str,
+    day: date,
+    *,
+    ads: Totals,
+    account: Totals,
+    account_row: Row | None,
+    status: str,
+    run: Run,
+    read_began: datetime,
+    fence: Fence,
+) -> bool:
+    """Put the staged rows of a day in the place of the stored ones, with the ledger's row.
+
+    Args:
+        account_row: the account's own insights row; None when the account had no delivery.
+        read_began: `clock()` before the first call of the read that these rows come from.
+        fence: called last before the commit; raises when this try may not write any more.
+
+    Returns:
+        False when a newer read of the day is stored already: then nothing was written.
+    """
+    key = {"account": account_id, "day": day, "at": read_began, "run": run.run_id}
+    with connection.transaction():
+        _lock(connection, f"insights of {account_id}")
+        newer = connection.execute(
+            "select 1 from ops.loads where account_id = %(account)s and report = %(report)s "
+            "and date = %(day)s and extracted_at > %(at)s",
+            {**key, "report": AD_INSIGHTS},
+        ).fetchone()
+        if newer is not None:
+            log.warning("%s: a newer read of %s is stored; this one is discarded", account_id, day)
+            return False
+        connection.execute(
+            "delete from raw.meta_ad_insights as t "
+            "where t.account_id = %(account)s and t.date = %(day)s and not exists ("
+            "select 1 from staged_insights as s where s.date = %(day)s and s.ad_id = t.ad_id)",
+            key,
+        )
+        connection.execute(
+            "insert into raw.meta_ad_insights as t "
+            "(account_id, date, ad_id, payload, extracted_at, run_id) "
+            "select %(account)s, date, ad_id, payload, %(at)s, %(run)s "
+            "from staged_insights where date = %(day)s "
+            "on conflict (account_id, date, ad_id) do update set payload = excluded.payload, "
+            "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
+            "where t.payload is distinct from excluded.payload",
+            key,
+        )
+        if account_row is None:
+            connection.execute(
+                "delete from raw.meta_account_insights "
+                "where account_id = %(account)s and date = %(day)s",
+                key,
+            )
+        else:
+            connection.execute(
+                "insert into raw.meta_account_insights as t "
+                "(account_id, date, payload, extracted_at, run_id) "
+                "values (%(account)s, %(day)s, %(payload)s::jsonb, %(at)s, %(run)s) "
+                "on conflict (account_id, date) do update set payload = excluded.payload, "
+                "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
+                "where t.payload is distinct from excluded.payload",
+                {**key, "payload": _jsonb(account_row)},
+            )
+        connection.execute(
+            "insert into ops.loads values (%(account)s, %(report)s, %(day)s, %(rows)s, %(spend)s, "
+            "%(impressions)s, %(account_spend)s, %(account_impressions)s, %(status)s, %(run)s, "
+            "%(clear_number)s, %(at)s, clock_timestamp()) "
+            "on conflict (account_id, report, date) do update set rows = excluded.rows, "
+            "spend = excluded.spend, impressions = excluded.impressions, "
+            "account_spend = excluded.account_spend, "
+            "account_impressions = excluded.account_impressions, status = excluded.status, "
+            "run_id = excluded.run_id, run_clear_number = excluded.run_clear_number, "
+            "extracted_at = excluded.extracted_at, loaded_at = excluded.loaded_at",
+            {
+                **key,
+                "report": AD_INSIGHTS,
+                "rows": ads.rows,
+                "spend": ads.spend,
+                "impressions": ads.impressions,
+                "account_spend": account.spend,
+                "account_impressions": account.impressions,
+                "status": status,
+                "clear_number": run.clear_number,
+            },
+        )
+        fence()
+    return True
+
+
+def finished_days(connection: Connection, account_id: str, run: Run) -> set[date]:
+    """Days that this very run has loaded already, in an earlier try. Unreconciled ones are not
+    finished: the next try reads them once more.
+    """
+    found = connection.execute(
+        "select date from ops.loads where account_id = %s and report = %s and run_id = %s "
+        "and run_clear_number = %s and status <> 'unreconciled'",
+        [account_id, AD_INSIGHTS, run.run_id, run.clear_number],
+    )
+    return {row["date"] for row in found}
+
+
+def record_sync(
+    connection: Connection, platform: str, account_id: str, status: str, count: int | None
+) -> None:
+    """Keep what became of an account's latest load, for people who look."""
+    connection.execute(
+        "update ops.ad_accounts set last_sync_at = now(), last_sync_status = %s, "
+        "last_sync_count = %s where platform = %s and account_id = %s",
+        [status, count, platform, account_id],
+    )
+
+
+def _lock(connection: Connection, name: str) -> None:
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+
+
+def _jsonb(row: Row) -> str:
+    # Postgres' jsonb has no place for U+0000, which JSON allows.
+    return orjson.dumps(row).decode().replace("\\u0000", "")

@@ -1,0 +1,69 @@
+"""The test harness: one real embedded Postgres for the session, fresh migrated databases from it.
+
+The home of the tests is a directory of its own, so that a running demo is never touched.
+Airflow's variables are set before anything imports Airflow.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+_HOME = tempfile.mkdtemp(prefix="tributary-test-")
+for name in [n for n in os.environ if n.startswith(("AIRFLOW_", "TRIBUTARY_", "DBT_"))]:
+    del os.environ[name]
+os.environ["TRIBUTARY_HOME"] = _HOME
+
+from include import home  # noqa: E402
+from include.warehouse import embedded, migrate  # noqa: E402
+
+_TEMPLATE = "template_warehouse"
+
+
+def pytest_sessionfinish() -> None:
+    embedded.stop()
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> str:
+    """URI of the session's server; it holds an empty migrated database to copy from."""
+    embedded.start()
+    os.environ.update(
+        home.environment(
+            embedded.uri(), home.with_driver(embedded.uri(), "psycopg", embedded.METADATA)
+        )
+    )
+    _create(_TEMPLATE)
+    migrate(embedded.uri(_TEMPLATE))
+    return embedded.uri("postgres")
+
+
+def _create(name: str, template: str = "template0") -> None:
+    with psycopg.connect(embedded.uri("postgres"), autocommit=True) as connection:
+        connection.execute(f'drop database if exists "{name}" with (force)')
+        connection.execute(f'create database "{name}" template "{template}"')
+
+
+def _fresh(name: str) -> Iterator[str]:
+    _create(name, _TEMPLATE)
+    yield embedded.uri(name)
+    with psycopg.connect(embedded.uri("postgres"), autocommit=True) as connection:
+        connection.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def warehouse(postgres: str) -> Iterator[str]:
+    """URI of an empty, migrated warehouse for one test."""
+    yield from _fresh("warehouse_of_test")
+
+
+@pytest.fixture(scope="module")
+def module_warehouse(postgres: str) -> Iterator[str]:
+    """URI of an empty, migrated warehouse that the tests of a module share."""
+    yield from _fresh("warehouse_of_module")
