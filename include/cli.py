@@ -66,11 +66,10 @@ def status() -> None:
 
 
 @main.command()
-def migrate() -> None:
-    """Bring the warehouse's schemas to this version of the project."""
-    uri = services.warehouse_uri()
-    warehouse.migrate(uri)
-    click.echo(f"The warehouse at {warehouse.where(uri)} is migrated.")
+def prepare() -> None:
+    """Bring the warehouse and Airflow's metadata to this version of the project."""
+    variables = services.ready()
+    click.echo(f"The warehouse at {warehouse.where(variables['TRIBUTARY_WAREHOUSE'])} is ready.")
 
 
 @main.command()

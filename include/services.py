@@ -53,20 +53,24 @@ def _metadata_uri(uri: str) -> str:
     if uri == embedded.uri():
         return home.with_driver(embedded.uri(embedded.METADATA), "psycopg")
     given = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
-    if given:
-        return given
-    name = urlsplit(uri).path.lstrip("/") + "_airflow"
+    metadata = given or home.with_driver(uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow")
+    if urlsplit(metadata).netloc == urlsplit(uri).netloc:
+        _create_database(uri, urlsplit(metadata).path.lstrip("/"))
+    return metadata
+
+
+def _create_database(uri: str, name: str) -> None:
     with warehouse.connect(uri, autocommit=True) as connection:
         known = connection.execute("select 1 from pg_database where datname = %s", [name])
-        if known.fetchone() is None:
-            try:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-            except psycopg.errors.InsufficientPrivilege:
-                raise SettingsError(
-                    f"The warehouse's user may not create the database {name} for Airflow's "
-                    "metadata: create it, or set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN."
-                ) from None
-    return home.with_driver(uri, "psycopg", name)
+        if known.fetchone() is not None:
+            return
+        try:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        except psycopg.errors.InsufficientPrivilege:
+            raise SettingsError(
+                f"The warehouse's user may not create the database {name} for Airflow's "
+                "metadata: create it, or set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN."
+            ) from None
 
 
 def _prepare_airflow(variables: dict[str, str]) -> None:

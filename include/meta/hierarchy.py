@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from include.meta.client import Graph, Row
 
 ACCOUNT_FIELDS = (
-    "id,account_id,name,currency,timezone_name,timezone_offset_hours_utc,account_status,"
-    "amount_spent,balance,spend_cap"
+    "id,account_id,name,currency,timezone_name,timezone_offset_hours_utc,account_status,amount_spent"
 )
 
 _CAMPAIGN_STATUSES = ("ACTIVE", "ARCHIVED", "DELETED", "IN_PROCESS", "PAUSED", "WITH_ISSUES")
@@ -25,19 +24,18 @@ AD_STATUSES = (
 # Edge of the account → fields, and every effective status that its objects can have.
 EDGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "campaigns": (
-        "id,account_id,name,objective,buying_type,bid_strategy,status,configured_status,"
-        "effective_status,daily_budget,lifetime_budget,budget_remaining,spend_cap,"
-        "start_time,stop_time,created_time,updated_time",
+        "id,account_id,name,objective,buying_type,bid_strategy,status,effective_status,"
+        "daily_budget,lifetime_budget,start_time,stop_time,created_time,updated_time",
         _CAMPAIGN_STATUSES,
     ),
     "adsets": (
-        "id,account_id,campaign_id,name,status,configured_status,effective_status,daily_budget,"
-        "lifetime_budget,budget_remaining,bid_strategy,bid_amount,billing_event,"
-        "optimization_goal,targeting,start_time,end_time,created_time,updated_time",
+        "id,account_id,campaign_id,name,status,effective_status,daily_budget,lifetime_budget,"
+        "bid_strategy,billing_event,optimization_goal,targeting,start_time,end_time,"
+        "created_time,updated_time",
         _ADSET_STATUSES,
     ),
     "ads": (
-        "id,account_id,campaign_id,adset_id,name,status,configured_status,effective_status,"
+        "id,account_id,campaign_id,adset_id,name,status,effective_status,"
         "creative{id,name,title,body,object_type,call_to_action_type},created_time,updated_time",
         AD_STATUSES,
     ),

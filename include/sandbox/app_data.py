@@ -8,14 +8,12 @@ never without `updated_at` moving.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import accumulate
 from random import Random
-from typing import Any
+from typing import Any, LiteralString, NamedTuple
 from urllib.parse import urlencode
 
 import psycopg
@@ -23,28 +21,28 @@ from psycopg import sql
 
 from include.sandbox.currencies import from_usd_cents, offset
 from include.sandbox.objects import Ad
-from include.sandbox.people import Person, invent
+from include.sandbox.people import invent
 from include.sandbox.world import BRANDS, Brand, World
 
 Row = tuple[Any, ...]
 
-COLUMNS = {
+COLUMNS: dict[str, LiteralString] = {
     "profiles": (
         "profile_id, brand_slug, email, phone, first_name, last_name, city, state, zip, country, "
         "gender, date_of_birth, external_id, consent_ad_user_data, consent_ad_personalization, "
         "updated_at"
-    ).split(", "),
+    ),
     "touchpoints": (
         "touchpoint_id, brand_slug, profile_id, touched_at, utm_source, utm_medium, utm_campaign, "
         "utm_content, utm_term, ad_id, fbclid, fbc, fbp, gclid, gbraid, wbraid, landing_url, ip, "
         "user_agent"
-    ).split(", "),
+    ),
     "transactions": (
         "transaction_id, brand_slug, profile_id, status, amount, currency, transacted_at, "
         "refunded_amount, refunded_at, updated_at, event_id, action_source, event_source_url, ip, "
         "user_agent, fbp, fbc"
-    ).split(", "),
-    "exchange_rates": ["rate_date", "base", "quote", "rate"],
+    ),
+    "exchange_rates": "rate_date, base, quote, rate",
 }
 
 _PROFILES_PER_DAY = 13  # per brand
@@ -95,62 +93,52 @@ def fill_app(conn: psycopg.Connection[Any], world: World, until: datetime) -> di
         for table, rows in tables.items():
             name = sql.Identifier("app", table)
             cursor.execute(sql.SQL("TRUNCATE {}").format(name))
-            columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS[table]))
+            columns = sql.SQL(COLUMNS[table])
             with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(name, columns)) as copy:
                 for row in rows:
                     copy.write_row(row)
     return {table: len(rows) for table, rows in tables.items()}
 
 
-@dataclass
-class _Touch:
+class _Touch(NamedTuple):
     at: datetime
     row: Row
     fbc: str | None
 
 
-@dataclass
 class _Journey:
     """A profile, its touches and its purchases; some of it may lie in the future."""
 
-    world: World
-    brand: Brand
-    day: date
-    index: int
-    touches: list[_Touch] = field(default_factory=list)
+    def __init__(self, world: World, brand: Brand, day: date, index: int) -> None:
+        self.world, self.brand, self.day, self.index = world, brand, day, index
+        self.random = random = Random(f"{world.seed}|{brand.slug}|{day}|{index}")
+        self.profile_id = f"{brand.slug}-{day:%y%m%d}-{index:02d}"
+        self.person = invent(brand.slug, self.profile_id, random)
+        self.network = f"{random.choice(_NETWORKS)}.{random.randrange(1, 255)}"
+        self.agent = random.choice(_AGENTS)
+        evening = random.triangular(0, 86_399, 64_800)  # the busiest time of a day
+        self.first = datetime.combine(day, time(), UTC) + timedelta(seconds=int(evening))
+        self.fbp = f"fb.1.{_milliseconds(self.first)}.{random.randrange(10**9, 10**10)}"
+        self.touches: list[_Touch] = []
 
     def rows(self, end: datetime) -> dict[str, list[Row]]:
         """What has happened of it before `end`."""
-        random = self.random = Random(
-            f"{self.world.seed}|{self.brand.slug}|{self.day}|{self.index}"
-        )
-        self.profile_id = f"{self.brand.slug}-{self.day:%y%m%d}-{self.index:02d}"
-        self.person = invent(self.brand.slug, self.profile_id, random)
-        self.fbp = f"fb.1.{_milliseconds(self._moment(0))}.{random.randrange(10**9, 10**10)}"
-        self.network = f"{random.choice(_NETWORKS)}.{random.randrange(1, 255)}"
-        self.agent = random.choice(_AGENTS)
-        first = self._moment(0)
-        at = first
+        random, at = self.random, self.first
         for number in range(random.choices(range(8), (8, 14, 18, 20, 17, 12, 7, 4))[0]):
             self.touches.append(self._touch(number, at))
             at += timedelta(hours=random.expovariate(1 / 60))
-        last = self.touches[-1].at if self.touches else first
+        last = self.touches[-1].at if self.touches else self.first
         purchases = []
         for number in range(random.choices(range(4), (42, 38, 14, 6))[0]):
             last += timedelta(hours=random.expovariate(1 / (6 if number == 0 else 240)))
             purchases.append(self._purchase(number, last, end))
         return {
-            "profiles": [self._profile(first)] if first < end else [],
+            "profiles": [self._profile()] if self.first < end else [],
             "touchpoints": [touch.row for touch in self.touches if touch.at < end],
             "transactions": [row for row in purchases if row],
         }
 
-    def _moment(self, days: int) -> datetime:
-        seconds = self.random.triangular(0, 86_399, 64_800)  # evenings are busiest
-        midnight = datetime.combine(self.day + timedelta(days=days), time(), UTC)
-        return midnight + timedelta(seconds=int(seconds))
-
-    def _profile(self, created: datetime) -> Row:
+    def _profile(self) -> Row:
         person = self.person
         return (
             self.profile_id,
@@ -168,7 +156,7 @@ class _Journey:
             f"crm-{self.profile_id}" if self.random.random() < 0.6 else None,
             self._consent(),
             self._consent(),
-            created,
+            self.first,
         )
 
     def _consent(self) -> bool | None:
@@ -182,9 +170,10 @@ class _Journey:
             channel = "direct"
         utm = _utm(channel, ad, random)
         fbclid = f"IwAR{_word(random, 40)}" if "meta" in channel or "fbclid" in channel else None
-        gclid = f"Cj0KCQ{_word(random, 50)}" if channel == "google" else None
+        click = f"Cj0KCQ{_word(random, 50)}" if channel == "google" else None
+        gclid, gbraid = (click, None) if random.random() < 0.9 else (None, click)
         ad_id = ad.id if ad and channel == "meta_ad_id" else None
-        query = {**utm, "ad_id": ad_id, "fbclid": fbclid, "gclid": gclid}
+        query = {**utm, "ad_id": ad_id, "fbclid": fbclid, "gclid": gclid, "gbraid": gbraid}
         query = {name: value for name, value in query.items() if value}
         fbc = f"fb.1.{_milliseconds(at)}.{fbclid}" if fbclid and random.random() < 0.8 else None
         row = (
@@ -192,13 +181,16 @@ class _Journey:
             self.brand.slug,
             self.profile_id,
             at,
-            *(utm.get(f"utm_{name}") for name in ("source", "medium", "campaign", "content", "term")),
+            *(
+                utm.get(f"utm_{name}")
+                for name in ("source", "medium", "campaign", "content", "term")
+            ),
             ad_id,
             fbclid,
             fbc,
             self.fbp if random.random() < 0.9 else None,
             gclid,
-            None,
+            gbraid,
             None,
             f"{_SITES[self.brand.slug]}/{f'?{urlencode(query)}' if query else ''}",
             self.network,
@@ -228,7 +220,7 @@ class _Journey:
         elif fate == "cancelled":
             status = "cancelled"
         elif fate in ("refunded", "partly") and refunded < end:
-            status = "refunded" if fate == "refunded" else "completed"
+            status = "refunded"
             back_at = updated = refunded
             partial = (amount / 3).quantize(Decimal("0.01") if offset(currency) > 1 else Decimal(1))
             back = partial if fate == "partly" else None if silent else amount
@@ -265,10 +257,9 @@ def _clicked_ad(world: World, brand: str, at: datetime, random: Random) -> Ad | 
     account = random.choice(accounts)
     deliveries = world.full_day(account.id, account.local(at).date())
     weights = list(accumulate(delivery.link_clicks for delivery in deliveries))
-    draw = random.random()
     if not weights or not weights[-1]:
         return None
-    return random.choices(deliveries, cum_weights=weights)[0].ad if draw < 1 else None
+    return random.choices(deliveries, cum_weights=weights)[0].ad
 
 
 def _utm(channel: str, ad: Ad | None, random: Random) -> dict[str, str]:
@@ -289,7 +280,7 @@ def _utm(channel: str, ad: Ad | None, random: Random) -> dict[str, str]:
 
 
 def _currency(brand: Brand, country: str) -> str:
-    return {"US": "USD", "ID": "IDR", "DE": "EUR", "FR": "EUR"}.get(country, brand.currency)
+    return {"US": "USD", "ID": "IDR", "DE": "EUR", "FR": "EUR"}.get(country.upper(), brand.currency)
 
 
 def _exchange_rates(world: World, end: date) -> Iterator[Row]:
@@ -306,7 +297,7 @@ def _exchange_rates(world: World, end: date) -> Iterator[Row]:
         for base, base_units in per_usd.items():
             for quote, quote_units in per_usd.items():
                 if base != quote:
-                    yield day, base, quote, round(quote_units / base_units, 10)
+                    yield day, base, quote, round(quote_units / base_units, 14)
 
 
 def _milliseconds(at: datetime) -> int:

@@ -27,7 +27,7 @@ _ADSET_STATUSES = (
     "ARCHIVED",
 )
 _AD_STATUSES = ("ACTIVE",) * 3 + ("PAUSED", "ACTIVE", "DELETED", "ACTIVE", "ACTIVE", "ARCHIVED")
-_REJECTED_EVERY = 17  # every n-th ad of an account fails review
+_REJECTED_EVERY = 19  # the second ad of an account, and each n-th after it, fails review
 
 _THEMES = ("Prospecting", "Retargeting", "Launch", "Always On", "Seasonal Sale", "Leads", "Brand")
 _OBJECTIVES = {"Leads": "OUTCOME_LEADS", "Brand": "OUTCOME_AWARENESS", "Launch": "OUTCOME_TRAFFIC"}
@@ -171,7 +171,7 @@ class _Builder:
             price=from_usd_cents(between(draw[7], 3900, 12900), currency),
             first_day=launch,
             last_day=_last_day(adset, life),
-            rejected=number % _REJECTED_EVERY == _REJECTED_EVERY - 1,
+            rejected=number % _REJECTED_EVERY == 1,
         )
         adset.ads.append(ad)
 

@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -45,7 +46,7 @@ class Token:
 
 DEFAULT_TOKENS = {
     "sandbox-token-acme": Token(frozenset({"1000000001", "1000000002"})),
-    "sandbox-token-lumen": Token(frozenset({"1000000003"}), app_secret="sandbox-app-secret"),
+    "sandbox-token-lumen": Token(frozenset({"1000000003"}), "sandbox-app-secret"),
 }
 
 
@@ -98,13 +99,15 @@ class Graph:
         empty_pages: bool = True,
     ) -> None:
         self.world, self.clock, self.tokens, self.empty_pages = world, clock, tokens, empty_pages
-        self._calls: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()  # by account id, in this hour of the clock
+        self._hour = 0
+        self._answered = 0
 
     def answer(self, call: Call) -> Answer:
         """Answer a call; whatever goes wrong becomes a Graph error."""
         asked = Asked(call, self.clock.now())
-        self._calls["app"] += 1
-        trace_id = "A" + sha256(str(self._calls["app"]).encode()).hexdigest()[:22]
+        self._answered += 1
+        trace_id = "A" + sha256(str(self._answered).encode()).hexdigest()[:22]
         status, body = 200, None
         try:
             body = self._body(asked)
@@ -126,8 +129,7 @@ class Graph:
             case []:
                 return self._several(asked)
             case ["me"] if call.method == "GET":
-                params.only(call.params, "fields")
-                return {"id": "100000000000001"}
+                return _system_user(call)
             case ["me", "adaccounts"] if call.method == "GET":
                 return self._own_accounts(asked)
             case [object_id]:
@@ -212,7 +214,8 @@ class Graph:
     def _own_accounts(self, asked: Asked) -> dict[str, Any]:
         params.only(asked.call.params, "fields", "limit", "after")
         wanted = params.fields(asked.call.params)
-        accounts = [self.world.accounts[name] for name in sorted(asked.rights.accounts)]
+        seen = sorted(asked.rights.accounts & self.world.accounts.keys())
+        accounts = [self.world.accounts[number] for number in seen]
         return paging.page(
             accounts,
             lambda account: account.id,
@@ -231,6 +234,9 @@ class Graph:
 
     def _headers(self, asked: Asked, trace_id: str) -> dict[str, str]:
         """Usage as Meta reports it: percentages of the hourly quota; waits in minutes, seconds."""
+        if (hour := int(asked.now.timestamp()) // 3600) != self._hour:
+            self._hour = hour
+            self._calls.clear()
         account_id = asked.account.id if asked.account else "0"
         self._calls[account_id] += 1
         used = min(100, self._calls[account_id] * 100 // _QUOTA)
@@ -243,7 +249,7 @@ class Graph:
             "estimated_time_to_regain_access": 0,
             **tier,
         }
-        app = min(100, self._calls["app"] * 100 // _QUOTA)
+        app = min(100, self._calls.total() * 100 // _QUOTA)
         usage = {
             "x-business-use-case-usage": {account_id: [business]},
             "x-ad-account-usage": {"acc_id_util_pct": used, "reset_time_duration": 0, **tier},
@@ -321,6 +327,17 @@ def _without_version(path: str) -> list[str]:
     raise GraphError(f"Unknown path components: {path}", code=2500)
 
 
+def _system_user(call: Call) -> dict[str, str]:
+    """`GET /me`: whom a token stands for."""
+    params.only(call.params, "fields")
+    user = {"id": "100000000000001", "name": "Sandbox System User"}
+    wanted = params.fields(call.params)
+    for name in wanted:
+        if name not in user:
+            raise no_such_field(name, "User")
+    return {name: user[name] for name in (*wanted, "id")}
+
+
 def _check_proof(token: str, secret: str | None, proof: str | None) -> None:
     """A proof is checked whenever one is sent: without a secret here, none is the right one."""
     if proof is None and secret is None:
@@ -351,11 +368,14 @@ async def read_call(request: Request) -> Call:
 
 async def _read_body(request: Request) -> dict[str, str] | None:
     """A form, or a JSON object whose values are put back into JSON; None when it is neither."""
-    raw = await request.body()
+    raw = await request.body()  # kept by the request, so that the form can be read from it
     if not raw:
         return {}
     if not request.headers.get("content-type", "").startswith("application/json"):
-        form = await request.form()
+        try:
+            form = await request.form()
+        except HTTPException:
+            return None
         return {name: value for name, value in form.items() if isinstance(value, str)}
     try:
         values = orjson.loads(raw)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from include.sandbox.errors import no_such_field
@@ -24,6 +26,8 @@ def _show(node: Any, node_type: str, fields: Fields, world: World, now: datetime
     shown: dict[str, Any] = {}
     for name, inner in fields.items():
         if name not in readers:
+            if name in _known_fields(node_type):
+                continue  # Graph has it; the objects of this world do not
             raise no_such_field(name, node_type)
         value = readers[name](node, world, now)
         if name in _OBJECT_FIELDS:
@@ -34,6 +38,14 @@ def _show(node: Any, node_type: str, fields: Fields, world: World, now: datetime
             shown[name] = value
     shown.setdefault("id", readers["id"](node, world, now))
     return shown
+
+
+@cache
+def _known_fields(node_type: str) -> frozenset[str]:
+    """Every field of a node type, as the SDK that is generated from Graph lists them."""
+    module = import_module(f"facebook_business.adobjects.{node_type.lower()}")
+    fields = vars(getattr(module, node_type).Field)
+    return frozenset(v for k, v in fields.items() if not k.startswith("_") and isinstance(v, str))
 
 
 def graph_id(node: Node) -> str:

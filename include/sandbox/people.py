@@ -44,7 +44,7 @@ _PLACES = {
     ),
     "GB": _Place(
         ("Oliver", "Amelia", "Harry", "Isla", "Zoë", "Siân", "George", "Freya"),
-        ("Jones", "Taylor", "Evans", "O’Neill", "Walker", "St John", "Hughes", "Patel"),
+        ("Jones", "Taylor", "Evans", "O\u2019Neill", "Walker", "St John", "Hughes", "Patel"),
         (
             ("London", None, "SW1A 1AA"),
             ("Manchester", "Greater Manchester", "m1 1ae"),

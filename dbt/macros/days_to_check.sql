@@ -1,0 +1,41 @@
+{#-
+    The account-days that tests of `ad_spend` look at: all that the latest build computed, and the
+    newest ones by the var `reconcile_days`, from wherever they are known. So the cost does not grow
+    with the history, and a full refresh checks everything.
+
+    A test that calls this reads `stg_meta__account_insights`, which no other model does: dbt skips
+    what lies downstream of all that a failed test reads, so that an account that does not add up
+    stops nobody else's marts.
+-#}
+{% macro days_to_check() %}
+    select
+        known.account_id,
+        known.date
+    from (
+        select account_id, date from {{ ref('int_ad_spend_days') }}
+        union
+        select account_id, date from {{ ref('stg_meta__account_insights') }}
+        union
+        select account_id, date from {{ ref('stg_tributary__loads') }}
+        where report = 'ad_insights'
+    ) as known
+    where
+        known.date > (
+            select max(last_date) from {{ ref('int_insight_accounts') }}
+        ) - {{ var('reconcile_days') }}
+    union
+    select account_id, date from {{ mart_slices(ref('ad_spend')) }}
+{% endmacro %}
+
+
+{#-
+    Whether a day can be judged: not while a load that came after the build began is still to be
+    taken over. The minute is for loads that were about to commit.
+-#}
+{% macro is_taken_over(load, held) -%}
+    coalesce(
+        {{ load }} = {{ held }}
+        or {{ load }} < '{{ run_started_at }}'::timestamptz - interval '1 minute',
+        true
+    )
+{%- endmacro %}

@@ -1,0 +1,234 @@
+{#-
+    A table that people build upon.
+
+    dbt's own `table` and `incremental` put a new relation in the place of the old one ("drop …
+    cascade"), and every view that an analyst made goes with it. A mart is created once and keeps
+    its relation: a build computes the rows aside, and then, in one transaction, deletes those that
+    vanished or differ and inserts the new ones. Readers see the old rows until the commit, and rows
+    that stay the same are not written at all. `--full-refresh` computes everything anew but keeps
+    the relation, too.
+
+    Settings, besides the contract, which must be enforced:
+      unique_key  the column that tells rows apart;
+      slices      for a mart that is too large to compute whole: the model that lists its slices
+                  (say, account-days) with whatever decides what stands in them;
+      slice_by    the columns of a slice's key; needs an index of the mart that begins with them.
+
+    With slices, a build computes only those that are stale. See `mart_stale_slices`.
+
+    A column that the contract gains is added, and the mart computed whole. A column that goes or
+    changes its type does so, too, unless views read it: then the build says which, and stops.
+-#}
+{% materialization mart, adapter='postgres' %}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set fresh = make_temp_relation(target_relation) -%}
+    {%- set slices = config.get('slices') -%}
+
+    {% if existing is not none and not existing.is_table %}
+        {% do exceptions.raise_compiler_error(
+            this ~ " is a " ~ existing.type ~ ", not a table. Drop it, then build again."
+        ) %}
+    {% endif %}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% if existing is none %}
+        {% do mart_stale_slices(target_relation, none) if slices %}
+        {% call statement('main') -%}
+            {{ get_create_table_as_sql(False, target_relation, sql) }}
+        {%- endcall %}
+    {% else %}
+        {# One build at a time; readers go on. #}
+        {% do run_query("lock table " ~ target_relation ~ " in share row exclusive mode") %}
+        {% do run_query(
+            "create temp table " ~ fresh ~ " on commit drop as select * from ("
+            ~ get_empty_schema_sql(model.columns) ~ ") as contract where false"
+        ) %}
+        {% set added = mart_adapt_columns(target_relation, fresh) %}
+        {% set everything = should_full_refresh() or added is not none %}
+        {% do mart_stale_slices(target_relation, none if everything else existing) if slices %}
+        {% do get_assert_columns_equivalent(sql) %}
+        {% do run_query(mart_insert(fresh, sql)) %}
+        {% call statement('main') -%}
+            {{ mart_exchange_rows(target_relation, fresh, sliced=slices and not everything) }}
+        {%- endcall %}
+        {% do mart_forbid_nulls(target_relation, added or []) %}
+    {% endif %}
+
+    {% do mart_create_missing_indexes(target_relation) %}
+    {% do apply_grants(target_relation, config.get('grants'), should_revoke=True) %}
+    {% do persist_docs(target_relation, model) %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+
+{% macro mart_insert(relation, sql) %}
+    {%- set columns = model.columns.keys() | join(', ') -%}
+    insert into {{ relation }} ({{ columns }})
+    select {{ columns }} from (
+        {{ sql }}
+    ) as computed
+{% endmacro %}
+
+
+{#-
+    Delete what vanished or differs, insert what is new. A key that is fresh in one slice and held
+    in another is a mistake: it meets the primary key, and the build fails.
+-#}
+{% macro mart_exchange_rows(relation, fresh, sliced) %}
+    {%- set key = config.get('unique_key') -%}
+    {%- set in_scope -%}
+        {% if sliced -%}
+            ({{ mart_columns(config.get('slice_by'), 'held') }}) in (
+                select {{ mart_columns(config.get('slice_by')) }}
+                from {{ mart_slices(relation) }}
+            )
+        {%- else -%}
+            true
+        {%- endif %}
+    {%- endset -%}
+    analyze {{ fresh }};
+    delete from {{ relation }} as held
+    where {{ in_scope }} and not exists (
+        select 1 from {{ fresh }} as fresh
+        where
+            fresh.{{ key }} = held.{{ key }}
+            and ({{ mart_columns(model.columns.keys(), 'fresh') }})
+            is not distinct from ({{ mart_columns(model.columns.keys(), 'held') }})
+    );
+    insert into {{ relation }} ({{ mart_columns(model.columns.keys()) }})
+    select {{ mart_columns(model.columns.keys(), 'fresh') }}
+    from {{ fresh }} as fresh
+    where not exists (
+        select 1 from {{ relation }} as held
+        where held.{{ key }} = fresh.{{ key }} and {{ in_scope }}
+    )
+{% endmacro %}
+
+
+{% macro mart_columns(names, alias=none) -%}
+    {%- for name in names %}{{ alias ~ '.' if alias }}{{ name }}{{ ', ' if not loop.last }}{% endfor -%}
+{%- endmacro %}
+
+
+{#-
+    Bring the held columns to the contract's. Returns none when nothing changed, else the names of
+    the columns that were added.
+-#}
+{% macro mart_adapt_columns(relation, fresh) %}
+    {%- set differences = run_query(
+        "
+        with wanted as (
+            select attname as name, format_type(atttypid, atttypmod) as type
+            from pg_attribute
+            where attrelid = '" ~ fresh ~ "'::regclass and attnum > 0 and not attisdropped
+        ),
+        held as (
+            select attname as name, format_type(atttypid, atttypmod) as type, attnum
+            from pg_attribute
+            where attrelid = '" ~ relation ~ "'::regclass and attnum > 0 and not attisdropped
+        )
+        select
+            coalesce(wanted.name, held.name)::text as name,
+            wanted.type as wanted,
+            held.type as held,
+            (
+                select string_agg(distinct ev_class::regclass::text, ', ')
+                from pg_depend
+                inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+                where
+                    classid = 'pg_rewrite'::regclass
+                    and refobjid = '" ~ relation ~ "'::regclass
+                    and refobjsubid = held.attnum
+            ) as views
+        from wanted
+        full join held on wanted.name = held.name
+        where wanted.type is distinct from held.type
+        order by 1
+        "
+    ) -%}
+    {%- if differences.rows | length == 0 -%}{{ return(none) }}{%- endif -%}
+    {%- set added = [] -%}
+    {%- for column in differences.rows -%}
+        {%- if column['held'] is none -%}
+            {%- do added.append(column['name']) -%}
+            {%- set change = "add column " ~ column['name'] ~ " " ~ column['wanted'] -%}
+        {%- elif column['views'] is not none -%}
+            {%- do exceptions.raise_compiler_error(
+                relation.schema ~ "." ~ relation.identifier ~ ": the column " ~ column['name'] ~ " "
+                ~ ("is to go" if column['wanted'] is none
+                    else "is to change from " ~ column['held'] ~ " to " ~ column['wanted'])
+                ~ ", but these views read it: " ~ column['views']
+                ~ ". Change or drop them, then build again. Nothing was changed."
+            ) -%}
+        {%- elif column['wanted'] is none -%}
+            {%- set change = "drop column " ~ column['name'] -%}
+        {%- else -%}
+            {%- set change = "alter column " ~ column['name'] ~ " type " ~ column['wanted']
+                ~ " using " ~ column['name'] ~ "::" ~ column['wanted'] -%}
+        {%- endif -%}
+        {%- do run_query("alter table " ~ relation ~ " " ~ change) -%}
+    {%- endfor -%}
+    {{ return(added) }}
+{% endmacro %}
+
+
+{#- A column that was added to a table with rows gets its `not null` once it is filled. -#}
+{% macro mart_forbid_nulls(relation, names) %}
+    {%- for name in names -%}
+        {%- if 'not_null' in model.columns[name].constraints | map(attribute='type') -%}
+            {%- do run_query(
+                "alter table " ~ relation ~ " alter column " ~ name ~ " set not null"
+            ) -%}
+        {%- endif -%}
+    {%- endfor -%}
+{% endmacro %}
+
+
+{#- dbt makes indexes only with a new relation; here, those that are configured but not there. -#}
+{% macro mart_create_missing_indexes(relation) %}
+    {%- set present = [] -%}
+    {%- for index in run_query(
+        "
+        select
+            indisunique as is_unique,
+            (
+                select string_agg(attname, ',' order by ordinality)
+                from unnest(indkey) with ordinality as key (attnum, ordinality)
+                inner join pg_attribute
+                    on attrelid = indrelid and pg_attribute.attnum = key.attnum
+            ) as columns
+        from pg_index
+        where indrelid = '" ~ relation ~ "'::regclass
+        "
+    ).rows -%}
+        {%- do present.append((index['columns'], index['is_unique'])) -%}
+    {%- endfor -%}
+    {%- for index in config.get('indexes', []) -%}
+        {%- if (index.columns | join(','), index.get('unique', false)) not in present -%}
+            {%- do run_query(get_create_index_sql(relation, index)) -%}
+        {%- endif -%}
+    {%- endfor -%}
+{% endmacro %}
+
+
+{#-
+    dbt's own warns of every `numeric` without a precision. In Postgres that is the exact type that
+    rounds nothing: what money needs.
+-#}
+{% macro postgres__get_empty_schema_sql(columns) %}
+    select
+    {%- for name in columns %}
+        {%- if not columns[name].data_type -%}
+            {%- do exceptions.column_type_missing(column_names=[name]) -%}
+        {%- endif %}
+        cast(null as {{ columns[name].data_type }}) as {{ name }}{{ ',' if not loop.last }}
+    {%- endfor %}
+{% endmacro %}

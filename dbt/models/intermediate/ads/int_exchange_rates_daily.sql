@@ -1,0 +1,53 @@
+with
+
+exchange_rates as (
+    select * from {{ ref('stg_tributary__exchange_rates') }}
+),
+
+brands as (
+    select * from {{ ref('stg_tributary__brands') }}
+),
+
+usable as (
+    select distinct on (base, quote, rate_date)
+        base,
+        quote,
+        rate,
+        rate_date
+    from exchange_rates
+    where
+        rate > 0
+        and base <> quote
+        and quote in (select upper(brands.reporting_currency) from brands)
+    order by base, quote, rate_date, rate
+),
+
+succeeded as (
+    select
+        base,
+        quote,
+        rate,
+        rate_date,
+        lead(rate_date) over (partition by base, quote order by rate_date) as next_rate_date
+    from usable
+),
+
+valid_days as (
+    select
+        succeeded.base,
+        succeeded.quote,
+        succeeded.rate,
+        succeeded.rate_date,
+        days.day::date as date
+    from succeeded
+    cross join lateral generate_series(
+        succeeded.rate_date::timestamp,
+        least(
+            succeeded.next_rate_date - 1,
+            succeeded.rate_date + {{ var('exchange_rate_max_age_days') }}
+        )::timestamp,
+        interval '1 day'
+    ) as days (day)
+)
+
+select * from valid_days

@@ -1,0 +1,106 @@
+{{
+    config(
+        slices='int_ad_spend_days',
+        slice_by=['account_id', 'date'],
+        indexes=[
+            {'columns': ['ad_id', 'date'], 'unique': true},
+            {'columns': ['account_id', 'date']},
+            {'columns': ['adset_id', 'date']},
+            {'columns': ['campaign_id', 'date']},
+            {'columns': ['date']},
+        ],
+    )
+}}
+
+with
+
+days as (
+    {% if is_sliced() -%}
+    select * from {{ mart_slices(this) }}
+    {%- else -%}
+    select * from {{ ref('int_ad_spend_days') }}
+    {%- endif %}
+),
+
+insights as (
+    select * from {{ ref('stg_meta__ad_insights') }}
+    {%- if is_sliced() %}
+    where
+        date = any(array(select days.date from days))
+        and (account_id, date) in (select days.account_id, days.date from days)
+    {%- endif %}
+),
+
+names as (
+    select * from {{ ref('int_ad_names_history') }}
+),
+
+named as (
+    select
+        insights.*,
+        coalesce(insights.campaign_name, campaign_names.object_name) as campaign_name_of_day,
+        coalesce(insights.adset_name, adset_names.object_name) as adset_name_of_day,
+        coalesce(insights.ad_name, ad_names.object_name) as ad_name_of_day
+    from insights
+    left join names as campaign_names
+        on
+            insights.campaign_name is null
+            and insights.fb_campaign_id = campaign_names.fb_id
+            and campaign_names.object_type = 'campaign'
+            and {{ midnight('insights.date') }} >= campaign_names.valid_from
+            and {{ midnight('insights.date') }} < campaign_names.valid_to
+    left join names as adset_names
+        on
+            insights.adset_name is null
+            and insights.fb_adset_id = adset_names.fb_id
+            and adset_names.object_type = 'adset'
+            and {{ midnight('insights.date') }} >= adset_names.valid_from
+            and {{ midnight('insights.date') }} < adset_names.valid_to
+    left join names as ad_names
+        on
+            insights.ad_name is null
+            and insights.fb_ad_id = ad_names.fb_id
+            and ad_names.object_type = 'ad'
+            and {{ midnight('insights.date') }} >= ad_names.valid_from
+            and {{ midnight('insights.date') }} < ad_names.valid_to
+),
+
+spend as (
+    select
+        md5('meta|spend|' || to_char(named.date, 'YYYY-MM-DD') || '|' || named.fb_ad_id)::uuid
+            as id,
+        {{ meta_key('campaign', 'named.fb_campaign_id') }} as campaign_id,
+        {{ meta_key('adset', 'named.fb_adset_id') }} as adset_id,
+        {{ meta_key('ad', 'named.fb_ad_id') }} as ad_id,
+        named.fb_campaign_id,
+        named.fb_adset_id,
+        named.fb_ad_id,
+        named.account_id,
+        named.account_name,
+        days.brand_slug,
+        named.campaign_name_of_day as campaign_name,
+        named.adset_name_of_day as adset_name,
+        named.ad_name_of_day as ad_name,
+        days.currency,
+        days.reporting_currency,
+        days.time_zone,
+        days.load_status,
+        named.spend,
+        named.impressions,
+        named.clicks,
+        named.link_clicks,
+        named.platform_purchases,
+        named.platform_purchase_value,
+        days.exchange_rate,
+        named.spend * days.exchange_rate as reporting_spend,
+        named.date,
+        days.exchange_rate_date,
+        days.loaded_at
+    from named
+    left join days
+        on
+            named.account_id = days.account_id
+            and named.date = days.date
+)
+
+select * from spend

@@ -1,0 +1,263 @@
+"""`make demo`: sandbox → `raw` → `marts`, through a real Airflow, and the result as tables."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from include import home, services, settings, warehouse
+from include.errors import TributaryError
+from include.sandbox.app_data import fill_app
+from include.sandbox.world import World
+
+console = Console(highlight=False)
+
+
+def main() -> None:
+    """Run the demo; exits with 1 and a sentence when anything in it fails."""
+    began = time.monotonic()
+    try:
+        _run()
+    except TributaryError as error:
+        console.print(f"[red]The demo failed:[/red] {error}", soft_wrap=True)
+        raise SystemExit(1) from None
+    console.print(f"\nThe demo took {time.monotonic() - began:.0f} s.")
+
+
+def _run() -> None:
+    console.print("Setting up Postgres and Airflow's metadata …")
+    variables = services.ready()
+    uri = variables["TRIBUTARY_WAREHOUSE"]
+    sandbox = services.start_sandbox(variables)
+    world = World(date.fromisoformat(home.remembered("sandbox_start", lambda: "")))
+    with warehouse.connect(uri, autocommit=True) as connection:
+        _refuse_foreign_data(connection)
+        wanted = settings.read(Path(__file__).with_name("demo.yaml"))
+        settings.apply(connection, wanted)
+        counts = fill_app(connection, world, datetime.now(UTC))
+    console.print(
+        "Configured 2 brands with 3 ad accounts; the sandbox filled "
+        + ", ".join(f"app.{name} ({count:,})" for name, count in counts.items())
+    )
+    services.import_connections(
+        variables,
+        {
+            "meta_acme": {
+                "conn_type": "meta",
+                "password": "sandbox-token-acme",
+                "host": sandbox,
+            },
+            "meta_lumen": {
+                "conn_type": "meta",
+                "password": "sandbox-token-lumen",
+                "host": sandbox,
+                "extra": {"app_id": "1", "app_secret": "sandbox-app-secret"},
+            },
+        },
+    )
+    console.print("Starting Airflow …")
+    was_up = services.process("airflow") is not None
+    services.start_airflow(variables)
+    try:
+        airflow = _Airflow(variables)
+        ended = airflow.extract(since=world.start)
+        airflow.wait_for_marts(after=ended)
+    finally:
+        if not was_up:
+            services.stop("airflow")
+    with warehouse.connect(uri) as connection:
+        _print_result(connection)
+    console.print("\n`make up` opens the Airflow UI:")
+    console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
+    console.print(home.secret("ui_password"), markup=False)
+    console.print('Query it:  eval "$(make -s env)" && psql "$TRIBUTARY_WAREHOUSE"')
+
+
+def _refuse_foreign_data(connection: warehouse.Connection) -> None:
+    """The demo writes into `app`: never where a company's own transactions may stand."""
+    kind = connection.execute(
+        "select relkind from pg_class where oid = 'app.transactions'::regclass"
+    ).fetchone()
+    foreign = connection.execute(
+        "select 1 from app.transactions where brand_slug not in ('acme', 'lumen') limit 1"
+    ).fetchone()
+    if kind is None or kind["relkind"] != "r" or foreign is not None:
+        raise TributaryError(
+            "this warehouse has transactions of its own in `app`, which the demo would replace; "
+            "unset TRIBUTARY_WAREHOUSE to run it on the embedded one"
+        )
+
+
+class _Airflow:
+    """Airflow's REST API, as far as the demo needs it."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._base = variables["AIRFLOW__API__BASE_URL"]
+        self._http = requests.Session()
+        token = self._http.post(
+            f"{self._base}/auth/token",
+            json={"username": "admin", "password": home.secret("ui_password")},
+            timeout=30,
+        )
+        token.raise_for_status()
+        self._http.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+
+    def _call(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        url = f"{self._base}/api/v2/{path}"
+        return self._http.request(method, url, timeout=60, **arguments)
+
+    def extract(self, since: date) -> str:
+        """Run `extract_meta_ads` from `since`; returns when it began (ISO 8601)."""
+        services.wait_until(
+            lambda: all(self._call("GET", f"dags/{dag}").ok for dag in _DAGS),
+            120,
+            "Airflow does not find the DAGs.",
+        )
+        # The run that the schedule would make at once, so that unpausing makes no second one.
+        day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        interval = {
+            "logical_date": (day - timedelta(days=1)).isoformat(),
+            "data_interval_start": (day - timedelta(days=1)).isoformat(),
+            "data_interval_end": day.isoformat(),
+        }
+        conf = {"since": since.isoformat()}
+        path = "dags/extract_meta_ads/dagRuns"
+        began = datetime.now(UTC).isoformat()
+        made = self._call("POST", path, json={**interval, "conf": conf})
+        if made.status_code == 409:
+            made = self._call("POST", path, json={"logical_date": None, "conf": conf})
+        made.raise_for_status()
+        for dag in _DAGS:
+            self._call("PATCH", f"dags/{dag}", json={"is_paused": False}).raise_for_status()
+        self._wait("extract_meta_ads", made.json()["dag_run_id"])
+        return began
+
+    def wait_for_marts(self, after: str) -> None:
+        """Wait for the run of `build_marts` that the loaded asset has triggered."""
+        query = {"run_type": "asset_triggered", "run_after_gte": after, "order_by": "-run_after"}
+        found: list[str] = []
+
+        def triggered() -> bool:
+            runs = self._call("GET", "dags/build_marts/dagRuns", params=query).json()["dag_runs"]
+            found[:] = [run["dag_run_id"] for run in runs]
+            return bool(found)
+
+        services.wait_until(triggered, 120, "The loaded asset did not trigger build_marts.")
+        self._wait("build_marts", found[0])
+
+    def _wait(self, dag: str, run: str) -> None:
+        states: dict[str, str] = {}
+        for _ in range(600):
+            answer = self._call(
+                "GET", f"dags/{dag}/dagRuns/{run}/taskInstances", params={"limit": 100}
+            )
+            for instance in answer.json()["task_instances"]:
+                label = instance["task_id"] + (
+                    f" [{instance['rendered_map_index'] or instance['map_index']}]"
+                    if instance["map_index"] >= 0
+                    else ""
+                )
+                state = instance["state"] or "waiting"
+                if states.get(label) != state and state in ("success", "failed", "up_for_retry"):
+                    console.print(f"  {dag}: {label} {state}", markup=False)
+                states[label] = state
+            ended = self._call("GET", f"dags/{dag}/dagRuns/{run}").json()["state"]
+            if ended == "success":
+                return
+            if ended == "failed":
+                raise TributaryError(
+                    f"the run {run} of {dag} failed; its logs lie below "
+                    f"{home.home()}/airflow/logs/dag_id={dag}"
+                )
+            time.sleep(0.5)
+        raise TributaryError(f"the run {run} of {dag} does not end")
+
+
+_DAGS = ("extract_meta_ads", "build_marts")
+
+
+def _print_result(connection: warehouse.Connection) -> None:
+    loads = Table(title="Loaded", title_justify="left")
+    for name in ("brand", "ad account", "first day", "last day"):
+        loads.add_column(name)
+    for name in ("rows", "days", "reconciled", "unreconciled", "open"):
+        loads.add_column(name, justify="right")
+    for row in connection.execute(
+        "select b.name as brand, a.settings ->> 'name' as account, min(l.date)::text as first, "
+        "max(l.date)::text as last, sum(l.rows) as rows, count(*) as days, "
+        "count(*) filter (where l.status = 'reconciled') as reconciled, "
+        "count(*) filter (where l.status = 'unreconciled') as unreconciled, "
+        "count(*) filter (where l.status = 'loaded') as open "
+        "from ops.loads as l inner join ops.ad_accounts as a on a.account_id = l.account_id "
+        "inner join ops.brands as b on b.id = a.brand_id group by 1, 2 order by 1, 2"
+    ):
+        loads.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+    console.print()
+    console.print(loads)
+
+    spend = Table(title="Spend of the last 7 days by brand and campaign", title_justify="left")
+    for name in ("brand", "campaign", "currency"):
+        spend.add_column(name)
+    for name in ("spend", "impressions", "clicks", "purchases (Meta)"):
+        spend.add_column(name, justify="right")
+    for row in connection.execute(
+        "select b.name as brand, c.name as campaign, s.currency, sum(s.spend) as spend, "
+        "sum(s.impressions) as impressions, sum(s.clicks) as clicks, "
+        "sum(s.platform_purchases) as purchases from marts.ad_spend as s "
+        "inner join marts.ad_campaigns as c on c.id = s.campaign_id "
+        "inner join ops.ad_accounts as a on a.platform = 'meta' and a.account_id = s.account_id "
+        "inner join ops.brands as b on b.id = a.brand_id "
+        "where s.date > (select max(date) from marts.ad_spend) - 7 "
+        "group by 1, 2, 3 order by 1, 3, 4 desc"
+    ):
+        spend.add_row(
+            row["brand"], row["campaign"], row["currency"], f"{row['spend']:,.2f}",
+            f"{row['impressions']:,}", f"{row['clicks']:,}", f"{row['purchases'] or 0:,.0f}",
+        )  # fmt: skip
+    console.print()
+    console.print(spend)
+
+    proof = connection.execute(_PROOF).fetchone()
+    assert proof is not None
+    console.print(
+        f"\n{proof['account_days']:,} account-days: the sums of marts.ad_spend, "
+        "raw.meta_ad_insights and raw.meta_account_insights "
+        + (
+            "agree to the cent on every one."
+            if proof["differing"] == 0
+            else f"differ on {proof['differing']}."
+        )
+    )
+    if proof["differing"]:
+        raise TributaryError("sums differ between raw and marts")
+
+
+_PROOF = """
+with marts as (
+    select account_id, date, sum(spend) as spend, sum(impressions) as impressions
+    from marts.ad_spend group by 1, 2
+), ads as (
+    select account_id, date, sum((payload ->> 'spend')::numeric) as spend,
+        sum((payload ->> 'impressions')::bigint) as impressions
+    from raw.meta_ad_insights group by 1, 2
+), accounts as (
+    select account_id, date, (payload ->> 'spend')::numeric as spend,
+        (payload ->> 'impressions')::bigint as impressions
+    from raw.meta_account_insights
+)
+select count(*) as account_days, count(*) filter (
+    where (marts.spend, marts.impressions) is distinct from (ads.spend, ads.impressions)
+    or (ads.spend, ads.impressions) is distinct from (accounts.spend, accounts.impressions)
+) as differing
+from marts full join ads using (account_id, date) full join accounts using (account_id, date)
+"""
+
+
+if __name__ == "__main__":
+    main()
