@@ -47,8 +47,7 @@ from include.airflow.retry import AsTheErrorSays
         "accounts": Param(
             None,
             type=["null", "array"],
-            items={"type": ["string", "integer"]},
-            description="Ad account ids; empty: all active ones.",
+            description="Ad account ids, one a line; empty: all active ones.",
         ),
         "since": Param(None, type=["null", "string"], format="date", description="First day."),
         "until": Param(None, type=["null", "string"], format="date", description="Last day."),

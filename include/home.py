@@ -163,10 +163,15 @@ def environment(warehouse: str, metadata: str) -> dict[str, str]:
     }
 
 
-def shell_lines(variables: dict[str, str]) -> str:
-    """`export …` lines for a POSIX shell; PATH gains this virtual environment and psql."""
+def programs() -> str:
+    """What PATH gains: this virtual environment and the embedded server's psql."""
     from include.warehouse.embedded import BIN
 
+    return f"{Path(sys.executable).parent}:{BIN}"
+
+
+def shell_lines(variables: dict[str, str]) -> str:
+    """`export …` lines for a POSIX shell."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    paths = ":".join([str(Path(sys.executable).parent), str(BIN)])
+    paths = programs()
     return "\n".join([*lines, f'export PATH={shlex.quote(paths)}:"$PATH"'])

@@ -108,8 +108,8 @@ def _airflow(variables: dict[str, str], *arguments: str) -> str:
         TributaryError: with the end of its output.
     """
     ended = subprocess.run(
-        [str(Path(sys.executable).parent / "airflow"), *arguments],
-        env={**os.environ, **variables},
+        ["airflow", *arguments],
+        env=_child(variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -118,6 +118,11 @@ def _airflow(variables: dict[str, str], *arguments: str) -> str:
         said = (ended.stderr or ended.stdout).strip()[-1500:]
         raise TributaryError(f"`airflow {' '.join(arguments[:2])}` failed:\n{said}")
     return ended.stdout
+
+
+def _child(variables: dict[str, str]) -> dict[str, str]:
+    path = f"{home.programs()}:{os.environ.get('PATH', '')}"
+    return {**os.environ, **variables, "PATH": path}
 
 
 def import_connections(
@@ -140,7 +145,7 @@ def start(name: str, command: list[str], variables: dict[str, str]) -> bool:
     with open(home.home() / f"{name}.log", "ab") as words:
         running = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=home.ROOT,
-            env={**os.environ, **variables}, start_new_session=True,
+            env=_child(variables), start_new_session=True,
         )  # fmt: skip
     born = psutil.Process(running.pid).create_time()
     (home.home() / f"{name}.pid").write_text(json.dumps([running.pid, born]))
@@ -176,7 +181,7 @@ def stop(name: str) -> bool:
 
 def start_airflow(variables: dict[str, str]) -> None:
     """Start scheduler, DAG processor, triggerer and API server; returns when all are healthy."""
-    start("airflow", [str(Path(sys.executable).parent / "airflow"), "standalone"], variables)
+    start("airflow", ["airflow", "standalone"], variables)
     url = f"{variables['AIRFLOW__API__BASE_URL']}/api/v2/monitor/health"
     parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 

@@ -28,6 +28,22 @@ Settings = dict[str, Any]
 _SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("settings.schema.json").read_text())
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml comes without types
+    """Refuses a key that stands twice in a mapping; YAML's own loader drops the first one."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} stands there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return node
+
+
 def read(path: Path) -> Settings:
     """The settings of a YAML file with every default filled in.
 
@@ -35,17 +51,18 @@ def read(path: Path) -> Settings:
         SettingsError: names each wrong key or value and its place; nothing is half read.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise SettingsError(f"There is no settings file {path}.") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not UTF-8 text.") from None
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f" at line {place.line + 1}" if place else ""
-        raise SettingsError(
-            f"{path} is not YAML{line}: {getattr(error, 'problem', error)}."
-        ) from None
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
+        raise SettingsError(f"{path} is not YAML{line}: {problem}.") from None
     return check(raw)
 
 
@@ -62,7 +79,9 @@ def check(raw: object) -> Settings:
         settings: Settings = _with_defaults(raw, _SCHEMA)
         faults = list(_beyond_schema(settings))
     if faults:
-        raise SettingsError("The settings cannot be used:\n" + "\n".join(f"  {f}" for f in faults))
+        # Several missing keys of one mapping are one sentence, told once.
+        lines = (f"  {fault}" for fault in dict.fromkeys(faults))
+        raise SettingsError("The settings cannot be used:\n" + "\n".join(lines))
     return settings
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -18,6 +18,7 @@ _HOME = tempfile.mkdtemp(prefix="tributary-test-")
 for name in [n for n in os.environ if n.startswith(("AIRFLOW_", "TRIBUTARY_", "DBT_"))]:
     del os.environ[name]
 os.environ["TRIBUTARY_HOME"] = _HOME
+os.environ["TRIBUTARY_MAX_WAIT"] = "0"  # retries happen, their waits do not
 
 from include import home  # noqa: E402
 from include.warehouse import embedded, migrate  # noqa: E402
@@ -67,3 +68,27 @@ def warehouse(postgres: str) -> Iterator[str]:
 def module_warehouse(postgres: str) -> Iterator[str]:
     """URI of an empty, migrated warehouse that the tests of a module share."""
     yield from _fresh("warehouse_of_module")
+
+
+@pytest.fixture
+def make_warehouse(postgres: str) -> Iterator[Callable[[str], str]]:
+    """Makes empty, migrated warehouses by name, for tests that compare several."""
+    made: list[str] = []
+
+    def make(name: str) -> str:
+        _create(name, _TEMPLATE)
+        made.append(name)
+        return embedded.uri(name)
+
+    yield make
+    with psycopg.connect(embedded.uri("postgres"), autocommit=True) as connection:
+        for name in made:
+            connection.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture(scope="session")
+def airflow(postgres: str) -> None:
+    """Airflow with a migrated metadata database of its own; import `airflow` after this."""
+    from airflow.utils.db import initdb
+
+    initdb()

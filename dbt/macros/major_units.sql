@@ -5,6 +5,6 @@
 {% macro major_units(amount) -%}
     case
         when accounts.currency is not null
-            then round({{ amount }} / coalesce(currency_offsets.minor_units, 100), 2)
+            then trim_scale({{ amount }} / coalesce(currency_offsets.minor_units, 100))
     end
 {%- endmacro %}

@@ -46,7 +46,7 @@ seen as (
             spend.date as last_date
         from spend
         where spend.{{ key }} = keys.{{ key }}
-        order by spend.date desc, spend.id
+        order by spend.date desc, spend.id asc
         limit 1
     ) as newest
     cross join lateral (

@@ -47,7 +47,10 @@ def accounts_to_load(context: Any) -> list[dict[str, Any]]:
     known = {str(row["account_id"]): _account(row) for row in found}
     asked = context["params"].get("accounts")
     if asked:
-        wanted = dict.fromkeys(str(one).removeprefix("act_") for one in asked)
+        wanted = dict.fromkeys(str(one).strip().removeprefix("act_") for one in asked)
+        wrong = [one for one in wanted if not one.isdigit()]
+        if wrong:
+            raise SettingsError(f"`accounts` must be a list of ad account ids, not {wrong[0]!r}.")
         return [known.get(one, {"account_id": one, "conn_id": "", "name": one}) for one in wanted]
     active = [known[str(row["account_id"])] for row in found if row["is_active"]]
     if not active:
@@ -81,7 +84,7 @@ def window(context: Any) -> Window:
     from include.extraction import Window
 
     params, run = context["params"], context["dag_run"]
-    since, until = (_date(params.get(name)) for name in ("since", "until"))
+    since, until = (_date(name, params.get(name)) for name in ("since", "until"))
     if since and until and since > until:
         raise SettingsError(f"`since` ({since}) is after `until` ({until}).")
     days = params.get("lookback_days")
@@ -92,8 +95,11 @@ def window(context: Any) -> Window:
     return Window(anchor=anchor, since=since, until=until, days=days)
 
 
-def _date(text: str | None) -> date | None:
-    return None if text is None else date.fromisoformat(text)
+def _date(name: str, text: str | None) -> date | None:
+    try:
+        return None if not text else datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise SettingsError(f"`{name}` must be a date such as 2025-01-31, not {text!r}.") from None
 
 
 def load_one(account: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -23,7 +24,13 @@ from facebook_business.session import FacebookSession
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
-from include.meta.errors import MetaError, MetaRefused, MetaTransient, from_answer
+from include.meta.errors import (
+    MetaError,
+    MetaRefused,
+    MetaTokenRefused,
+    MetaTransient,
+    from_answer,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,9 @@ class Graph:
         who: how errors name these credentials, such as "connection meta_acme".
         timeout: seconds to connect and to wait for bytes.
         attempts: tries of a call that fails for a passing reason.
+
+    Raises:
+        MetaTokenRefused: what was given cannot be a token at all.
     """
 
     def __init__(
@@ -58,11 +68,17 @@ class Graph:
         timeout: tuple[float, float] = (10, 120),
         attempts: int = 4,
     ) -> None:
+        access_token = access_token.strip()  # a pasted line break is no part of it
+        if not re.fullmatch(r"[!-~]+", access_token):
+            raise MetaTokenRefused(
+                f"The access token of {who} is empty or has characters that no token has: "
+                "put a valid one into its password field."
+            )
         self._session = FacebookSession(app_id, app_secret, access_token)
         self._http: requests.Session = self._session.requests
         self._http.params.pop("access_token")
         self._http.headers.update(FacebookAdsApi.HTTP_DEFAULT_HEADERS)
-        self._http.headers["Authorization"] = f"Bearer {access_token}"
+        self._http.auth = _Bearer(access_token)
         self._base = (host or FacebookSession.GRAPH).rstrip("/")
         self._version = api_version or FacebookAdsApi.API_VERSION
         self._who = who
@@ -93,7 +109,8 @@ class Graph:
             if not isinstance(rows, list):
                 raise MetaTransient(f"Meta answered {path.split('/')[-1]} without a list of data")
             yield rows
-            following = answer.get("paging", {}).get("next")
+            paging = answer.get("paging")
+            following = paging.get("next") if isinstance(paging, dict) else None
             if not following:
                 return
             asked = (url, query)
@@ -124,10 +141,7 @@ class Graph:
         except requests.RequestException as error:
             # Its text has the URL and may have headers: only the kind of failure is kept.
             raise MetaTransient(f"Meta could not be reached: {type(error).__name__}") from None
-        try:
-            answer = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            answer = None
+        answer = _decoded(response.content)
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
             raise from_answer(answer["error"], http_status=response.status_code, who=self._who)
         if response.status_code != 200:
@@ -138,6 +152,34 @@ class Graph:
         if not isinstance(answer, dict):
             raise MetaTransient("Meta's answer is not whole JSON", http_status=response.status_code)
         return answer
+
+
+def _decoded(content: bytes) -> Any:
+    """The JSON of an answer; None when it is none.
+
+    Half an emoji in a name (a lone surrogate) is no reason to refuse the whole page.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return orjson.loads(
+            json.dumps(json.loads(content), ensure_ascii=False).encode(errors="replace")
+        )
+    except ValueError:
+        return None
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sets the header as the session's own auth: a bare header would give way to ~/.netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
 
 
 def _encoded(params: dict[str, Any]) -> dict[str, str]:

@@ -132,7 +132,7 @@ def _number(value: object) -> int | None:
 
 
 # Meta quotes a malformed token, a person's e-mail or an object's id in its message.
-_SECRETIVE = re.compile(r"[^\s@'\"]+@[^\s@'\"]+|[A-Za-z0-9_\-|]{20,}|\d{6,}")
+_SECRETIVE = re.compile(r"[^\s@\"]+@[^\s@'\"]+|[A-Za-z0-9_\-|]{20,}|\d{6,}")
 
 
 def redacted(text: str) -> str:

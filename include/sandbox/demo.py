@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,8 @@ from include.errors import TributaryError
 from include.sandbox.app_data import fill_app
 from include.sandbox.world import World
 
-console = Console(highlight=False)
+# Figures must not be cut off where the output is a file or a narrow window.
+console = Console(highlight=False, width=max(140, Console().width))
 
 
 def main() -> None:
@@ -183,11 +185,11 @@ _DAGS = ("extract_meta_ads", "build_marts")
 
 
 def _print_result(connection: warehouse.Connection) -> None:
-    loads = Table(title="Loaded", title_justify="left")
-    for name in ("brand", "ad account", "first day", "last day"):
-        loads.add_column(name)
-    for name in ("rows", "days", "reconciled", "unreconciled", "open"):
-        loads.add_column(name, justify="right")
+    loads = _table(
+        "Loaded",
+        ("brand", "ad account", "first day", "last day"),
+        ("rows", "days", "reconciled", "unreconciled", "open"),
+    )
     for row in connection.execute(
         "select b.name as brand, a.settings ->> 'name' as account, min(l.date)::text as first, "
         "max(l.date)::text as last, sum(l.rows) as rows, count(*) as days, "
@@ -201,11 +203,11 @@ def _print_result(connection: warehouse.Connection) -> None:
     console.print()
     console.print(loads)
 
-    spend = Table(title="Spend of the last 7 days by brand and campaign", title_justify="left")
-    for name in ("brand", "campaign", "currency"):
-        spend.add_column(name)
-    for name in ("spend", "impressions", "clicks", "purchases (Meta)"):
-        spend.add_column(name, justify="right")
+    spend = _table(
+        "Spend of the last 7 days by brand and campaign",
+        ("brand", "campaign", "currency"),
+        ("spend", "impressions", "clicks", "purchases (Meta)"),
+    )
     for row in connection.execute(
         "select b.name as brand, c.name as campaign, s.currency, sum(s.spend) as spend, "
         "sum(s.impressions) as impressions, sum(s.clicks) as clicks, "
@@ -236,6 +238,15 @@ def _print_result(connection: warehouse.Connection) -> None:
     )
     if proof["differing"]:
         raise TributaryError("sums differ between raw and marts")
+
+
+def _table(title: str, words: tuple[str, ...], figures: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for name in words:
+        table.add_column(name, no_wrap=True)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 _PROOF = """

@@ -10,6 +10,7 @@ is called just before the commit.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -137,14 +138,13 @@ def ensure_partitions(connection: Connection, days: Sequence[date]) -> None:
             if month.month == 12
             else month.replace(month=month.month + 1)
         )
-        known = "select to_regclass(%s) is not null as known"
+        # Not to_regclass(): it would remember, behind the lock, that the table was not there.
+        known = "select from pg_tables where schemaname = 'raw' and tablename = %s"
         with connection.transaction():
-            row = connection.execute(known, [f"raw.{name}"]).fetchone()
-            if row is not None and row["known"]:
+            if connection.execute(known, [name]).fetchone() is not None:
                 continue
             _lock(connection, "partitions of raw.meta_ad_insights")
-            row = connection.execute(known, [f"raw.{name}"]).fetchone()
-            if row is not None and row["known"]:
+            if connection.execute(known, [name]).fetchone() is not None:
                 continue
             connection.execute(
                 sql.SQL("create table raw.{name} (like raw.meta_ad_insights including all)").format(
@@ -282,6 +282,11 @@ def _lock(connection: Connection, name: str) -> None:
     connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
 
 
+# Postgres' jsonb has no place for U+0000, which JSON allows. Backslashes before it come in pairs:
+# an odd one belongs to it.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
 def _jsonb(row: Row) -> str:
-    # Postgres' jsonb has no place for U+0000, which JSON allows.
-    return orjson.dumps(row).decode().replace("\\u0000", "")
+    text = orjson.dumps(row).decode()
+    return _NUL.sub(r"\1", text) if "\\u0000" in text else text

@@ -140,9 +140,10 @@
             wanted.type as wanted,
             held.type as held,
             (
-                select string_agg(distinct ev_class::regclass::text, ', ')
+                select string_agg(distinct relnamespace::regnamespace || '.' || relname, ' ')
                 from pg_depend
                 inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+                inner join pg_class on pg_class.oid = pg_rewrite.ev_class
                 where
                     classid = 'pg_rewrite'::regclass
                     and refobjid = '" ~ relation ~ "'::regclass
@@ -155,19 +156,35 @@
         "
     ) -%}
     {%- if differences.rows | length == 0 -%}{{ return(none) }}{%- endif -%}
-    {%- set added = [] -%}
-    {%- for column in differences.rows -%}
-        {%- if column['held'] is none -%}
-            {%- do added.append(column['name']) -%}
-            {%- set change = "add column " ~ column['name'] ~ " " ~ column['wanted'] -%}
-        {%- elif column['views'] is not none -%}
+    {#- The project's own views are made anew by this very build; everybody else's must stay. -#}
+    {%- set our_views = {} -%}
+    {%- for node in graph.nodes.values() if node.config.materialized == 'view' -%}
+        {%- do our_views.update({node.schema ~ '.' ~ node.alias: node}) -%}
+    {%- endfor -%}
+    {%- for column in differences.rows if column['held'] is not none -%}
+        {%- set foreign = (column['views'] or '').split() | reject('in', our_views) | list -%}
+        {%- if foreign -%}
             {%- do exceptions.raise_compiler_error(
                 relation.schema ~ "." ~ relation.identifier ~ ": the column " ~ column['name'] ~ " "
                 ~ ("is to go" if column['wanted'] is none
                     else "is to change from " ~ column['held'] ~ " to " ~ column['wanted'])
-                ~ ", but these views read it: " ~ column['views']
+                ~ ", but these views read it: " ~ foreign | join(', ')
                 ~ ". Change or drop them, then build again. Nothing was changed."
             ) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set added = [] -%}
+    {%- for column in differences.rows -%}
+        {%- for view in (column['views'] or '').split() -%}
+            {%- set node = our_views[view] -%}
+            {%- set present = load_cached_relation(
+                api.Relation.create(node.database, node.schema, node.alias, type='view')
+            ) -%}
+            {%- if present is not none -%}{%- do adapter.drop_relation(present) -%}{%- endif -%}
+        {%- endfor -%}
+        {%- if column['held'] is none -%}
+            {%- do added.append(column['name']) -%}
+            {%- set change = "add column " ~ column['name'] ~ " " ~ column['wanted'] -%}
         {%- elif column['wanted'] is none -%}
             {%- set change = "drop column " ~ column['name'] -%}
         {%- else -%}

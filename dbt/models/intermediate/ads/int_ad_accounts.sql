@@ -3,7 +3,7 @@ with
 account_objects as (
     select distinct on (account_id) *
     from {{ ref('stg_meta__ad_accounts') }}
-    order by account_id, extracted_at desc
+    order by account_id asc, extracted_at desc
 ),
 
 insight_accounts as (

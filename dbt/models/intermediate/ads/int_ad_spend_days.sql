@@ -29,13 +29,13 @@ calendar as (
         accounts.currency,
         accounts.reporting_currency,
         accounts.time_zone,
-        days.day::date as date
+        calendar_dates.moment::date as date
     from accounts
     cross join lateral generate_series(
         accounts.first_insight_date::timestamp,
         accounts.last_insight_date::timestamp,
         interval '1 day'
-    ) as days (day)
+    ) as calendar_dates (moment)
 ),
 
 delivered as (
@@ -53,6 +53,7 @@ delivered as (
         where
             insights.account_id = calendar.account_id
             and insights.date = calendar.date
+        order by insights.fb_ad_id
         limit 1
     ) as delivery
 ),

@@ -3,7 +3,7 @@ with
 adsets as (
     select distinct on (fb_adset_id) *
     from {{ ref('stg_meta__adsets') }}
-    order by fb_adset_id, extracted_at desc
+    order by fb_adset_id asc, extracted_at desc
 ),
 
 accounts as (

@@ -24,7 +24,7 @@ evidence as (
         max(updated_at) as last_seen_at,
         2 as precedence
     from ads
-    group by 1
+    group by fb_adset_id
 ),
 
 best as (

@@ -3,7 +3,7 @@ with
 campaigns as (
     select distinct on (fb_campaign_id) *
     from {{ ref('stg_meta__campaigns') }}
-    order by fb_campaign_id, extracted_at desc
+    order by fb_campaign_id asc, extracted_at desc
 ),
 
 accounts as (

@@ -26,7 +26,7 @@ evidence as (
         max(updated_at) as last_seen_at,
         2 as precedence
     from adsets
-    group by 1
+    group by fb_campaign_id
     union all
     select
         fb_campaign_id,
@@ -36,7 +36,7 @@ evidence as (
         max(updated_at) as last_seen_at,
         3 as precedence
     from ads
-    group by 1
+    group by fb_campaign_id
 ),
 
 best as (

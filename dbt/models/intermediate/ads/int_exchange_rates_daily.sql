@@ -38,7 +38,7 @@ valid_days as (
         succeeded.quote,
         succeeded.rate,
         succeeded.rate_date,
-        days.day::date as date
+        calendar_dates.moment::date as date
     from succeeded
     cross join lateral generate_series(
         succeeded.rate_date::timestamp,
@@ -47,7 +47,7 @@ valid_days as (
             succeeded.rate_date + {{ var('exchange_rate_max_age_days') }}
         )::timestamp,
         interval '1 day'
-    ) as days (day)
+    ) as calendar_dates (moment)
 )
 
 select * from valid_days

@@ -14,7 +14,7 @@ with
 ads as (
     select distinct on (fb_ad_id) *
     from {{ ref('stg_meta__ads') }}
-    order by fb_ad_id, extracted_at desc
+    order by fb_ad_id asc, extracted_at desc
 ),
 
 ads_seen as (

@@ -15,11 +15,8 @@
 with
 
 days as (
-    {% if is_sliced() -%}
-    select * from {{ mart_slices(this) }}
-    {%- else -%}
-    select * from {{ ref('int_ad_spend_days') }}
-    {%- endif %}
+    select *
+    from {{ mart_slices(this) if is_sliced() else ref('int_ad_spend_days') }}
 ),
 
 insights as (
@@ -27,7 +24,12 @@ insights as (
     {%- if is_sliced() %}
     where
         date = any(array(select days.date from days))
-        and (account_id, date) in (select days.account_id, days.date from days)
+        and (account_id, date) in (
+            select
+                days.account_id,
+                days.date
+            from days
+        )
     {%- endif %}
 ),
 

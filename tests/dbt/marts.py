@@ -1,0 +1,178 @@
+"""What the tests of the marts share: real dbt builds in this process, and small hand-made raw rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+from dbt.cli.main import dbtRunner
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from include import home
+
+GOOD = {"success", "pass", "no-op"}
+MARTS = ("ad_campaigns", "ad_adsets", "ad_ads", "ad_spend")
+
+Row = dict[str, Any]
+
+
+def outcome(uri: str, *arguments: str, project: Path | None = None) -> dict[str, tuple[str, str]]:
+    """`dbt build`, whatever comes of it: status and message of every node, by its name."""
+    environment = home.dbt_environment(uri)
+    if project is not None:
+        environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project)}
+        environment |= {"DBT_TARGET_PATH": str(project / "target")}
+    with patch.dict(os.environ, environment):
+        result = dbtRunner().invoke(["--quiet", "build", *arguments])
+    assert result.exception is None, result.exception
+    nodes = {node.node.name: (str(node.status), node.message or "") for node in result.result}
+    assert nodes, "nothing was built"
+    return nodes
+
+
+def build(uri: str, *arguments: str, project: Path | None = None) -> None:
+    """`dbt build`, in which every node must succeed, without a warning."""
+    nodes = outcome(uri, *arguments, project=project)
+    wrong = {name: node for name, node in nodes.items() if node[0] not in GOOD}
+    assert not wrong, wrong
+
+
+def build_models(uri: str, *arguments: str) -> None:
+    """A build without its tests, for states that a test would rightly complain about, and for speed."""
+    build(uri, "--exclude-resource-type", "test", "unit_test", *arguments)
+
+
+def build_marts(uri: str, *arguments: str) -> None:
+    """The marts alone, on the views that an earlier build has made."""
+    build_models(uri, "--select", "path:models/marts", *arguments)
+
+
+class Warehouse:
+    """A migrated database with the brand `acme` (reporting in USD), to be filled by hand."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.connection = psycopg.connect(uri, autocommit=True, row_factory=dict_row)
+        self.loads = 0
+        self.warnings: set[str] = set()
+        self.execute(
+            "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
+            "values ('acme', 'Acme', 'USD', 'UTC', 'file', '{}')"
+        )
+
+    def execute(self, statement: str, *parameters: object) -> None:
+        """Run a statement."""
+        self.connection.execute(statement, parameters or None)
+
+    def rows(self, query: str, *parameters: object) -> list[Row]:
+        """All rows of a query."""
+        return self.connection.execute(query, parameters or None).fetchall()
+
+    def row(self, query: str, *parameters: object) -> Row:
+        """The one row of a query."""
+        (row,) = self.rows(query, *parameters)
+        return row
+
+    def contents(self, mart: str) -> list[Row]:
+        """All rows and columns of a mart."""
+        return self.rows(f"select * from marts.{mart} order by id")
+
+    def account(self, account_id: str, currency: str = "USD", *, described: bool = True) -> None:
+        """An account of the settings, described by Meta or not."""
+        self.execute(
+            "insert into ops.ad_accounts (platform, account_id, brand_id, conn_id, is_active, settings) "
+            "select 'meta', %s, id, 'meta_acme', true, '{}' from ops.brands where slug = 'acme'",
+            account_id,
+        )
+        if described:
+            payload = {"name": f"Account {account_id}", "currency": currency}
+            self.described("meta_ad_accounts", account_id, f"act_{account_id}", payload
+                           | {"timezone_name": "Asia/Jakarta"})  # fmt: skip
+
+    def described(
+        self, table: str, account_id: str, object_id: str, payload: Row, day: int = 1
+    ) -> None:
+        """An object as Meta describes it, extracted on a day of March 2026."""
+        self.execute(
+            f"insert into raw.{table} values (%s, %s, %s, %s, 'run') on conflict (account_id, id) "
+            "do update set payload = excluded.payload, extracted_at = excluded.extracted_at",
+            account_id, object_id, Jsonb(payload), datetime(2026, 3, day, tzinfo=UTC),
+        )  # fmt: skip
+
+    def load(
+        self,
+        account_id: str,
+        day: str,
+        ads: Iterable[Row],
+        *,
+        status: str = "reconciled",
+        currency: str = "USD",
+        ledger: bool = True,
+    ) -> None:
+        """Replace an account's day, as a load does: rows, the account's totals, the ledger's row."""
+        ads = list(ads)
+        self.loads += 1
+        at = datetime(2026, 3, 20, tzinfo=UTC) + timedelta(minutes=self.loads)
+        month = date.fromisoformat(day).replace(day=1)
+        following = (month + timedelta(days=32)).replace(day=1)
+        self.execute(
+            f"create table if not exists raw.meta_ad_insights_{month:%Y_%m} "
+            "partition of raw.meta_ad_insights "
+            f"for values from ('{month}') to ('{following}')"
+        )
+        for table in ("meta_ad_insights", "meta_account_insights"):
+            self.execute(
+                f"delete from raw.{table} where account_id = %s and date = %s", account_id, day
+            )
+        for ad in ads:
+            payload = {"account_id": account_id, "account_currency": currency, **ad}
+            self.execute(
+                "insert into raw.meta_ad_insights values (%s, %s, %s, %s, %s, 'run')",
+                account_id, day, ad["ad_id"], Jsonb(payload), at,
+            )  # fmt: skip
+        spend = sum((Decimal(ad.get("spend", "0")) for ad in ads), Decimal(0))
+        shown = sum(int(ad.get("impressions", "0")) for ad in ads)
+        totals = {"account_currency": currency, "spend": str(spend), "impressions": str(shown)}
+        if ads:
+            self.execute(
+                "insert into raw.meta_account_insights values (%s, %s, %s, %s, 'run')",
+                account_id, day, Jsonb(totals), at,
+            )  # fmt: skip
+        if ledger:
+            self.execute(
+                "insert into ops.loads values "
+                "(%s, 'ad_insights', %s, %s, %s, %s, %s, %s, %s, 'run', 0, %s, %s) "
+                "on conflict (account_id, report, date) do update set rows = excluded.rows, "
+                "spend = excluded.spend, impressions = excluded.impressions, "
+                "account_spend = excluded.account_spend, "
+                "account_impressions = excluded.account_impressions, status = excluded.status, "
+                "loaded_at = excluded.loaded_at",
+                account_id, day, len(ads), spend, shown, spend, shown, status, at, at,
+            )  # fmt: skip
+
+    def rate(self, day: str, base: str, rate: str, quote: str = "USD") -> None:
+        """An exchange rate."""
+        self.execute("insert into app.exchange_rates values (%s, %s, %s, %s)", day, base, quote, rate)
+
+
+def ad(ad_id: str, spend: str = "1.00", impressions: int = 10, **more: Any) -> Row:
+    """An insights row of ad `ad_id`, in ad set `s<ad_id>` of campaign `c1`."""
+    return {
+        "ad_id": ad_id,
+        "ad_name": f"Ad {ad_id}",
+        "adset_id": f"s{ad_id}",
+        "adset_name": f"Set {ad_id}",
+        "campaign_id": "c1",
+        "campaign_name": "Campaign",
+        "spend": spend,
+        "impressions": str(impressions),
+        "clicks": "3",
+        **more,
+    }

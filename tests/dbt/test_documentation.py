@@ -1,0 +1,91 @@
+"""What the project promises of every model: it is described, keyed, and in the schema it names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from marts import MARTS, Warehouse, build_models
+
+from include import home
+
+
+@pytest.fixture(scope="module")
+def world(module_warehouse: str) -> Warehouse:
+    """An empty warehouse, built once."""
+    build_models(module_warehouse)
+    return Warehouse(module_warehouse)
+
+
+@pytest.fixture(scope="module")
+def manifest(world: Warehouse) -> dict[str, Any]:
+    """What dbt knows of the project."""
+    target = Path(home.dbt_environment(world.uri)["DBT_TARGET_PATH"])
+    found: dict[str, Any] = json.loads((target / "manifest.json").read_text())
+    return found
+
+
+def _models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    nodes = manifest["nodes"].values()
+    models = {node["name"]: node for node in nodes if node["resource_type"] in ("model", "snapshot")}
+    assert set(MARTS) < set(models)
+    return models
+
+
+def test_every_model_and_column_is_described(world: Warehouse, manifest: dict[str, Any]) -> None:
+    """Red: an analyst must guess what a column means, its unit or its time zone."""
+    for name, node in _models(manifest).items():
+        assert node["description"], name
+        described = {column for column, more in node["columns"].items() if more["description"]}
+        found = world.rows(
+            "select column_name from information_schema.columns "
+            "where table_schema = %s and table_name = %s",
+            node["schema"], name,
+        )  # fmt: skip
+        assert {row["column_name"] for row in found} == described, name
+    for source in manifest["sources"].values():
+        assert source["description"], source["name"]
+
+
+def test_every_model_has_a_tested_key(manifest: dict[str, Any]) -> None:
+    """Red: a join doubles rows, and with them money, and no test says so."""
+    tested = {
+        test["attached_node"]
+        for test in manifest["nodes"].values()
+        if test["resource_type"] == "test"
+        and (test.get("test_metadata") or {}).get("name") in ("unique", "unique_combination")
+    }
+    for name, node in _models(manifest).items():
+        assert node["unique_id"] in tested, name
+
+
+def test_marts_are_typed_by_contract(world: Warehouse, manifest: dict[str, Any]) -> None:
+    """Red: a column changes its type under a dashboard, or money turns into a float."""
+    for name in MARTS:
+        assert _models(manifest)[name]["contract"]["enforced"], name
+    assert {row["schemaname"] for row in world.rows("select schemaname from pg_views")} >= {
+        "staging", "intermediate",
+    }  # fmt: skip
+    floats = world.rows(
+        "select table_name, column_name from information_schema.columns "
+        "where table_schema = 'marts' and data_type in ('real', 'double precision')"
+    )
+    assert floats == []
+
+
+def test_descriptions_are_in_the_database(world: Warehouse) -> None:
+    """Red: people who use psql or a dashboard tool do not see what a column means."""
+    bare = world.rows(
+        "select relname, attname from pg_attribute join pg_class on pg_class.oid = attrelid "
+        "where relnamespace = 'marts'::regnamespace and relkind = 'r' and attnum > 0 "
+        "and not attisdropped and col_description(attrelid, attnum) is null"
+    )
+    assert bare == []
+
+
+def test_exposures_name_what_is_read(manifest: dict[str, Any]) -> None:
+    """Red: nobody knows whose dashboard breaks when a mart changes."""
+    read = {node for one in manifest["exposures"].values() for node in one["depends_on"]["nodes"]}
+    assert {f"model.tributary.{mart}" for mart in MARTS} <= read

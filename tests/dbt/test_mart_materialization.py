@@ -1,0 +1,112 @@
+"""Marts as people meet them: they stay where they are, full refreshes included."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from marts import MARTS, Warehouse, ad, build, build_marts, build_models, outcome
+
+from include import home
+
+
+@pytest.fixture
+def world(warehouse: str) -> Iterator[Warehouse]:
+    world = Warehouse(warehouse)
+    world.account("100")
+    yield world
+    world.connection.close()
+
+
+def test_an_empty_warehouse_builds(warehouse: str) -> None:
+    """Red: the first build after an installation fails, before any ad was loaded."""
+    build(warehouse)
+
+
+def test_views_on_marts_survive(world: Warehouse) -> None:
+    """Red: an analyst's views and grants are gone after a night."""
+    world.load("100", "2026-03-01", [ad("1", "1.5")])
+    build_models(world.uri)
+    world.execute("create schema analysts")
+    for mart in MARTS:
+        world.execute(f"create view analysts.{mart} as select * from marts.{mart}")
+    world.load("100", "2026-03-01", [ad("1", "2.5")])
+    build_marts(world.uri)
+    assert world.row("select sum(spend) from analysts.ad_spend")["sum"] == 2.5
+    world.load("100", "2026-03-02", [ad("1", "4")])
+    build_models(world.uri, "--full-refresh")
+    assert world.row("select sum(spend) from analysts.ad_spend")["sum"] == 6.5
+    assert world.row("select count(*) from analysts.ad_ads")["count"] == 2
+
+
+def test_a_second_build_writes_nothing(world: Warehouse) -> None:
+    """Red: marts that did not change are written anew each hour, and bloat."""
+    world.load("100", "2026-03-01", [ad("1"), ad("2")])
+    build_models(world.uri)
+    rows = {mart: world.rows(f"select id, xmin from marts.{mart} order by id") for mart in MARTS}
+    build_marts(world.uri)
+    build_marts(world.uri, "--full-refresh")
+    for mart in MARTS:
+        assert world.rows(f"select id, xmin from marts.{mart} order by id") == rows[mart]
+
+
+def test_readers_never_see_a_mart_empty(world: Warehouse) -> None:
+    """Red: a dashboard that is opened during a build shows no spend."""
+    world.load("100", "2026-03-01", [ad(str(n)) for n in range(50)])
+    build_models(world.uri)
+    world.load("100", "2026-03-01", [ad(str(n), "2.00") for n in range(50)])
+    seen: set[tuple[int, int]] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        query = "select count(*), sum(spend)::int from marts.ad_spend"
+        with psycopg.connect(world.uri, autocommit=True) as connection:
+            while not stop.wait(0.002):
+                seen.update(connection.execute(query).fetchall())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        build_marts(world.uri, "--full-refresh")
+        stop.wait(0.1)
+    finally:
+        stop.set()
+        reader.join()
+    assert seen == {(50, 50), (50, 100)}
+
+
+def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:
+    """Red: a new column needs a rebuild by hand, or one that goes takes an analyst's view along."""
+    project = tmp_path / "dbt"
+    shutil.copytree(home.ROOT / "dbt", project)
+    world.load("100", "2026-03-01", [ad("1")])
+    build_models(world.uri)
+    world.execute("create view public.by_clicks as select clicks from marts.ad_spend")
+    model = project / "models/marts/ads/ad_spend.sql"
+    contract = project / "models/marts/ads/_ads__models.yml"
+    model.write_text(model.read_text().replace("named.clicks,", "named.clicks::text as presses,"))
+    contract.write_text(
+        contract.read_text().replace(
+            "- name: clicks\n        data_type: bigint", "- name: presses\n        data_type: text"
+        )
+    )
+    only = ("--exclude-resource-type", "test", "unit_test", "--select", "ad_spend")
+    status, message = outcome(world.uri, *only, project=project)["ad_spend"]
+    assert status == "error"
+    assert "marts.ad_spend: the column clicks is to go, but these views read it: public.by_clicks." in message
+    assert world.row("select clicks from by_clicks")["clicks"] == 3
+
+    world.execute("drop view public.by_clicks")
+    build(world.uri, *only, project=project)
+    row = world.row("select * from marts.ad_spend")
+    assert row["presses"] == "3"
+    assert "clicks" not in row
+    nullable = world.row(
+        "select is_nullable from information_schema.columns "
+        "where table_schema = 'marts' and column_name = 'presses'"
+    )
+    assert nullable == {"is_nullable": "NO"}

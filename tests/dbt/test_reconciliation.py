@@ -1,0 +1,68 @@
+"""The sums of `ad_spend`, of raw, and of the account itself: whoever touches one of them is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from marts import Warehouse, ad, build, build_models, outcome
+
+TESTS = ("ad_spend_equals_raw", "ad_spend_equals_account_totals")
+TABLES = ("raw.meta_ad_insights", "raw.meta_account_insights", "marts.ad_spend")
+
+
+@pytest.fixture(scope="module")
+def sound(module_warehouse: str) -> Iterator[Warehouse]:
+    """A world in which everything adds up."""
+    world = Warehouse(module_warehouse)
+    world.account("100")
+    world.load("100", "2025-01-01", [ad("1")])
+    world.load("100", "2026-03-01", [ad("1"), ad("2")])
+    build_models(world.uri)
+    build(world.uri, "--select", *TESTS)
+    world.execute("create schema saved")
+    for table in TABLES:
+        world.execute(f"create table saved.{table.partition('.')[2]} as select * from {table}")
+    yield world
+    world.connection.close()
+
+
+@pytest.fixture
+def world(sound: Warehouse) -> Iterator[Warehouse]:
+    """The sound world; what a test does to it is undone."""
+    yield sound
+    for table in TABLES:
+        sound.execute(f"delete from {table}")
+        sound.execute(f"insert into {table} select * from saved.{table.partition('.')[2]}")
+
+
+@pytest.mark.parametrize(
+    ("tampering", "found_by"),
+    [
+        ("update raw.meta_ad_insights set payload = payload || '{\"clicks\": \"4\"}'", {TESTS[0]}),
+        ("update marts.ad_spend set clicks = 4 where date = '2025-01-01'", {TESTS[0]}),
+        ("update marts.ad_spend set spend = 1.01 where date = '2026-03-01'", set(TESTS)),
+        ("delete from marts.ad_spend where fb_ad_id = '2'", set(TESTS)),
+        ("delete from marts.ad_spend", set(TESTS)),
+        (
+            "update raw.meta_account_insights set payload = payload || '{\"spend\": \"2.01\"}'",
+            {TESTS[1]},
+        ),
+        ("delete from raw.meta_account_insights", {TESTS[1]}),
+    ],
+)
+def test_tampering_is_found(world: Warehouse, tampering: str, found_by: set[str]) -> None:
+    """Red: figures that do not add up are published with a green build."""
+    world.execute(tampering)
+    nodes = outcome(world.uri, "--select", *TESTS)
+    assert {name for name, (status, _) in nodes.items() if status == "fail"} == found_by
+
+
+def test_a_load_during_the_build_is_nobodys_fault(world: Warehouse) -> None:
+    """Red: a build fails at night because a load came between the mart and its tests."""
+    world.execute(
+        "update raw.meta_ad_insights set payload = payload || '{\"spend\": \"5\"}' "
+        "where date = '2026-03-01'"
+    )
+    world.execute("update ops.loads set loaded_at = now() where date = '2026-03-01'")
+    build(world.uri, "--select", *TESTS)
