@@ -53,7 +53,9 @@ def _metadata_uri(uri: str) -> str:
     if uri == embedded.uri():
         return home.with_driver(embedded.uri(embedded.METADATA), "psycopg")
     given = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
-    metadata = given or home.with_driver(uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow")
+    metadata = given or home.with_driver(
+        uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow"
+    )
     if urlsplit(metadata).netloc == urlsplit(uri).netloc:
         _create_database(uri, urlsplit(metadata).path.lstrip("/"))
     return metadata

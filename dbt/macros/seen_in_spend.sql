@@ -6,7 +6,8 @@
 {% macro seen_in_spend(key) %}
 with recursive
 
-spend as (
+-- Not materialised: each look-up goes through the index.
+spend as not materialized (
     select * from {{ ref('ad_spend') }}
 ),
 
@@ -18,7 +19,7 @@ keys as (
         limit 1
     )
     union all
-    select following.{{ key }}
+    select successor.{{ key }}
     from keys
     cross join lateral (
         select spend.{{ key }}
@@ -26,7 +27,7 @@ keys as (
         where spend.{{ key }} > keys.{{ key }}
         order by spend.{{ key }}
         limit 1
-    ) as following
+    ) as successor
 ),
 
 seen as (

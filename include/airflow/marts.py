@@ -1,4 +1,4 @@
-"""What the task of `build_marts` does: one dbt invocation for seeds, snapshots, models and tests."""
+"""What the task of `build_marts` does: one dbt invocation for all that dbt has to do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build(context: Any) -> dict[str, int]:
     uri = warehouse_uri()
     migrate(uri)
     os.environ.update(home.dbt_environment(uri))
-    dbt = dbtRunner()
+    dbt: Any = dbtRunner()
     refresh = ["--full-refresh"] if context["params"]["full_refresh"] else []
     built = dbt.invoke(["--no-use-colors", "build", *refresh])
     if built.result is None:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from include.meta.client import Graph, Row
 
 ACCOUNT_FIELDS = (
-    "id,account_id,name,currency,timezone_name,timezone_offset_hours_utc,account_status,amount_spent"
+    "id,account_id,name,currency,timezone_name,timezone_offset_hours_utc,account_status,"
+    "amount_spent"
 )
 
 _CAMPAIGN_STATUSES = ("ACTIVE", "ARCHIVED", "DELETED", "IN_PROCESS", "PAUSED", "WITH_ISSUES")

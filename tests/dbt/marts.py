@@ -1,4 +1,4 @@
-"""What the tests of the marts share: real dbt builds in this process, and small hand-made raw rows."""
+"""What the tests of the marts share: real dbt builds in this process, and hand-made raw rows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build(uri: str, *arguments: str, project: Path | None = None) -> None:
 
 
 def build_models(uri: str, *arguments: str) -> None:
-    """A build without its tests, for states that a test would rightly complain about, and for speed."""
+    """A build without its tests: for speed, and for states that a test would complain about."""
     build(uri, "--exclude-resource-type", "test", "unit_test", *arguments)
 
 
@@ -63,7 +63,8 @@ class Warehouse:
         self.loads = 0
         self.warnings: set[str] = set()
         self.execute(
-            "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
+            "insert into ops.brands "
+            "(slug, name, reporting_currency, time_zone, managed_by, settings) "
             "values ('acme', 'Acme', 'USD', 'UTC', 'file', '{}')"
         )
 
@@ -87,7 +88,8 @@ class Warehouse:
     def account(self, account_id: str, currency: str = "USD", *, described: bool = True) -> None:
         """An account of the settings, described by Meta or not."""
         self.execute(
-            "insert into ops.ad_accounts (platform, account_id, brand_id, conn_id, is_active, settings) "
+            "insert into ops.ad_accounts "
+            "(platform, account_id, brand_id, conn_id, is_active, settings) "
             "select 'meta', %s, id, 'meta_acme', true, '{}' from ops.brands where slug = 'acme'",
             account_id,
         )
@@ -116,7 +118,7 @@ class Warehouse:
         currency: str = "USD",
         ledger: bool = True,
     ) -> None:
-        """Replace an account's day, as a load does: rows, the account's totals, the ledger's row."""
+        """Replace an account's day, as a load does: rows, account totals, the ledger's row."""
         ads = list(ads)
         self.loads += 1
         at = datetime(2026, 3, 20, tzinfo=UTC) + timedelta(minutes=self.loads)
@@ -159,7 +161,9 @@ class Warehouse:
 
     def rate(self, day: str, base: str, rate: str, quote: str = "USD") -> None:
         """An exchange rate."""
-        self.execute("insert into app.exchange_rates values (%s, %s, %s, %s)", day, base, quote, rate)
+        self.execute(
+            "insert into app.exchange_rates values (%s, %s, %s, %s)", day, base, quote, rate
+        )
 
 
 def ad(ad_id: str, spend: str = "1.00", impressions: int = 10, **more: Any) -> Row:

@@ -134,7 +134,7 @@ def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
     world.rate("2026-03-01", "EUR", "1.4")  # a rate came late
     world.execute("update app.exchange_rates set rate = 1.6 where rate_date = '2026-03-02'")
     world.load("100", "2026-03-05", [ad("4", "7")], ledger=False)  # a day that no load accounts for
-    world.execute("delete from raw.meta_ad_insights where account_id = '200' and date = '2026-03-03'")
+    world.execute("delete from raw.meta_ad_insights where date = '2026-03-03'")
     build_marts(world.uri)
     incremental = world.contents("ad_spend")
 
@@ -144,12 +144,15 @@ def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
     }  # fmt: skip
     assert world.rows("select id, xmin from marts.ad_spend where date = '2026-02-28'") == untouched
     assert _spend(world, date="2025-11-30", fb_ad_id="1")["spend"] == Decimal("1.12")
-    assert world.rows("select 1 from marts.ad_spend where date = '2026-03-01' and fb_ad_id = '2'") == []
-    assert world.rows("select 1 from marts.ad_spend where account_id = '100' and date = '2026-03-02'") == []
+    remaining = world.rows(
+        "select fb_ad_id, date::text as date from marts.ad_spend where date >= '2026-03-01'"
+    )
+    assert {tuple(row.values()) for row in remaining} == {
+        ("1", "2026-03-01"), ("3", "2026-03-01"), ("3", "2026-03-02"), ("4", "2026-03-05"),
+    }  # fmt: skip
     assert _spend(world, account_id="200", date="2026-03-01")["reporting_spend"] == 14
     assert _spend(world, account_id="200", date="2026-03-02")["reporting_spend"] == 32
     assert _spend(world, date="2026-03-05")["spend"] == 7
-    assert world.rows("select 1 from marts.ad_spend where date = '2026-03-03'") == []
     build_marts(world.uri, "--full-refresh")
     assert world.contents("ad_spend") == incremental
 
@@ -183,7 +186,7 @@ def test_a_load_that_committed_late_is_not_missed(world: Warehouse) -> None:
 def test_an_account_that_does_not_add_up_stops_nobody(world: Warehouse) -> None:
     """Red: one account's contradiction leaves everybody without fresh marts."""
     world.load("100", "2026-03-01", [ad("1")])
-    world.execute("update raw.meta_account_insights set payload = payload || '{\"spend\": \"9\"}'")
+    world.execute('update raw.meta_account_insights set payload = payload || \'{"spend": "9"}\'')
     nodes = outcome(world.uri, "--exclude-resource-type", "unit_test")
     assert {name for name, (status, _) in nodes.items() if status not in GOOD} == {
         "ad_spend_equals_account_totals"

@@ -71,7 +71,7 @@ def test_what_changed_is_kept(world: Warehouse) -> None:
     world.load("100", "2026-03-04", [ad("1", campaign_name=None)])
     world.load("100", "2026-03-06", [ad("1", campaign_name=None)])
     build_models(world.uri)
-    build_models(world.uri)
+    build_models(world.uri, "--select", "path:snapshots")
     versions = world.rows(
         "select campaign_name, daily_budget_minor, dbt_valid_from::date::text as since, "
         "dbt_valid_to::date::text as until from snapshots.campaigns_snapshot order by 3"

@@ -28,8 +28,11 @@ def manifest(world: Warehouse) -> dict[str, Any]:
 
 
 def _models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    nodes = manifest["nodes"].values()
-    models = {node["name"]: node for node in nodes if node["resource_type"] in ("model", "snapshot")}
+    models = {
+        node["name"]: node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in ("model", "snapshot")
+    }
     assert set(MARTS) < set(models)
     return models
 

@@ -97,7 +97,7 @@ def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:
     only = ("--exclude-resource-type", "test", "unit_test", "--select", "ad_spend")
     status, message = outcome(world.uri, *only, project=project)["ad_spend"]
     assert status == "error"
-    assert "marts.ad_spend: the column clicks is to go, but these views read it: public.by_clicks." in message
+    assert "the column clicks is to go, but these views read it: public.by_clicks." in message
     assert world.row("select clicks from by_clicks")["clicks"] == 3
 
     world.execute("drop view public.by_clicks")

@@ -1,4 +1,4 @@
-"""The sums of `ad_spend`, of raw, and of the account itself: whoever touches one of them is found."""
+"""The sums of `ad_spend`, of raw, and of the account itself: who touches one of them is found."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def world(sound: Warehouse) -> Iterator[Warehouse]:
 @pytest.mark.parametrize(
     ("tampering", "found_by"),
     [
-        ("update raw.meta_ad_insights set payload = payload || '{\"clicks\": \"4\"}'", {TESTS[0]}),
+        ('update raw.meta_ad_insights set payload = payload || \'{"clicks": "4"}\'', {TESTS[0]}),
         ("update marts.ad_spend set clicks = 4 where date = '2025-01-01'", {TESTS[0]}),
         ("update marts.ad_spend set spend = 1.01 where date = '2026-03-01'", set(TESTS)),
         ("delete from marts.ad_spend where fb_ad_id = '2'", set(TESTS)),
         ("delete from marts.ad_spend", set(TESTS)),
         (
-            "update raw.meta_account_insights set payload = payload || '{\"spend\": \"2.01\"}'",
+            'update raw.meta_account_insights set payload = payload || \'{"spend": "2.01"}\'',
             {TESTS[1]},
         ),
         ("delete from raw.meta_account_insights", {TESTS[1]}),
@@ -61,7 +61,7 @@ def test_tampering_is_found(world: Warehouse, tampering: str, found_by: set[str]
 def test_a_load_during_the_build_is_nobodys_fault(world: Warehouse) -> None:
     """Red: a build fails at night because a load came between the mart and its tests."""
     world.execute(
-        "update raw.meta_ad_insights set payload = payload || '{\"spend\": \"5\"}' "
+        'update raw.meta_ad_insights set payload = payload || \'{"spend": "5"}\' '
         "where date = '2026-03-01'"
     )
     world.execute("update ops.loads set loaded_at = now() where date = '2026-03-01'")

@@ -101,9 +101,7 @@ def load(
     return extract_account(
         graph or Graph(TOKEN, host=sandbox.url),
         uri,
-        Account(
-            account_id, "meta", name="Acme", **{"attribution_windows": WINDOWS, **account}
-        ),
+        Account(account_id, "meta", name="Acme", **{"attribution_windows": WINDOWS, **account}),
         Window(datetime.now(UTC), since, until),
         Run(run, clear),
         fence,

@@ -140,9 +140,7 @@ def test_an_error_in_the_middle_leaves_nothing(warehouse: str) -> None:
 def test_two_at_once_wait_for_each_other(warehouse: str) -> None:
     """Red: two deployments at once would fail each other, or both claim to have created."""
     found: list[list[str]] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(_apply(warehouse))) for _ in range(3)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(_apply(warehouse))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

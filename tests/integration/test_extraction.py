@@ -28,7 +28,8 @@ from conftest_of_loads import (
     tables,
 )
 
-from include import home, warehouse as wh
+from include import home
+from include import warehouse as wh
 from include.errors import LoadFenced, Unreconciled, WarehouseDown
 from include.meta import reports
 from include.meta.client import Graph
@@ -129,7 +130,7 @@ def test_every_object_is_stored_deleted_and_archived_ones_included(
             node = sandbox.world.objects[row["id"]]
             assert row["payload"] == show(node, wanted, sandbox.world, sandbox.clock.now())
             assert row["account_id"] == ACCOUNT_ID
-        assert HIDDEN < {row["payload"]["effective_status"] for row in rows}
+        assert {row["payload"]["effective_status"] for row in rows} > HIDDEN
     (row,) = query(warehouse, "select * from raw.meta_ad_accounts")
     assert (row["account_id"], row["id"]) == (ACCOUNT_ID, f"act_{ACCOUNT_ID}")
     assert (row["payload"]["currency"], row["payload"]["timezone_name"]) == ("EUR", "Europe/Berlin")
@@ -197,7 +198,8 @@ def test_sums_equal_the_accounts_own_to_the_cent(warehouse: str, sandbox: Meetin
         (
             # Has no object at all, and days before its data begins.
             AccountSpec("8", "b", "Nobody", "BHD", "Pacific/Apia", campaigns=0),
-            date(2025, 1, 1), date(2024, 12, 30), date(2025, 1, 2), datetime(2025, 2, 1, tzinfo=UTC),
+            date(2025, 1, 1), date(2024, 12, 30), date(2025, 1, 2),
+            datetime(2025, 2, 1, tzinfo=UTC),
         ),
     ],
 )  # fmt: skip
@@ -355,9 +357,9 @@ def test_a_restated_day_is_replaced(make_warehouse: MakeWarehouse, sandbox: Meet
     load(one, sandbox, run="after")
     load(other, sandbox)
     assert tables(one) == tables(other)
-    assert query(
-        one, "select distinct date from raw.meta_ad_insights where run_id = 'after'"
-    ) == [{"date": DAY}]
+    assert query(one, "select distinct date from raw.meta_ad_insights where run_id = 'after'") == [
+        {"date": DAY}
+    ]
 
 
 def test_finished_days_are_not_fetched_twice_in_one_run(
@@ -481,7 +483,9 @@ def test_a_day_that_moves_while_it_is_read_is_read_again(
             moves[0] = 1
             sandbox.world.becomes(
                 lambda _, day, rows: (
-                    [r._replace(impressions=r.impressions + 1) for r in rows] if day == DAY else rows
+                    [r._replace(impressions=r.impressions + 1) for r in rows]
+                    if day == DAY
+                    else rows
                 )
             )
 
@@ -528,7 +532,10 @@ def test_rows_that_do_not_add_up_fail_the_task_and_are_kept_as_such(
     _lose(sandbox, DAY, lost.ad.id)
     with pytest.raises(Unreconciled) as caught:
         load(warehouse, sandbox)
-    spend, impressions = total.spend - Decimal(lost.spend) / 100, total.impressions - lost.impressions
+    spend, impressions = (
+        total.spend - Decimal(lost.spend) / 100,
+        total.impressions - lost.impressions,
+    )
     assert str(caught.value) == (
         f"Acme (2000000009) on 2025-03-30: {count - 1} ad rows have spend {spend} EUR and "
         f"{impressions} impressions, the account itself {total.spend} EUR and {total.impressions}"
@@ -633,9 +640,7 @@ def test_an_open_day_has_no_verdict(warehouse: str) -> None:
         sandbox.tamper = lambda call, body: body
         yesterday = today - timedelta(days=1)
         result = load(warehouse, sandbox, account_id="51", since=yesterday, until=today)
-        expected = _expected_insights(
-            sandbox.world, "51", [yesterday, today], sandbox.clock.now()
-        )
+        expected = _expected_insights(sandbox.world, "51", [yesterday, today], sandbox.clock.now())
     assert result.days == {"loaded": 1, "reconciled": 1}
     assert _stati(warehouse) == {yesterday: "reconciled", today: "loaded"}
     assert _stored_insights(warehouse) == expected
@@ -657,8 +662,14 @@ def test_rows_that_come_twice_count_once(warehouse: str, sandbox: MeetingSandbox
     )
 
 
-@pytest.mark.parametrize("change", [{"ad_id": None}, {"date_stop": "2025-03-31"},
-                                    {"date_start": "2025-04-09", "date_stop": "2025-04-09"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ad_id": None},
+        {"date_stop": "2025-03-31"},
+        {"date_start": "2025-04-09", "date_stop": "2025-04-09"},
+    ],
+)
 def test_rows_that_were_not_asked_for_are_refused(
     warehouse: str, sandbox: MeetingSandbox, change: dict[str, Any]
 ) -> None:
@@ -676,9 +687,7 @@ def test_rows_that_were_not_asked_for_are_refused(
     assert _stati(warehouse) == {}
 
 
-def test_text_that_postgres_cannot_hold_is_loaded(
-    warehouse: str, sandbox: MeetingSandbox
-) -> None:
+def test_text_that_postgres_cannot_hold_is_loaded(warehouse: str, sandbox: MeetingSandbox) -> None:
     """Red: an ad whose name has a NUL, a backslash or a tab would stop its account for good."""
     name = "a\x00b\\n\tc\\u0000 \U0001f600 'x'"
 

@@ -14,11 +14,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from include import home
+from include import warehouse as wh
 from include.errors import WarehouseError
 from include.warehouse import migrate
 from include.warehouse.load import ensure_partitions
 from include.warehouse.tables import metadata
-from include import warehouse as wh
 
 MakeWarehouse = Callable[[str], str]
 
@@ -35,7 +35,8 @@ def _relations(uri: str) -> set[str]:
 
 def _differences(uri: str) -> list[object]:
     partitions = {
-        row["name"] for row in query(uri, "select relname as name from pg_class where relispartition")
+        row["name"]
+        for row in query(uri, "select relname as name from pg_class where relispartition")
     }
 
     def ours(name: str | None, kind: str, parents: dict[str, str | None]) -> bool:
@@ -85,7 +86,7 @@ def test_the_comparison_can_fail(warehouse: str) -> None:
 def test_there_and_back_again(warehouse: str) -> None:
     """Red: a release could not be taken back, or not be taken up again afterwards."""
     head = _relations(warehouse)
-    assert {name for name in metadata.tables} <= head
+    assert set(metadata.tables) <= head
     migrate(warehouse, "base")
     assert {n for n in _relations(warehouse) if not n.startswith("app.")} == {"ops.schema_version"}
     assert {n for n in _relations(warehouse) if n.startswith("app.")} == {
@@ -126,7 +127,9 @@ def test_a_database_of_a_newer_version_is_refused(warehouse: str) -> None:
         connection.execute("update ops.schema_version set version_num = '9999'")
     with pytest.raises(WarehouseError) as caught:
         migrate(warehouse)
-    assert str(caught.value).startswith(f"The warehouse at {wh.where(warehouse)} cannot be migrated")
+    assert str(caught.value).startswith(
+        f"The warehouse at {wh.where(warehouse)} cannot be migrated"
+    )
     assert str(caught.value).endswith("Was it migrated by a newer version of this project?")
     assert query(warehouse, "select version_num from ops.schema_version") == [
         {"version_num": "9999"}

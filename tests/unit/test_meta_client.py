@@ -328,7 +328,7 @@ def test_a_refusal_without_words_is_not_tried_again(
 
 def test_a_page_without_a_list_of_data_is_loud(serve: Callable[..., Server]) -> None:
     """Red: an answer of another shape would count as an empty list."""
-    with pytest.raises(MetaTransient, match="^Meta answered ads without a list of data$"):
+    with pytest.raises(MetaTransient, match=r"^Meta answered ads without a list of data$"):
         list(_graph(serve({"id": "1"})).pages("act_1/ads"))
 
 
@@ -402,9 +402,7 @@ def test_an_answer_that_never_comes_is_given_up() -> None:
         (400, "190", "463", MetaTokenRefused),
     ],
 )
-def test_what_a_code_means(
-    status: int, code: Any, subcode: Any, kind: type[MetaError]
-) -> None:
+def test_what_a_code_means(status: int, code: Any, subcode: Any, kind: type[MetaError]) -> None:
     """Red: a dead token would be retried for an hour, or an outage would fail the day at once."""
     error = {"message": "m", "code": code, "error_subcode": subcode, "fbtrace_id": "AbC"}
     found = from_answer(error, http_status=status, who="connection 'm'")

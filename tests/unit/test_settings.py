@@ -340,5 +340,7 @@ def test_configure_ends_with_the_sentence_and_no_traceback(
     ended = subprocess.run(command, cwd=home.ROOT, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert re.match(r"Error: (The settings cannot be used:\n|There is no|.* is not YAML)", ended.stderr)
+    assert re.match(
+        r"Error: (The settings cannot be used:\n|There is no|.* is not YAML)", ended.stderr
+    )
     assert "Traceback" not in ended.stderr

@@ -56,14 +56,14 @@
         held as (
             ({{ stepped }} order by {{ mart_columns(by, 'step') }} limit 1)
             union all
-            select following.*
+            select successor.*
             from held
             cross join lateral (
                 {{ stepped }}
                 where ({{ mart_columns(by, 'step') }}) > ({{ mart_columns(by, 'held') }})
                 order by {{ mart_columns(by, 'step') }}
                 limit 1
-            ) as following
+            ) as successor
         )
         select
             {{ mart_columns(by) }},

@@ -38,6 +38,7 @@ calendar as (
     ) as calendar_dates (moment)
 ),
 
+-- All rows of an account's day have the same currency: any of them will do.
 delivered as (
     select
         calendar.account_id,
@@ -53,7 +54,7 @@ delivered as (
         where
             insights.account_id = calendar.account_id
             and insights.date = calendar.date
-        order by insights.fb_ad_id
+        order by insights.date
         limit 1
     ) as delivery
 ),

@@ -4,55 +4,61 @@
 -#}
 with recursive
 
-insights as (
+-- Not materialised: each look-up goes through the index.
+insights as not materialized (
     select * from {{ ref('stg_meta__ad_insights') }}
 ),
 
 accounts as (
-    select min(account_id) as account_id
-    from insights
+    (
+        select insights.account_id
+        from insights
+        order by insights.account_id
+        limit 1
+    )
     union all
-    select (
-        select min(insights.account_id)
+    select successor.account_id
+    from accounts
+    cross join lateral (
+        select insights.account_id
         from insights
         where insights.account_id > accounts.account_id
-    ) as account_id
-    from accounts
-    where accounts.account_id is not null
+        order by insights.account_id
+        limit 1
+    ) as successor
 ),
 
-spans as (
+begun as (
     select
         accounts.account_id,
-        (
-            select min(insights.date)
-            from insights
-            where insights.account_id = accounts.account_id
-        ) as first_date,
-        (
-            select max(insights.date)
-            from insights
-            where insights.account_id = accounts.account_id
-        ) as last_date
+        oldest.first_date
     from accounts
-    where accounts.account_id is not null
+    cross join lateral (
+        select insights.date as first_date
+        from insights
+        where insights.account_id = accounts.account_id
+        order by insights.date
+        limit 1
+    ) as oldest
 ),
 
+-- All rows of an account's day have the same name and currency: any of them will do.
 described as (
     select
-        spans.account_id,
+        begun.account_id,
         newest.account_name,
         newest.currency,
-        spans.first_date,
-        spans.last_date
-    from spans
+        begun.first_date,
+        newest.last_date
+    from begun
     cross join lateral (
         select
             insights.account_name,
-            insights.currency
+            insights.currency,
+            insights.date as last_date
         from insights
-        where insights.account_id = spans.account_id and insights.date = spans.last_date
-        order by insights.fb_ad_id
+        where insights.account_id = begun.account_id
+        order by insights.date desc
         limit 1
     ) as newest
 )

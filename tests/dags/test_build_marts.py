@@ -1,0 +1,96 @@
+"""`build_marts` through a real Airflow and dbt: what a load left becomes the marts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from include import home, settings
+from include import warehouse as wh
+from include.sandbox.graph import Token
+from include.sandbox.objects import AccountSpec
+from include.sandbox.server import Sandbox
+from include.sandbox.world import Clock, World
+
+pytestmark = pytest.mark.slow
+
+NOW = datetime(2025, 4, 20, 12, tzinfo=UTC)
+ACCOUNT, TOKEN = "3000000007", "EAAGmartsmartsmartsmartsmartsmarts77"
+SETTINGS = f"""
+brands:
+  - slug: acme
+    name: Acme
+    reporting_currency: USD
+    time_zone: America/New_York
+    ad_accounts:
+      - {{platform: meta, account_id: "{ACCOUNT}", name: Acme, conn_id: meta_acme}}
+"""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    spec = AccountSpec(ACCOUNT, "acme", "Acme", "USD", "America/New_York", campaigns=4)
+    world = World(date(2025, 3, 1), days=30, accounts=[spec])
+    tokens = {TOKEN: Token(frozenset({ACCOUNT}))}
+    with Sandbox(world, clock=Clock(NOW), tokens=tokens) as running:
+        yield running
+
+
+def _states(run: Any) -> dict[str, str]:
+    return {f"{t.task_id}[{t.map_index}]": str(t.state) for t in run.get_task_instances()}
+
+
+def test_what_was_loaded_is_in_the_marts(
+    airflow: None,
+    warehouse: str,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Red: the marts would miss spend, or a failed dbt test would pass for a success."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(home.ROOT / "dags").dags
+    value = {"conn_type": "meta", "host": sandbox.url, "password": TOKEN}
+    monkeypatch.setenv("AIRFLOW_CONN_META_ACME", json.dumps(value))
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
+    with wh.connect(warehouse, autocommit=True) as connection:
+        settings.apply(connection, settings.check(yaml.safe_load(SETTINGS)))
+    loaded = bag["extract_meta_ads"].test(run_conf={"since": "2025-03-20", "until": "2025-03-31"})
+    assert str(loaded.state) == "success"
+
+    built = bag["build_marts"].test()
+    assert (_states(built), str(built.state)) == ({"dbt_build[-1]": "success"}, "success")
+    totals = sandbox.world.account_totals(ACCOUNT, date(2025, 3, 20), date(2025, 3, 31), NOW)
+    with psycopg.connect(warehouse) as connection:
+        found = connection.execute(
+            "select date, sum(spend), sum(impressions), sum(clicks) from marts.ad_spend "
+            "group by date"
+        ).fetchall()
+    assert {row[0]: tuple(row[1:]) for row in found} == {
+        day: (total.spend, total.impressions, total.clicks) for day, total in totals.items()
+    }
+
+    # A day that no longer adds up: a test of the build finds it, and the run is red.
+    with psycopg.connect(warehouse) as connection:
+        connection.execute(
+            "update raw.meta_account_insights "
+            """set payload = jsonb_set(payload, '{spend}', '"1.00"') where date = '2025-03-31'"""
+        )
+    broken = bag["build_marts"].test()
+    assert (_states(broken), str(broken.state)) == ({"dbt_build[-1]": "failed"}, "failed")
+
+    refused = bag["build_marts"].test(run_conf={"full_refreshh": True})
+    assert (_states(refused), str(refused.state)) == ({"dbt_build[-1]": "failed"}, "failed")
+    told = "".join(capfd.readouterr()) + caplog.text
+    assert "Unknown conf full_refreshh: this DAG knows full_refresh." in told
+    assert "dbt nodes failed: ad_spend_equals_account_totals: " in told
+    for secret in (TOKEN, home.secret("postgres")):
+        assert secret not in told

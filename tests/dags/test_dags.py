@@ -1,0 +1,91 @@
+"""Rules that every DAG keeps, and what parsing it may cost."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from include import home
+
+FILES = sorted(p.name for p in (home.ROOT / "dags").glob("*.py"))
+PLUGINS = sorted(p.name for p in (home.ROOT / "plugins").glob("*.py"))
+DAGS = {name.removesuffix(".py") for name in FILES}
+TAGS = {"meta", "google", "dbt", "in", "out"}
+
+# What is slow to import, or opens something: none of it may come with the parsing of a file.
+HEAVY = (
+    "facebook_business", "google.ads", "dbt", "pandas", "alembic", "psycopg", "jsonschema",
+    "phonenumbers", "pycountry", "orjson", "include.meta", "include.warehouse", "include.settings",
+    "include.extraction", "include.conversions", "include.google", "include.sandbox",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bag(airflow: None) -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(home.ROOT / "dags")
+
+
+def test_the_bag_holds_what_the_folder_promises(bag: Any) -> None:
+    """Red: a DAG would be missing, broken, or not be called as its file is."""
+    assert bag.import_errors == {}
+    assert set(bag.dags) == DAGS
+    assert {"extract_meta_ads", "build_marts"} <= DAGS
+    assert not [name for name in FILES if name.startswith("dbt_")]  # dbt would import them
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAGS))
+def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
+    """Red: a DAG would catch up for years, load on another calendar, or say nothing when red."""
+    dag = bag.dags[dag_id]
+    assert dag.start_date == datetime(2023, 1, 1, tzinfo=UTC)
+    assert dag.catchup is False
+    assert dag.doc_md.startswith(f"# {dag_id}")
+    assert "\n## Triage\n" in dag.doc_md
+    assert dag.tags
+    assert dag.tags <= TAGS
+    for task in dag.tasks:
+        assert type(task.retry_policy).__name__ == "AsTheErrorSays"
+        assert not task.depends_on_past
+
+
+def test_the_daily_load_has_a_data_interval_from_midnight_to_midnight(bag: Any) -> None:
+    """Red: with a plain cron string the interval is empty, and a backfill day would be none."""
+    dag = bag.dags["extract_meta_ads"]
+    assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
+    assert dag.timetable.expression == "0 0 * * *"
+    assert str(dag.timetable.timezone) in ("UTC", "Timezone('UTC')")
+
+
+_PARSE = """
+import importlib.util, json, sys, time
+import airflow.sdk
+found = {}
+for path in sys.argv[1:]:
+    before, began = set(sys.modules), time.process_time()
+    spec = importlib.util.spec_from_file_location("a_file_of_airflow", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    found[path] = time.process_time() - began, sorted(set(sys.modules) - before)
+print(json.dumps(found))
+"""
+
+
+def test_parsing_is_quick_and_imports_nothing_heavy(postgres: str) -> None:
+    """Red: every Airflow process would import an SDK, again and again, every 30 seconds."""
+    paths = [str(home.ROOT / "dags" / name) for name in FILES]
+    paths += [str(home.ROOT / "plugins" / name) for name in PLUGINS]
+    ended = subprocess.run(
+        [sys.executable, "-c", _PARSE, *paths], cwd="/", capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert list(found) == paths
+    for path, (took, modules) in found.items():
+        assert took < 1, path
+        heavy = [m for m in modules if any(m == h or m.startswith(f"{h}.") for h in HEAVY)]
+        assert heavy == [], path
+    assert "include.airflow.assets" in found[paths[0]][1]  # the measure works

@@ -1,0 +1,475 @@
+"""`extract_meta_ads` through a real Airflow: `dag.test()`, connections, the sandbox, Postgres."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from psycopg.rows import dict_row
+
+from include import home, settings
+from include import warehouse as wh
+from include.sandbox.graph import Token
+from include.sandbox.objects import AccountSpec
+from include.sandbox.server import Sandbox
+from include.sandbox.world import Clock, World
+
+NOW = datetime(2025, 4, 20, 12, tzinfo=UTC)
+SINCE, UNTIL = "2025-03-29", "2025-04-01"
+US, ID, DE, LOCKED = "3000000001", "3000000002", "3000000003", "3000000004"
+SPECS = [
+    AccountSpec(US, "acme", "Acme US", "USD", "America/Los_Angeles", campaigns=4),
+    AccountSpec(ID, "acme", "Acme Indonesia", "IDR", "Asia/Jakarta", campaigns=4),
+    AccountSpec(DE, "lumen", "Lumen", "EUR", "Europe/Berlin", campaigns=2),
+    AccountSpec(LOCKED, "lumen", "Lumen 2", "EUR", "Europe/Berlin", campaigns=1),
+]
+ACME_TOKEN = "EAAGacmeacmeacmeacmeacmeacmeacmeacme1"
+LUMEN_TOKEN = "EAAGlumenlumenlumenlumenlumenlumen22"
+LUMEN_SECRET = "9f3c1a-an-app-secret-of-lumen"
+SETTINGS = f"""
+brands:
+  - slug: acme
+    name: Acme
+    reporting_currency: USD
+    time_zone: America/New_York
+    ad_accounts:
+      - {{platform: meta, account_id: "{US}", name: Acme US, conn_id: meta_acme, lookback_days: 3}}
+      - {{platform: meta, account_id: "{ID}", name: Acme ID, conn_id: meta_acme, lookback_days: 2}}
+  - slug: lumen
+    name: Lumen
+    reporting_currency: EUR
+    time_zone: Europe/Berlin
+    ad_accounts:
+      - {{platform: meta, account_id: "{DE}", name: Lumen, conn_id: meta_lumen, lookback_days: 1}}
+"""
+LOADED = {
+    "list_accounts[-1]": "success",
+    "load_account[0]": "success",
+    "load_account[1]": "success",
+    "load_account[2]": "success",
+    "announce[-1]": "success",
+    "fail_if_any_account_failed[-1]": "success",
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    tokens = {
+        ACME_TOKEN: Token(frozenset({US, ID})),
+        LUMEN_TOKEN: Token(frozenset({DE}), LUMEN_SECRET),
+    }
+    world = World(date(2025, 3, 1), days=30, accounts=SPECS)
+    with Sandbox(world, clock=Clock(NOW), tokens=tokens) as running:
+        yield running
+
+
+class Ran:
+    """What a run of the DAG left in Airflow's metadata."""
+
+    def __init__(self, run: Any) -> None:
+        self.run_id, self.state = run.run_id, str(run.state)
+        instances = run.get_task_instances()
+        self.states = {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in instances}
+        self.tries = {f"{ti.task_id}[{ti.map_index}]": ti.try_number for ti in instances}
+
+    def events(self) -> list[dict[str, Any]]:
+        """The extras of the asset events that the run emitted."""
+        from airflow.models.asset import AssetEvent
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        with create_session() as session:
+            found = session.scalars(
+                select(AssetEvent).where(AssetEvent.source_run_id == self.run_id)
+            )
+            return [dict(event.extra) for event in found]
+
+    def xcoms(self) -> dict[str, Any]:
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        with create_session() as session:
+            found = session.scalars(select(XComModel).where(XComModel.run_id == self.run_id))
+            return {f"{x.task_id}[{x.map_index}].{x.key}": x.value for x in found}
+
+
+@pytest.fixture
+def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the DAG as `airflow dags test` does, against the sandbox and a fresh warehouse."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    extra = {"app_id": "1", "app_secret": LUMEN_SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
+    for name, values in {
+        "ACME": {"password": ACME_TOKEN},
+        "LUMEN": {"password": LUMEN_TOKEN, "extra": extra},
+    }.items():
+        value = json.dumps({"conn_type": "meta", "host": sandbox.url, **values})
+        monkeypatch.setenv(f"AIRFLOW_CONN_META_{name}", value)
+    configure(warehouse, SETTINGS)
+    sandbox.requests.clear()
+    dag = DagBag(home.ROOT / "dags").dags["extract_meta_ads"]
+
+    def start(conf: dict[str, Any] | None = None, **arguments: Any) -> Ran:
+        if conf is not None:
+            arguments["run_conf"] = conf
+        return Ran(dag.test(**arguments))
+
+    return start
+
+
+def configure(uri: str, text: str) -> None:
+    with wh.connect(uri, autocommit=True) as connection:
+        settings.apply(connection, settings.check(yaml.safe_load(text)))
+
+
+def query(uri: str, statement: str) -> list[dict[str, Any]]:
+    with psycopg.connect(uri, row_factory=dict_row) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def sums(uri: str) -> dict[tuple[str, date], tuple[Decimal, int, str]]:
+    """Spend, impressions and verdict by account and day: rows and ledger, which must agree."""
+    rows = query(
+        uri,
+        "select l.account_id, l.date, l.status, l.spend, l.impressions, "
+        "coalesce(sum((i.payload ->> 'spend')::numeric), 0) as row_spend, "
+        "coalesce(sum((i.payload ->> 'impressions')::bigint), 0) as row_impressions "
+        "from ops.loads as l left join raw.meta_ad_insights as i using (account_id, date) "
+        "group by l.account_id, l.report, l.date",
+    )
+    for row in rows:
+        assert (row["spend"], row["impressions"]) == (row["row_spend"], row["row_impressions"])
+    return {(r["account_id"], r["date"]): (r["spend"], r["impressions"], r["status"]) for r in rows}
+
+
+def expected(
+    sandbox: Sandbox, windows: dict[str, tuple[str, str]]
+) -> dict[tuple[str, date], tuple[Decimal, int, str]]:
+    found = {}
+    for account_id, (since, until) in windows.items():
+        first, last = date.fromisoformat(since), date.fromisoformat(until)
+        totals = sandbox.world.account_totals(account_id, first, last, NOW)
+        for n in range((last - first).days + 1):
+            total = totals[first + timedelta(days=n)]
+            found[account_id, first + timedelta(days=n)] = (
+                total.spend, total.impressions, "reconciled",
+            )  # fmt: skip
+    return found
+
+
+class Told:
+    """All that was printed or logged so far."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+        self._caplog, self._capfd, self._printed = caplog, capfd, ""
+
+    def __str__(self) -> str:
+        self._printed += "".join(self._capfd.readouterr())
+        logged = "\n".join(r.getMessage() for r in self._caplog.get_records("call"))
+        files = Path(os.environ["AIRFLOW_HOME"]).rglob("*.log")
+        return "\n".join([self._printed, logged, *(path.read_text() for path in files)])
+
+
+@pytest.fixture(autouse=True)
+def told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Told]:
+    """Red: a token or a password would stand in a log, or in what a task prints."""
+    told = Told(caplog, capfd)
+    yield told
+    for secret in (ACME_TOKEN, LUMEN_TOKEN, LUMEN_SECRET, home.secret("postgres")):
+        assert secret not in str(told)
+
+
+# Green.
+
+
+def test_all_accounts_load_exactly(run: Any, warehouse: str, sandbox: Sandbox, told: Told) -> None:
+    """Red: the daily load would not load, or not tell the marts."""
+    ran = run({"since": SINCE, "until": UNTIL})
+    assert (ran.states, ran.state) == (LOADED, "success")
+    assert sums(warehouse) == expected(sandbox, dict.fromkeys((US, ID, DE), (SINCE, UNTIL)))
+    rows = {
+        number: len(sandbox.world.insight_rows(number, date(2025, 3, 29), date(2025, 4, 1), NOW))
+        for number in (US, ID, DE)
+    }
+    assert ran.events() == [
+        {"accounts": 3, "days": 12, "since": SINCE, "until": UNTIL, "rows": sum(rows.values())}
+    ]
+    assert "Acme US: 4 of 4 days" in str(told)  # what is searched for tokens is the tasks' log
+    xcoms = ran.xcoms()
+    assert xcoms["load_account[0].return_value"]["rows"] == rows[US]
+    assert xcoms["load_account[0].return_value"]["days"] == {"loaded": 0, "reconciled": 4}
+    for secret in (ACME_TOKEN, LUMEN_TOKEN, LUMEN_SECRET):
+        assert secret not in json.dumps(xcoms, default=str)
+    synced = query(
+        warehouse,
+        "select account_id, last_sync_status as status, last_sync_count as count "
+        "from ops.ad_accounts where last_sync_at > now() - interval '10 minutes' order by 1",
+    )
+    assert synced == [{"account_id": a, "status": "ok", "count": rows[a]} for a in (US, ID, DE)]
+    assert {r.headers["authorization"] for r in sandbox.requests} == {
+        f"Bearer {ACME_TOKEN}", f"Bearer {LUMEN_TOKEN}",
+    }  # fmt: skip
+
+
+def test_by_default_each_account_gets_its_own_last_days(
+    run: Any, warehouse: str, sandbox: Sandbox
+) -> None:
+    """Red: an account far west would load a day that is not over there, or far east miss one."""
+    ran = run(logical_date=datetime(2025, 4, 10, tzinfo=UTC))
+    assert (ran.states, ran.state) == (LOADED, "success")
+    assert sums(warehouse) == expected(
+        sandbox,
+        {
+            US: ("2025-04-06", "2025-04-08"),  # on April 10, 00:00 UTC it is still the 9th there
+            ID: ("2025-04-08", "2025-04-09"),
+            DE: ("2025-04-09", "2025-04-09"),
+        },
+    )
+
+
+def test_accounts_and_lookback_of_a_run_win(run: Any, warehouse: str, sandbox: Sandbox) -> None:
+    """Red: a run for one account would load all of them, or other days."""
+    ran = run({"accounts": [f"act_{ID}"], "until": "2025-04-01", "lookback_days": 2})
+    assert ran.state == "success"
+    assert [k for k in ran.states if k.startswith("load_account")] == ["load_account[0]"]
+    assert sums(warehouse) == expected(sandbox, {ID: ("2025-03-31", "2025-04-01")})
+
+
+def test_inactive_accounts_are_left_out(run: Any, warehouse: str, sandbox: Sandbox) -> None:
+    """Red: switching an account off in the settings would not switch it off."""
+    configure(
+        warehouse, SETTINGS.replace("conn_id: meta_acme", "conn_id: meta_acme, is_active: no")
+    )
+    ran = run({"since": SINCE, "until": UNTIL})
+    assert ran.state == "success"
+    assert {account for account, _ in sums(warehouse)} == {DE}
+
+
+# One is broken: it is red, and the others stand.
+
+_ONE_FAILED = {
+    **LOADED, "load_account[2]": "failed", "fail_if_any_account_failed[-1]": "failed",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("broken", "connection", "sentence", "kind"),
+    [
+        (
+            {"conn_id": "meta_acme", "account_id": LOCKED},
+            {},
+            "The token of connection 'meta_acme' may not read this object, or it does not exist: "
+            "check the id, grant ads_read and assign the ad account to the token's system user.",
+            "MetaForbidden",
+        ),
+        (
+            {"conn_id": "meta_acme", "account_id": "3999999999"},
+            {},
+            "The token of connection 'meta_acme' may not read this object, or it does not exist: "
+            "check the id, grant ads_read and assign the ad account to the token's system user.",
+            "MetaForbidden",
+        ),
+        (
+            {"conn_id": "meta_nobody"},
+            {},
+            "The Airflow connection 'meta_nobody' (for ad account Lumen) does not exist. "
+            "Add it under Admin → Connections, or with `airflow connections add`.",
+            "SettingsError",
+        ),
+        (
+            {},
+            {"password": "EAAGwrongwrongwrongwrongwrongwrong"},
+            "Meta refuses the access token of connection 'meta_lumen': "
+            "put a valid one into its password field. Meta said: Invalid OAuth access token.",
+            "MetaTokenRefused",
+        ),
+        (
+            {},
+            {"password": None},
+            "The Airflow connection 'meta_lumen' (for ad account Lumen) has no access token: "
+            "put it into the password field.",
+            "SettingsError",
+        ),
+        (
+            {},
+            {"conn_type": "http"},
+            "The Airflow connection 'meta_lumen' (for ad account Lumen) is of type 'http'; "
+            "it must be 'meta'.",
+            "SettingsError",
+        ),
+        (
+            {},
+            {"extra": {}},
+            "Meta refuses the request: API calls from the server require an appsecret_proof",
+            "MetaRefused",
+        ),
+    ],
+)
+def test_one_broken_account_fails_alone(
+    run: Any,
+    warehouse: str,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    told: Told,
+    broken: dict[str, str],
+    connection: dict[str, Any],
+    sentence: str,
+    kind: str,
+) -> None:
+    """Red: one brand's dead token would stop the others; or the run would be green without it."""
+    text = SETTINGS.replace(DE, broken.get("account_id", DE))
+    configure(warehouse, text.replace("meta_lumen", broken.get("conn_id", "meta_lumen")))
+    with psycopg.connect(warehouse) as connected:
+        if "account_id" in broken:
+            connected.execute("delete from ops.ad_accounts where account_id = %s", [DE])
+    if connection:
+        values = json.loads(os.environ["AIRFLOW_CONN_META_LUMEN"])
+        monkeypatch.setenv("AIRFLOW_CONN_META_LUMEN", json.dumps({**values, **connection}))
+    ran = run({"since": SINCE, "until": UNTIL})
+    assert (ran.states, ran.state) == (_ONE_FAILED, "failed")
+    assert ran.tries["load_account[2]"] == 1  # no retry can help
+    assert sums(warehouse) == expected(sandbox, dict.fromkeys((US, ID), (SINCE, UNTIL)))
+    assert ran.events()[0]["accounts"] == 2
+    assert sentence in str(told)
+    assert "1 of 3 ad accounts did not load" in str(told)
+    (row,) = query(
+        warehouse,
+        "select last_sync_status as status from ops.ad_accounts where account_id = '"
+        + broken.get("account_id", DE)
+        + "'",
+    )
+    assert row["status"] == f"failed: {kind}"
+
+
+def test_an_account_that_is_not_in_the_settings_fails_alone(
+    run: Any, warehouse: str, sandbox: Sandbox, told: Told
+) -> None:
+    """Red: a mistyped id in a run's parameters would be left out without a word."""
+    ran = run({"accounts": [int(US), "77"], "since": SINCE, "until": UNTIL})
+    assert ran.state == "failed"
+    assert ran.states["load_account[0]"] == "success"
+    assert ran.states["load_account[1]"] == "failed"
+    assert ran.states["announce[-1]"] == "success"
+    assert sums(warehouse) == expected(sandbox, {US: (SINCE, UNTIL)})
+    assert (
+        "The ad account 77 is not in the settings: add it to the settings file and apply it with "
+        "`python -m include.cli configure FILE.yaml`."
+    ) in str(told)
+
+
+# Nothing is loaded at all.
+
+_NOTHING = {
+    "list_accounts[-1]": "failed",
+    "load_account[-1]": "upstream_failed",
+    "announce[-1]": "upstream_failed",
+    "fail_if_any_account_failed[-1]": "failed",
+}
+
+
+@pytest.mark.parametrize(
+    ("conf", "sentence"),
+    [
+        (
+            {"since": UNTIL, "until": SINCE},
+            "`since` (2025-04-01) is after `until` (2025-03-29).",
+        ),
+        (
+            {"since": SINCE, "untill": UNTIL},
+            "Unknown conf untill: this DAG knows accounts, since, until, lookback_days.",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_fails_before_any_load(
+    run: Any,
+    warehouse: str,
+    sandbox: Sandbox,
+    told: Told,
+    conf: dict[str, Any],
+    sentence: str,
+) -> None:
+    """Red: a mistyped parameter would load other days than were meant, with a green run."""
+    ran = run(conf)
+    assert (ran.states, ran.state) == (_NOTHING, "failed")
+    assert ran.tries["list_accounts[-1]"] == 1
+    assert sentence in str(told)
+    assert len(sandbox.requests) == 0
+    assert ran.events() == []
+    assert sums(warehouse) == {}
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"since": "2025-02-30"}, {"since": "yesterday"}, {"lookback_days": 0},
+        {"lookback_days": "28"}, {"accounts": "3000000001"},
+    ],
+)  # fmt: skip
+def test_parameters_of_another_type_are_refused_by_airflow(
+    run: Any, sandbox: Sandbox, conf: dict[str, Any]
+) -> None:
+    """Red: a form in the UI would take what the tasks cannot use."""
+    from airflow.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        run(conf)
+    assert len(sandbox.requests) == 0
+
+
+def test_no_account_at_all_says_what_to_do(run: Any, warehouse: str, told: Told) -> None:
+    """Red: a fresh installation would be green and empty for ever."""
+    with psycopg.connect(warehouse) as connected:
+        connected.execute("delete from ops.brands")
+    ran = run()
+    assert (ran.states, ran.state) == (_NOTHING, "failed")
+    assert (
+        "No active Meta ad account is configured: write one into a settings file and apply it"
+    ) in str(told)
+
+
+def test_a_warehouse_that_is_down_is_one_clear_sentence(
+    run: Any, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    """Red: an outage of the warehouse would not be retried, or read like a bug."""
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:geheim-geheim@127.0.0.1:1/nowhere")
+    ran = run({"since": SINCE, "until": UNTIL})
+    assert (ran.states, ran.state) == (_NOTHING, "failed")
+    assert ran.tries["list_accounts[-1]"] == 4  # worth three retries
+    assert "The warehouse at 127.0.0.1:1/nowhere does not let us in: " in str(told)
+    assert "geheim-geheim" not in str(told)
+
+
+# Passing trouble.
+
+
+def test_a_passing_outage_is_retried_and_ends_green(
+    run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: a hiccup of Meta's would cost the day; or a retry would fetch finished days again."""
+    from include.sandbox.graph import Answer, Call
+
+    plain, calls = sandbox.graph.answer, [0]
+
+    def answer(call: Call) -> Answer:
+        if "level" in call.params and "3000000001" in call.path:
+            calls[0] += 1
+            if calls[0] in range(4, 8):  # the second week of one account, four times in a row
+                return Answer(502, b"<html>Bad Gateway</html>", {})
+        return plain(call)
+
+    monkeypatch.setattr(sandbox.graph, "answer", answer)
+    ran = run({"accounts": [US], "since": "2025-03-20", "until": UNTIL})
+    assert ran.state == "success"
+    assert ran.tries["load_account[0]"] == 2
+    assert sums(warehouse) == expected(sandbox, {US: ("2025-03-20", UNTIL)})
+    assert ran.xcoms()["load_account[0].return_value"]["skipped_days"] == 7
