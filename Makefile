@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 LINT   := .venv-lint
 CLI     = $(VENV)/bin/python -m include.cli
+# Behind a company proxy the system knows the certificates, and uv alone does not.
+export UV_SYSTEM_CERTS := true
 SHELL  := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 

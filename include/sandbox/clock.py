@@ -4,10 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Real time by default; virtual, and standing still, once set or advanced."""
+    """Real time by default; virtual, and standing still, once set or advanced.
+
+    `advance_per_request` moves a virtual clock on with each request that the sandbox answers, so
+    that a client in another process which polls until something is done need not sleep.
+    """
 
     def __init__(self, now: datetime | None = None) -> None:
         self._virtual: datetime | None = None
+        self.advance_per_request = timedelta(0)
         if now is not None:
             self.set(now)
 
@@ -24,3 +29,8 @@ class Clock:
     def advance(self, step: timedelta) -> None:
         """Move on by step and stand still there."""
         self.set(self.now() + step)
+
+    def tick(self) -> None:
+        """A request has been answered."""
+        if self.advance_per_request:
+            self.advance(self.advance_per_request)

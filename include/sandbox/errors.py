@@ -2,6 +2,18 @@
 
 from typing import Any
 
+THROTTLED = {
+    4: "(#4) Application request limit reached",
+    17: "(#17) User request limit reached",
+    613: "(#613) Calls to this api have exceeded the rate limit.",
+    80000: "(#80000) There have been too many calls from this ad-account. Wait a bit and try "
+    "again. For more info, please refer to "
+    "https://developers.facebook.com/docs/graph-api/overview/rate-limiting.",
+    80004: "(#80004) There have been too many calls to this ad-account. Wait a bit and try again. "
+    "For more info, please refer to "
+    "https://developers.facebook.com/docs/graph-api/overview/rate-limiting.",
+}
+
 
 class GraphError(Exception):
     """What Graph answers instead of data."""
@@ -15,17 +27,28 @@ class GraphError(Exception):
         status: int = 400,
         kind: str = "OAuthException",
         transient: bool = False,
+        bare: bool = False,
+        user_title: str | None = None,
+        user_message: str | None = None,
     ) -> None:
+        """`bare`: the answer holds only code and message, as it does for some failures of code 1."""
         super().__init__(message)
         self.message, self.code, self.subcode = message, code, subcode
-        self.status, self.kind, self.transient = status, kind, transient
+        self.status, self.kind, self.transient, self.bare = status, kind, transient, bare
+        self.user_title, self.user_message = user_title, user_message
 
     def body(self, trace_id: str) -> dict[str, Any]:
         """The JSON body."""
+        if self.bare:
+            return {"error": {"code": self.code, "message": self.message}}
         error: dict[str, Any] = {"message": self.message, "type": self.kind, "code": self.code}
         if self.subcode is not None:
             error["error_subcode"] = self.subcode
         error["is_transient"] = self.transient
+        if self.user_title is not None:
+            error["error_user_title"] = self.user_title
+        if self.user_message is not None:
+            error["error_user_msg"] = self.user_message
         error["fbtrace_id"] = trace_id
         return {"error": error}
 
@@ -51,6 +74,73 @@ def no_such_object(object_id: str, method: str = "get") -> GraphError:
     )
 
 
+def no_such_aliases(ids: list[str]) -> GraphError:
+    """Some of `ids=` are unknown: then none of them is answered."""
+    return GraphError(
+        f"(#803) Some of the aliases you requested do not exist: {','.join(ids)}",
+        code=803,
+        status=404,
+    )
+
+
 def no_such_field(name: str, node_type: str) -> GraphError:
     """A field, or an edge, that the object does not have."""
     return bad_parameter(f"Tried accessing nonexisting field ({name}) on node type ({node_type})")
+
+
+def forbidden() -> GraphError:
+    """The account's owner has not let this token in."""
+    return GraphError(
+        "(#200) Ad account owner has NOT grant ads_management or ads_read permission",
+        code=200,
+        status=403,
+    )
+
+
+def token_expired() -> GraphError:
+    """The token was good once."""
+    return GraphError(
+        "Error validating access token: Session has expired.", code=190, subcode=463, status=401
+    )
+
+
+def invalid_cursor() -> GraphError:
+    """The place in a listing is not, or no longer, known."""
+    return GraphError("(#2642) Invalid cursors values", code=2642)
+
+
+def throttled(code: int, subcode: int | None = None) -> GraphError:
+    """A rate limit was reached: HTTP 400, never 429."""
+    return GraphError(THROTTLED[code], code, subcode)
+
+
+def page_too_big() -> GraphError:
+    """One page would hold too much."""
+    return GraphError(
+        "Please reduce the amount of data you're asking for, then retry your request",
+        code=1,
+        status=500,
+        bare=True,
+    )
+
+
+def too_much_data() -> GraphError:
+    """The call as a whole asks for too much."""
+    return GraphError(
+        "(#100) Please reduce the amount of data you're asking for, then retry your request",
+        subcode=1487534,
+        user_title="Too much data",
+        user_message="Please reduce the amount of data you're asking for, then retry your request",
+    )
+
+
+def sync_timeout(code: int) -> GraphError:
+    """An insights query that would take too long without a report: code 100 or code 2."""
+    if code == 2:
+        return GraphError("Service temporarily unavailable", 2, 1504038, status=500, transient=True)
+    return GraphError(
+        "(#100) The request timed out.",
+        subcode=1504018,
+        user_title="Your request timed out",
+        user_message="Please try a smaller date range, fetch less data, or use async jobs.",
+    )
