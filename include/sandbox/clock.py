@@ -30,6 +30,10 @@ class Clock:
         """Move on by step and stand still there."""
         self.set(self.now() + step)
 
+    def follow(self) -> None:
+        """Be the real time again."""
+        self._virtual = None
+
     def tick(self) -> None:
         """A request has been answered."""
         if self.advance_per_request:

@@ -81,11 +81,11 @@ def part_of(whole: Delivery, elapsed: int, total: int) -> Delivery | None:
         return None
     return whole._replace(
         impressions=impressions,
-        **{name: getattr(whole, name) * elapsed // total for name in _GROWING},
+        **{name: getattr(whole, name) * elapsed // total for name in GROWING},
     )
 
 
-_GROWING = (
+GROWING = (
     "spend",
     "reach",
     "clicks",

@@ -31,7 +31,7 @@ class GraphError(Exception):
         user_title: str | None = None,
         user_message: str | None = None,
     ) -> None:
-        """`bare`: the answer holds only code and message, as it does for some failures of code 1."""
+        """`bare`: the answer holds code and message only, as it does for some of code 1."""
         super().__init__(message)
         self.message, self.code, self.subcode = message, code, subcode
         self.status, self.kind, self.transient, self.bare = status, kind, transient, bare

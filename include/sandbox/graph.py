@@ -10,27 +10,38 @@ import hmac
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
 from include.sandbox import nodes, paging, params, reports
-from include.sandbox.errors import GraphError, bad_parameter, no_such_field, no_such_object
+from include.sandbox.batch import answer_batch
+from include.sandbox.errors import (
+    GraphError,
+    bad_parameter,
+    forbidden,
+    no_such_aliases,
+    no_such_field,
+    no_such_object,
+    token_expired,
+)
+from include.sandbox.faults import Fault, Faults, Struck, Target
 from include.sandbox.filters import listing_test
+from include.sandbox.limits import Limits
 from include.sandbox.objects import Account, Node
+from include.sandbox.restate import Restatement, restatement
+from include.sandbox.rows import Piece
+from include.sandbox.runs import Run, Runs
+from include.sandbox.usage import Usage
+from include.sandbox.wire import Wire
 from include.sandbox.world import Clock, World, known_at
 
 VERSIONS = ("v22.0", "v23.0", "v24.0", "v25.0", "v26.0")
 MAX_IDS = 50
-
-_QUOTA = 190_000  # calls an hour: what Meta calls full access
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +70,7 @@ class Call(NamedTuple):
     bearer: str | None = None  # the token of the Authorization header
     origin: str = "https://graph.facebook.com"  # scheme and host the caller used
     readable: bool = True  # whether the body was what its content type says
+    inner: bool = False  # whether it came as part of a batch
 
 
 class Answer(NamedTuple):
@@ -67,6 +79,7 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     headers: dict[str, str]
+    wire: Wire = Wire()
 
 
 @dataclass
@@ -79,6 +92,15 @@ class Asked:
     rights: Token = field(default_factory=lambda: Token(frozenset()))
     account: Account | None = None  # whose quota it counts against
     kind: str = "ads_management"  # or ads_insights: which quota
+    edge: str = ""  # what for, once that is known: one of presets.EDGES
+    faults: list[Fault] = field(default_factory=list)  # that have yet to do their work
+    wire: Wire = field(default_factory=Wire)
+    truncated: bool = False
+
+    @property
+    def version(self) -> str:
+        """Of the API."""
+        return self.call.path.split("/")[1]
 
 
 Route = Callable[["Graph", Asked, Node], Any]
@@ -99,25 +121,41 @@ class Graph:
         empty_pages: bool = True,
     ) -> None:
         self.world, self.clock, self.tokens, self.empty_pages = world, clock, tokens, empty_pages
-        self._calls: Counter[str] = Counter()  # by account id, in this hour of the clock
-        self._hour = 0
         self._answered = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget limits, faults, calls and reports."""
+        self.limits, self.faults = Limits(), Faults()
+        self.usage = Usage(self.limits, self.world.accounts.keys())
+        self.tally: Counter[tuple[str, str, str | None]] = Counter()  # method, edge, account id
+        self._runs = Runs(self.world.seed)
 
     def answer(self, call: Call) -> Answer:
         """Answer a call; whatever goes wrong becomes a Graph error."""
         asked = Asked(call, self.clock.now())
         self._answered += 1
         trace_id = "A" + sha256(str(self._answered).encode()).hexdigest()[:22]
-        status, body = 200, None
+        changed: dict[str, str | None] = {}
+        status, content_type = 200, "application/json; charset=UTF-8"
         try:
-            body = self._body(asked)
+            body = orjson.dumps(self._body(asked))
         except GraphError as error:
-            status, body = error.status, error.body(trace_id)
+            status, body = error.status, orjson.dumps(error.body(trace_id))
+        except Struck as struck:
+            account_id = asked.account.id if asked.account else None
+            status, body, content_type = struck.fault.answer(trace_id)
+            changed = struck.fault.headers(account_id, asked.kind, asked.now)
         except Exception:
             logger.exception("the sandbox failed on %s %s", call.method, call.path)
             status = 500
-            body = GraphError("An unknown error occurred", code=1).body(trace_id)
-        return Answer(status, orjson.dumps(body), self._headers(asked, trace_id))
+            body = orjson.dumps(GraphError("An unknown error occurred", code=1).body(trace_id))
+        self.tally[call.method, asked.edge, asked.account.id if asked.account else None] += 1
+        headers = {"content-type": content_type, **self._headers(asked, trace_id), **changed}
+        if asked.truncated:
+            body = body[: len(body) * 2 // 3]
+        told = {name: value for name, value in headers.items() if value is not None}
+        return Answer(status, body, told, asked.wire)
 
     def _body(self, asked: Asked) -> Any:
         call = asked.call
@@ -127,17 +165,19 @@ class Graph:
         self._authenticate(asked, path)
         match path:
             case []:
-                return self._several(asked)
+                return self._at_the_root(asked)
             case ["me"] if call.method == "GET":
+                self._meet(asked, "me")
                 return _system_user(call)
             case ["me", "adaccounts"] if call.method == "GET":
+                self._meet(asked, "adaccounts")
                 return self._own_accounts(asked)
-            case [object_id]:
-                node = self._find(asked, object_id)
-                return self._route(asked, node, "")
-            case [object_id, edge]:
-                node = self._find(asked, object_id)
-                return self._route(asked, node, edge)
+            case [object_id] | [object_id, _]:
+                edge = "".join(path[1:])
+                run = self._find_run(asked, object_id)
+                if run is not None:
+                    return self._route_run(asked, run, edge)
+                return self._route(asked, self._find(asked, object_id), edge)
         raise GraphError(f"Unknown path components: /{'/'.join(path[1:])}", code=2500)
 
     def _authenticate(self, asked: Asked, path: list[str]) -> None:
@@ -155,12 +195,7 @@ class Graph:
         if rights is None:
             raise GraphError("Invalid OAuth access token.", code=190, subcode=467, status=401)
         if rights.expires and rights.expires <= asked.now:
-            raise GraphError(
-                "Error validating access token: Session has expired.",
-                code=190,
-                subcode=463,
-                status=401,
-            )
+            raise token_expired()
         _check_proof(asked.token, rights.app_secret, call.params.get("appsecret_proof"))
         asked.rights = rights
 
@@ -171,11 +206,8 @@ class Graph:
         if account and object_id != number:
             asked.account = account
             if number not in asked.rights.accounts:
-                raise GraphError(
-                    "(#200) Ad account owner has NOT grant ads_management or ads_read permission",
-                    code=200,
-                    status=403,
-                )
+                raise forbidden()
+            self.usage.admit(number, asked.now)
             return account
         node = self.world.objects.get(object_id)
         if (
@@ -185,30 +217,104 @@ class Graph:
         ):
             raise no_such_object(object_id, asked.call.method.lower())
         asked.account = node.account
+        self.usage.admit(node.account.id, asked.now)
         return node
+
+    def _find_run(self, asked: Asked, run_id: str) -> Run | None:
+        """The report of that id, if there is one that the token may see."""
+        run = self._runs.get(run_id, asked.now)
+        if run is None or run.account.id not in asked.rights.accounts:
+            return None
+        asked.account, asked.kind = run.account, "ads_insights"
+        self.usage.admit(run.account.id, asked.now)
+        return run
 
     def _route(self, asked: Asked, node: Node, edge: str) -> Any:
         route = ROUTES.get((asked.call.method, edge))
         if route is not None:
+            level = {"level": node.kind} if edge == "insights" else {}
+            if edge == "insights":
+                asked.kind = "ads_insights"
+            self._meet(asked, edge or "object", level)
             return route(self, asked, node)
         if asked.call.method == "GET":
             raise no_such_field(edge, nodes.NODE_TYPES[node.kind])
         raise no_such_object(nodes.graph_id(node), asked.call.method.lower())
 
+    def _route_run(self, asked: Asked, run: Run, edge: str) -> Any:
+        if asked.call.method != "GET":
+            raise no_such_object(run.id, asked.call.method.lower())
+        level = {"level": run.query.level, **run.params}
+        if edge == "":
+            self._meet(asked, "report", level)
+            return run.show(asked.call.params, asked.version, asked.now)
+        if edge == "insights":
+            self._meet(asked, "results", level)
+            return self._results(asked, run)
+        raise no_such_field(edge, "AdReportRun")
+
+    def _meet(self, asked: Asked, edge: str, meant: Mapping[str, str] | None = None) -> None:
+        """Say what the call is for, and let the faults that wait for it strike."""
+        asked.edge, call = edge, asked.call
+        target = Target(
+            call.method,
+            edge,
+            asked.account.id if asked.account else None,
+            {**(meant or {}), **call.params},
+            paging.number_of(call.params),
+            call.inner,
+        )
+        for fault in self.faults.meeting(target, asked.now):
+            if fault.effect in ("page", "report") or fault.kind == "moving":
+                asked.faults.append(fault)  # counts its hit when it does something
+                continue
+            fault.hits += 1
+            match fault.effect:
+                case "wire":
+                    asked.wire = fault.wire()
+                case "null":
+                    asked.wire = Wire(end="dropped")
+                case "truncated":
+                    asked.truncated = True
+                case "world":
+                    assert fault.account_id is not None
+                    self.world.restate(fault.account_id, restatement(**fault.details))
+                case _:
+                    raise Struck(fault)
+
+    def _at_the_root(self, asked: Asked) -> Any:
+        call = asked.call
+        if call.method == "POST" and "batch" in call.params and not call.inner:
+            self._meet(asked, "batch")
+            answers, wire = answer_batch(call, self.answer)
+            asked.wire = asked.wire if asked.wire != Wire() else wire
+            return answers
+        if call.method == "GET" and "ids" in call.params:
+            return self._several(asked)
+        raise GraphError(f"Unsupported {call.method.lower()} request.", kind="GraphMethodException")
+
     def _several(self, asked: Asked) -> dict[str, Any]:
         call = asked.call
-        if call.method != "GET" or "ids" not in call.params:
-            raise GraphError(
-                f"Unsupported {call.method.lower()} request.", kind="GraphMethodException"
-            )
         params.only(call.params, "ids", "fields")
         ids = call.params["ids"].split(",")
         if len(ids) > MAX_IDS:
             raise bad_parameter(f"Too many IDs: {len(ids)}, at most {MAX_IDS} are allowed.")
         wanted = params.fields(call.params)
+        found: dict[str, Node] = {}
+        missing = []
+        for object_id in ids:
+            try:
+                found[object_id] = self._find(asked, object_id)
+            except GraphError as error:
+                if error.subcode != 33:
+                    raise
+                missing.append(object_id)
+        self._meet(asked, "ids")
+        if missing:
+            raise no_such_aliases(missing)
         return {
-            object_id: nodes.show(self._find(asked, object_id), wanted, self.world, asked.now)
-            for object_id in ids
+            object_id: nodes.show(node, wanted, self.world, asked.now)
+            for object_id, node in found.items()
         }
 
     def _own_accounts(self, asked: Asked) -> dict[str, Any]:
@@ -230,35 +336,14 @@ class Graph:
             params=asked.call.params,
             now=int(asked.now.timestamp()),
             gap_after=gap_after if self.empty_pages else None,
+            faults=asked.faults,
         )
 
     def _headers(self, asked: Asked, trace_id: str) -> dict[str, str]:
-        """Usage as Meta reports it: percentages of the hourly quota; waits in minutes, seconds."""
-        if (hour := int(asked.now.timestamp()) // 3600) != self._hour:
-            self._hour = hour
-            self._calls.clear()
-        account_id = asked.account.id if asked.account else "0"
-        self._calls[account_id] += 1
-        used = min(100, self._calls[account_id] * 100 // _QUOTA)
-        tier = {"ads_api_access_tier": "standard_access"}
-        business = {
-            "type": asked.kind,
-            "call_count": used,
-            "total_cputime": used,
-            "total_time": used,
-            "estimated_time_to_regain_access": 0,
-            **tier,
-        }
-        app = min(100, self._calls.total() * 100 // _QUOTA)
-        usage = {
-            "x-business-use-case-usage": {account_id: [business]},
-            "x-ad-account-usage": {"acc_id_util_pct": used, "reset_time_duration": 0, **tier},
-            "x-fb-ads-insights-throttle": {"app_id_util_pct": app, "acc_id_util_pct": used, **tier},
-            "x-app-usage": {"call_count": app, "total_time": app, "total_cputime": app},
-        }
-        version = asked.call.path.split("/")[1]
+        account_id = asked.account.id if asked.account else None
+        version = asked.version
         return {
-            **{name: orjson.dumps(value).decode() for name, value in usage.items()},
+            **self.usage.headers(account_id, asked.kind, asked.now),
             "facebook-api-version": version if version in VERSIONS else VERSIONS[-1],
             "x-fb-trace-id": trace_id,
         }
@@ -278,8 +363,13 @@ class Graph:
         members = nodes.children(node, kind)
         if members is None:
             raise no_such_field(f"{kind}s", nodes.NODE_TYPES[node.kind])
+        self.limits.check_page(params.limit(call.params), self.limits.edge_page_limit)
         shown = listing_test(call.params, kind, asked.now)
-        found = sorted(filter(shown, members), key=lambda member: member.id)
+        hidden = self.world.hidden_from_edges
+        found = sorted(
+            (member for member in members if member.id not in hidden and shown(member)),
+            key=lambda member: member.id,
+        )
         wanted = params.fields(call.params)
         page = paging.page(
             found,
@@ -293,14 +383,60 @@ class Graph:
 
     def insights(self, asked: Asked, node: Node) -> dict[str, Any]:
         """`GET /<id>/insights`"""
-        asked.kind = "ads_insights"
         query = reports.parse(asked.call.params, node, asked.now)
-        return paging.page(
-            reports.pieces(self.world, query, known_at(asked.now)),
-            reports.key,
-            self._listing(asked, gap_after=1),
-            query.show,
-        )
+        pieces = self._pieces(asked, query)
+        self.limits.check_sync(len(pieces), len(query.fields))
+        page = self._insights_page(asked, pieces, query)
+        self._move(asked, query)
+        return page
+
+    def start_report(self, asked: Asked, node: Node) -> dict[str, Any]:
+        """`POST /<id>/insights`"""
+        query = reports.parse(asked.call.params, node, asked.now)
+        pieces = self._pieces(asked, query)
+        possible = self.limits.check_report(len(pieces), len(query.fields))
+        takes = self.limits.report_takes(len(pieces))
+        run = self._runs.add(query, asked.call.params, pieces, asked.now, takes)
+        if not possible:
+            run.end = "Job Failed"
+        for fault in asked.faults:
+            if fault.effect != "report":
+                continue
+            fault.hits += 1
+            if fault.kind == "report_stuck":
+                run.stuck_at = fault.details["percent"]
+            else:
+                run.end = "Job Failed" if fault.kind == "report_failed" else "Job Skipped"
+        self._move(asked, query)
+        return {"report_run_id": run.id}
+
+    def _results(self, asked: Asked, run: Run) -> dict[str, Any]:
+        query = run.results(asked.call.params, asked.now)
+        return self._insights_page(asked, run.pieces, query)
+
+    def _pieces(self, asked: Asked, query: reports.Query) -> list[Piece]:
+        return reports.pieces(self.world, query, known_at(asked.now), self.world.revision)
+
+    def _insights_page(
+        self, asked: Asked, pieces: list[Piece], query: reports.Query
+    ) -> dict[str, Any]:
+        self.limits.check_page(params.limit(asked.call.params), self.limits.page_row_limit)
+        for fault in asked.faults:
+            if fault.kind == "drop_ads":
+                left = [piece for piece in pieces if piece.node.id not in fault.details["ads"]]
+                fault.hits += len(left) < len(pieces)
+                pieces = left
+        return paging.page(pieces, reports.key, self._listing(asked, gap_after=1), query.show)
+
+    def _move(self, asked: Asked, query: reports.Query) -> None:
+        """Late data: the days that were just read grow, if a fault says so."""
+        assert asked.account is not None
+        for fault in asked.faults:
+            if fault.kind == "moving" and "after" not in asked.call.params:
+                fault.hits += 1
+                today = asked.account.local(asked.now).date()
+                days = frozenset(day for day in query.days() if day < today)
+                self.world.restate(asked.account.id, Restatement(days=days, **fault.details))
 
 
 # (method, edge) -> what serves it; "" is the object itself.
@@ -310,6 +446,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "adsets"): lambda graph, asked, node: graph.listed(asked, node, "adset"),
     ("GET", "ads"): lambda graph, asked, node: graph.listed(asked, node, "ad"),
     ("GET", "insights"): Graph.insights,
+    ("POST", "insights"): Graph.start_report,
 }
 
 
@@ -350,49 +487,3 @@ def _check_proof(token: str, secret: str | None, proof: str | None) -> None:
             return
         message = "Invalid appsecret_proof provided in the API argument"
     raise GraphError(message, kind="GraphMethodException")
-
-
-async def read_call(request: Request) -> Call:
-    """A request as a call."""
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    body = await _read_body(request)
-    return Call(
-        method=request.method,
-        path=request.url.path,
-        params={**request.query_params, **(body or {})},
-        bearer=credentials.strip() or None if scheme.lower() in ("bearer", "oauth") else None,
-        origin=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
-        readable=body is not None,
-    )
-
-
-async def _read_body(request: Request) -> dict[str, str] | None:
-    """A form, or a JSON object whose values are put back into JSON; None when it is neither."""
-    raw = await request.body()  # kept by the request, so that the form can be read from it
-    if not raw:
-        return {}
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            form = await request.form()
-        except HTTPException:
-            return None
-        return {name: value for name, value in form.items() if isinstance(value, str)}
-    try:
-        values = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(values, dict):
-        return None
-    return {
-        name: value if isinstance(value, str) else orjson.dumps(value).decode()
-        for name, value in values.items()
-    }
-
-
-def as_response(answer: Answer) -> Response:
-    """An answer over HTTP."""
-    return Response(
-        answer.body,
-        status_code=answer.status,
-        headers={"content-type": "application/json; charset=UTF-8", **answer.headers},
-    )

@@ -14,7 +14,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
-from include.sandbox.errors import GraphError
+from include.sandbox.errors import invalid_cursor
+from include.sandbox.faults import Fault
 from include.sandbox.params import limit
 
 _LIFETIME_SECONDS = 86_400
@@ -32,6 +33,7 @@ class Listing(NamedTuple):
     params: Mapping[str, str]
     now: int  # unix time
     gap_after: int | None  # an empty page follows page 0 or 1 ... ; None: nowhere
+    faults: Sequence[Fault] = ()  # that strike pages
 
 
 def page(
@@ -46,6 +48,10 @@ def page(
     size = limit(listing.params)
     begin = bisect_right(items, place.key, key=key)
     at_gap = place.number == listing.gap_after and begin < len(items)
+    for fault in listing.faults:
+        if fault.kind == "empty_page":
+            fault.hits += 1
+            at_gap = True
     shown = [] if at_gap else items[begin : begin + size]
     if not shown and not at_gap:
         return {"data": []}
@@ -53,9 +59,39 @@ def page(
     after = _Place(last, place.number + 1).write(listing, query)
     cursors = {"before": _Place(first, place.number).write(listing, query), "after": after}
     paging: dict[str, Any] = {"cursors": cursors}
-    if begin + len(shown) < len(items):
+    if at_gap or begin + len(shown) < len(items):
         paging["next"] = _next(listing, after)
-    return {"data": [show(item) for item in shown], "paging": paging}
+    told = _spoilt(items, begin, shown, listing.faults)
+    return {"data": [show(item) for item in told], "paging": paging}
+
+
+def number_of(params: Mapping[str, str]) -> int | None:
+    """Which page of its listing a call asks for, 0 first; None when its cursor makes no sense."""
+    if "after" not in params:
+        return 0
+    try:
+        text = base64.urlsafe_b64decode(params["after"]).decode()
+        return int(text.split(",", 2)[1])
+    except (ValueError, IndexError):
+        return None
+
+
+def _spoilt(
+    items: Sequence[Item], begin: int, shown: Sequence[Item], faults: Sequence[Fault]
+) -> Sequence[Item]:
+    """The page as it is told: rows left out at its end, or told again from the page before.
+
+    The cursors know nothing of it, so what is left out here comes nowhere else.
+    """
+    for fault in faults:
+        if fault.kind == "drop_rows" and shown:
+            shown = shown[: max(0, len(shown) - fault.details["rows"])]
+        elif fault.kind == "duplicate_rows" and shown and begin:
+            shown = [*items[max(0, begin - fault.details["rows"]) : begin], *shown]
+        else:
+            continue
+        fault.hits += 1
+    return shown
 
 
 class _Place(NamedTuple):
@@ -73,18 +109,14 @@ class _Place(NamedTuple):
         try:
             text = base64.urlsafe_b64decode(listing.params["after"]).decode()
         except (binascii.Error, UnicodeDecodeError) as error:
-            raise _invalid() from error
+            raise invalid_cursor() from error
         seal, _, text = text.partition(",")
         if seal != _seal(text, query):
-            raise _invalid()
+            raise invalid_cursor()
         number, issued, key = text.split(",", 2)
         if listing.now - int(issued) > _LIFETIME_SECONDS:
-            raise _invalid()
+            raise invalid_cursor()
         return cls(key, int(number))
-
-
-def _invalid() -> GraphError:
-    return GraphError("(#2642) Invalid cursors values", code=2642)
 
 
 def _query(listing: Listing) -> str:

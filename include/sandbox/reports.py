@@ -57,6 +57,10 @@ class Query(NamedTuple):
     filters: tuple[filters.Filter, ...]
     windows: tuple[str, ...]
 
+    def days(self) -> list[date]:
+        """All of them."""
+        return [self.since + timedelta(days=n) for n in range((self.until - self.since).days + 1)]
+
     def show(self, piece: Piece) -> dict[str, Any]:
         """The JSON row of a piece."""
         return rows.render(piece, self.fields, self.windows)
@@ -84,8 +88,11 @@ def parse(params: Params, node: Node, now: datetime) -> Query:
 
 
 @lru_cache(maxsize=4)  # all pages of a query, and the next query, without computing it twice
-def pieces(world: World, query: Query, now: datetime) -> list[Piece]:
-    """One piece per period and object with delivery, in the order of `key`."""
+def pieces(world: World, query: Query, now: datetime, revision: int) -> list[Piece]:
+    """One piece per period and object with delivery, in the order of `key`.
+
+    `revision` is the world's: what has been restated is computed again.
+    """
     account = query.node if isinstance(query.node, Account) else query.node.account
     shown = _shown(world, query, account, now)
     found = []

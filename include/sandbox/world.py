@@ -1,10 +1,11 @@
 """The deterministic world: accounts and their objects, and what every ad delivered on every day.
 
-Nothing is stored: a day's figures follow from (seed, ad, date), so the past never changes and the
-world goes on for as long as the clock does.
+Nothing is stored: a day's figures follow from (seed, ad, date), so the past never changes, unless
+`restate` says so, and the world goes on for as long as the clock does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -14,6 +15,7 @@ from include.sandbox.catalogue import build_account
 from include.sandbox.clock import Clock
 from include.sandbox.delivery import Delivery, full_day, part_of
 from include.sandbox.objects import Account, AccountSpec, Ad, AdObject, Node, ancestors
+from include.sandbox.restate import Restatement
 from include.sandbox.rows import METRICS_AND_NAMES, Piece, render
 
 __all__ = ["BRANDS", "DEFAULT_ACCOUNTS", "AccountSpec", "Brand", "Clock", "DayTotal", "World"]
@@ -56,7 +58,8 @@ class World:
     """Everything there is to know; data begins on `start` (account-local).
 
     `days` is the stretch over which launches, pauses and deletions are spread: what is still
-    running after it runs for ever.
+    running after it runs for ever. The objects in `hidden_from_edges` are in no listing, though
+    they answer to their ids and have their rows in insights; `hide` changes which.
     """
 
     def __init__(
@@ -65,8 +68,11 @@ class World:
         days: int = 120,
         seed: int = 7,
         accounts: Sequence[AccountSpec] = DEFAULT_ACCOUNTS,
+        hidden_from_edges: Collection[str] = (),
     ) -> None:
         self.start, self.days, self.seed = start, days, seed
+        self.revision = 0  # how often the past has been restated
+        self._restated: defaultdict[str, list[Restatement]] = defaultdict(list)
         self.accounts = {
             spec.account_id: build_account(spec, start, days, seed) for spec in accounts
         }
@@ -79,10 +85,37 @@ class World:
                 self._register(campaign, *campaign.adsets)
             self._register(*ads)
         self._full_day = lru_cache(maxsize=_DAYS_KEPT)(self._compute_day)
+        self.hide(hidden_from_edges)
+
+    def hide(self, ids: Collection[str]) -> None:
+        """Leave these objects, and no others, out of every listing."""
+        if not isinstance(ids, Collection) or isinstance(ids, str):
+            raise ValueError("ids must be a list")
+        if strangers := set(ids) - self.objects.keys():
+            raise ValueError(f"no such objects: {', '.join(sorted(strangers))}")
+        self.hidden_from_edges = frozenset(ids)
 
     def full_day(self, account_id: str, day: date) -> list[Delivery]:
         """What the account's ads will have delivered when that day has ended, by ad id."""
-        return self._full_day(account_id, day)
+        rows = self._full_day(account_id, day)
+        for change in self._restated.get(account_id, ()):
+            rows = change.retell(day, rows)
+        return rows
+
+    def restate(self, account_id: str, change: Restatement) -> None:
+        """From now on the account's days are like this, on top of what was restated before."""
+        known = {ad.id for ad in self.ads[account_id]}
+        if strangers := ((change.ads or frozenset()) | change.vanish) - known:
+            raise ValueError(f"not ads of account {account_id}: {', '.join(sorted(strangers))}")
+        if change.percent <= -100:
+            raise ValueError("percent must be above -100")
+        self._restated[account_id].append(change)
+        self.revision += 1
+
+    def forget_restatements(self) -> None:
+        """The past is again what it was at first."""
+        self._restated.clear()
+        self.revision += 1
 
     def deliveries(self, account_id: str, day: date, now: datetime) -> list[Delivery]:
         """What they have delivered on that day until now: nothing of the future."""

@@ -20,13 +20,17 @@ from include.errors import TributaryError
 from include.meta import errors, hierarchy
 from include.meta.client import Graph
 from include.meta.errors import (
+    MetaBlocked,
+    MetaCursorExpired,
     MetaError,
     MetaForbidden,
     MetaRefused,
+    MetaReportFailed,
     MetaThrottled,
     MetaTokenRefused,
     MetaTooMuchData,
     MetaTransient,
+    MetaUnknown,
     from_answer,
     redacted,
 )
@@ -113,7 +117,7 @@ def test_the_token_travels_in_the_header_and_in_no_url(sandbox: Sandbox) -> None
     token, secret = "sandbox-token-lumen", "sandbox-app-secret"
     graph = _graph(sandbox, token=token, app_id="1", app_secret=secret)
     for edge in hierarchy.EDGES:
-        assert sum(len(page) for page in hierarchy.objects(graph, "1000000003", edge, 5)) > 5
+        assert sum(len(page) for page in hierarchy.objects(graph, "1000000003", edge, [5])) > 5
     proof = hmac.new(secret.encode(), token.encode(), hashlib.sha256).hexdigest()
     assert graph.calls == len(sandbox.requests) > 20
     for request in sandbox.requests:
@@ -198,7 +202,7 @@ def test_redirects_are_not_followed(serve: Callable[..., Server], status: int) -
 def test_pages_give_every_object_once(sandbox: Sandbox, size: int) -> None:
     """Red: an empty page that says `next` would end the list, and its rest would be lost."""
     graph = _graph(sandbox, token="sandbox-token-acme")
-    pages = list(hierarchy.objects(graph, "1000000001", "campaigns", size))
+    pages = list(hierarchy.objects(graph, "1000000001", "campaigns", [size]))
     assert pages[0] == []  # the sandbox begins with what Meta's privacy filters leave behind
     found = [row["id"] for page in pages for row in page]
     account = sandbox.world.accounts["1000000001"]
@@ -270,7 +274,6 @@ def test_parameters_are_sent_as_graph_wants_them(serve: Callable[..., Server]) -
             "Meta answered without a word of why (HTTP 502)",
         ),
         ((503, b"", {}), "Meta answered without a word of why (HTTP 503)"),
-        ((429, b"slow down", {}), "Meta answered without a word of why (HTTP 429)"),
         ((408, b"", {}), "Meta answered without a word of why (HTTP 408)"),
         (b'{"data": [{"id": "1"}', "Meta's answer is not whole JSON (HTTP 200)"),
         (b"", "Meta's answer is not whole JSON (HTTP 200)"),
@@ -376,7 +379,10 @@ def test_an_answer_that_never_comes_is_given_up() -> None:
         (403, 10, None, MetaForbidden),
         (400, 100, 33, MetaForbidden),
         (400, 100, None, MetaRefused),
-        (400, 300, None, MetaRefused),
+        (400, 300, None, MetaUnknown),
+        (400, 2642, None, MetaCursorExpired),
+        (400, -2, 2490547, MetaReportFailed),
+        (400, 803, None, MetaForbidden),
         (400, 2635, None, MetaRefused),
         (400, 3018, None, MetaRefused),
         (400, 100, 1487534, MetaTooMuchData),
@@ -386,19 +392,20 @@ def test_an_answer_that_never_comes_is_given_up() -> None:
         (400, 17, 2446079, MetaThrottled),
         (400, 32, None, MetaThrottled),
         (400, 341, None, MetaThrottled),
-        (400, 368, None, MetaThrottled),
+        (400, 368, None, MetaBlocked),
         (400, 613, 1487742, MetaThrottled),
         (400, 80000, None, MetaThrottled),
         (400, 80004, 2446079, MetaThrottled),
         (400, 80014, None, MetaThrottled),
-        (400, 80015, None, MetaRefused),
-        (500, 1, 99, MetaTransient),
+        (400, 80015, None, MetaUnknown),
+        (500, 1, None, MetaTransient),
+        (500, 1, 99, MetaTooMuchData),
         (400, 2, None, MetaTransient),
         (503, 2, 1504044, MetaTransient),
         (400, 2, 1504041, MetaRefused),
         (500, 2, 1504042, MetaRefused),
         (500, 12345, None, MetaTransient),
-        (400, None, None, MetaRefused),
+        (400, None, None, MetaUnknown),
         (400, "190", "463", MetaTokenRefused),
     ],
 )
@@ -408,7 +415,9 @@ def test_what_a_code_means(status: int, code: Any, subcode: Any, kind: type[Meta
     found = from_answer(error, http_status=status, who="connection 'm'")
     assert type(found) is kind
     assert isinstance(found, TributaryError)
-    assert found.retryable is (kind in (MetaTransient, MetaThrottled, MetaTooMuchData))
+    assert found.retryable is issubclass(
+        kind, MetaTransient | MetaThrottled | MetaTooMuchData | MetaReportFailed
+    )
     number = None if code is None else int(code)
     assert (found.code, found.http_status, found.trace_id) == (number, status, "AbC")
     assert found.subcode == (None if subcode is None else int(subcode))
@@ -426,7 +435,7 @@ def test_graphs_own_word_that_it_will_pass_is_heeded() -> None:
     error = {"code": 77777, "message": "m", "is_transient": True}
     assert type(from_answer(error, http_status=400, who="m")) is MetaTransient
     error["is_transient"] = False
-    assert type(from_answer(error, http_status=400, who="m")) is MetaRefused
+    assert type(from_answer(error, http_status=400, who="m")) is MetaUnknown
 
 
 def test_an_error_says_what_to_mend_and_nothing_secret(

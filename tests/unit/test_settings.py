@@ -231,6 +231,7 @@ def test_defaults_are_filled_in() -> None:
                         "conn_id": "meta_acme",
                         "is_active": True,
                         "lookback_days": 28,
+                        "reread_days": 90,
                         "reconcile": "fail",
                         "tolerance": None,
                         "attribution_windows": ["1d_click", "7d_click", "28d_click", "1d_view"],

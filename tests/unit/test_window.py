@@ -163,12 +163,14 @@ def test_dates_that_cannot_be_used(postgres: str, params: dict, sentence: str) -
 
 def test_unknown_conf_is_refused_by_name(postgres: str) -> None:
     """Red: a misspelt `lookback` would be a wish that nobody hears."""
-    from include.airflow.extract import PARAMS, refuse_unknown
+    from include.airflow.extract import refuse_unknown
 
-    refuse_unknown({"since": "2025-03-01"}, PARAMS)
-    refuse_unknown(None, PARAMS)
+    known = ("accounts", "since", "until", "lookback_days")
+
+    refuse_unknown({"since": "2025-03-01"}, known)
+    refuse_unknown(None, known)
     with pytest.raises(SettingsError) as caught:
-        refuse_unknown({"since": "2025-03-01", "untill": "x", "days": 3}, PARAMS)
+        refuse_unknown({"since": "2025-03-01", "untill": "x", "days": 3}, known)
     assert str(caught.value) == (
         "Unknown conf days, untill: this DAG knows accounts, since, until, lookback_days."
     )

@@ -1,0 +1,214 @@
+"""The kinds of faults, each with what it does, where it may strike, and its details' defaults.
+
+| effect | |
+|---|---|
+| error | Graph refuses: status, code, subcode, message ..., `minutes`: a hint how long to wait |
+| raw | something else answers in Graph's place |
+| truncated | the answer is 200, and its JSON breaks off |
+| wire | the connection: see `wire.Wire` |
+| report | how a report ends, decided when it is asked for |
+| page | what a page shows |
+| world | the figures themselves change |
+| null | an inner call of a batch has timed out |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from include.sandbox.errors import (
+    GraphError,
+    forbidden,
+    invalid_cursor,
+    no_such_object,
+    page_too_big,
+    sync_timeout,
+    throttled,
+    token_expired,
+    too_much_data,
+)
+
+# What a call is for: an object by its id, several by `ids`, a batch; `report` is the state of a
+# report, `results` its pages; the others are named as in the path.
+EDGES = (
+    "object",
+    "ids",
+    "batch",
+    "me",
+    "adaccounts",
+    "campaigns",
+    "adsets",
+    "ads",
+    "insights",
+    "report",
+    "results",
+)
+_LISTINGS = ("adaccounts", "campaigns", "adsets", "ads", "insights", "results")
+_ROWS = ("insights", "results")
+
+
+class Kind(NamedTuple):
+    """A kind of fault."""
+
+    effect: str
+    details: Mapping[str, Any] = MappingProxyType({})  # ...: has no default
+    edges: tuple[str, ...] = ()  # where it can strike; (): everywhere
+    method: str | None = None
+    level: str | None = None
+    times: int | None = 1
+    later_pages: bool = False  # only where a cursor was given
+    inner: bool = False  # only inside a batch
+    of_one_account: bool = False
+
+    @property
+    def is_throttle(self) -> bool:
+        """Whether it makes clients wait."""
+        return self.details.get("code") in (4, 17, 613, 80000, 80004)
+
+
+def _error(error: GraphError, **matching: Any) -> Kind:
+    details: dict[str, Any] = {
+        "status": error.status,
+        "code": error.code,
+        "subcode": error.subcode,
+        "message": error.message,
+        "is_transient": error.transient,
+        "type": error.kind,
+        "user_title": error.user_title,
+        "user_message": error.user_message,
+        "bare": error.bare,
+        "minutes": None,
+        "headers": {},
+    }
+    return Kind("error", details, **matching)
+
+
+def _raw(status: int, content_type: str, body: str) -> Kind:
+    details = {"status": status, "content_type": content_type, "body": body, "headers": {}}
+    return Kind("raw", details)
+
+
+def _busy(subcode: int | None = None, **more: Any) -> GraphError:
+    return GraphError("Service temporarily unavailable", 2, subcode, **{"status": 500, **more})
+
+
+KINDS: dict[str, Kind] = {
+    "error": _error(GraphError("An unknown error occurred", 1, status=500)),
+    # Not Graph's own answers.
+    "json_502": _raw(502, "application/json", '{"status":"Bad Gateway"}'),
+    "html_502": _raw(502, "text/html", "<html><body><h1>502 Bad Gateway</h1></body></html>\n"),
+    "truncated_json": Kind("truncated"),
+    "reset_in_body": Kind("wire", {"chunked": False}),
+    "closed_in_body": Kind("wire", {"chunked": False}),
+    "dropped": Kind("wire"),
+    "hang": Kind("wire", {"seconds": ...}),
+    # Too much asked for at a time.
+    "page_too_big": _error(page_too_big()),
+    "too_much_data": _error(too_much_data()),
+    "sync_timeout_100": _error(sync_timeout(100)),
+    "sync_timeout_2": _error(sync_timeout(2)),
+    # Rate limits; without `minutes` (or `until`) there is no hint.
+    "throttle_4": _error(throttled(4, 1504022)),
+    "throttle_17": _error(throttled(17, 2446079)),
+    "throttle_613": _error(throttled(613)),
+    "throttle_613_1487742": _error(throttled(613, 1487742)),
+    "throttle_80000": _error(throttled(80000)),
+    "throttle_80004": _error(throttled(80004, 2446079)),
+    # Failures of Meta's own.
+    "unknown_1_99": _error(GraphError("An unknown error occurred", 1, 99, status=500)),
+    "busy": _error(_busy(transient=True)),
+    "busy_unflagged": _error(_busy()),
+    "busy_1504043": _error(_busy(1504043)),
+    "fatal_1504042": _error(
+        GraphError("(#2) Invalid custom metrics in the request", 2, 1504042, status=400)
+    ),
+    # The token, the account, the place in a listing.
+    "token_expired": _error(token_expired()),
+    "forbidden": _error(forbidden()),
+    "cursor_expired": _error(invalid_cursor(), edges=_LISTINGS, method="GET", later_pages=True),
+    # Reports.
+    "not_there_yet": _error(no_such_object("of the report"), edges=("report", "results")),
+    "report_failed": Kind("report", edges=("insights",), method="POST"),
+    "report_skipped": Kind("report", edges=("insights",), method="POST"),
+    "report_stuck": Kind("report", {"percent": 50}, edges=("insights",), method="POST"),
+    # Pages that are not what they should be.
+    "empty_page": Kind("page", edges=_LISTINGS, method="GET"),
+    "drop_rows": Kind("page", {"rows": 1}, edges=_LISTINGS, method="GET"),
+    "duplicate_rows": Kind("page", {"rows": 1}, edges=_LISTINGS, method="GET", later_pages=True),
+    "drop_ads": Kind("page", {"ads": ...}, edges=_ROWS, method="GET", times=None),
+    # Figures that change: after an account's own totals were read, or before a call is answered.
+    "moving": Kind(
+        "world", {"spend": 100, "impressions": 10}, edges=("insights",), level="account"
+    ),
+    "restate": Kind(
+        "world",
+        {"days": None, "ads": None, "percent": 7, "vanish": []},
+        of_one_account=True,
+    ),
+    "batch_null": Kind("null", inner=True),
+}
+
+
+def check_detail(name: str, value: Any) -> None:
+    """Refuse what a detail cannot be."""
+    says, fits = _DETAILS[name]
+    if not fits(value):
+        raise ValueError(f"{name} must be {says}, not {value!r}")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset) and all(map(_text, value))
+
+
+def _headers(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _text(name) and (text is None or _text(text)) for name, text in value.items()
+    )
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_DETAILS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "status": ("an HTTP status", lambda value: _whole(value) and 200 <= value <= 599),
+    "code": ("a whole number", _whole),
+    "subcode": ("a whole number or null", _or_none(_whole)),
+    "message": ("a text", _text),
+    "is_transient": ("true or false", _bool),
+    "type": ("a text", _text),
+    "user_title": ("a text or null", _or_none(_text)),
+    "user_message": ("a text or null", _or_none(_text)),
+    "bare": ("true or false", _bool),
+    "minutes": ("a number of at least 0", _or_none(lambda v: _number(v) and v >= 0)),
+    "headers": ("an object of texts; null takes a header away", _headers),
+    "content_type": ("a text", _text),
+    "body": ("a text", _text),
+    "chunked": ("true or false", _bool),
+    "seconds": ("a number of at least 0", lambda value: _number(value) and value >= 0),
+    "percent": ("a whole number", _whole),
+    "rows": ("a whole number above 0", lambda value: _whole(value) and value > 0),
+    "ads": ("a list of ids", _texts),
+    "vanish": ("a list of ids", _texts),
+    "days": ("a list of days", lambda value: isinstance(value, list | tuple)),
+    "spend": ("minor units of at least 0", lambda value: _whole(value) and value >= 0),
+    "impressions": ("a number of at least 0", lambda value: _whole(value) and value >= 0),
+}
