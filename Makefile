@@ -35,7 +35,8 @@ lint: $(VENV)/ready $(LINT)/ready  ## ruff, mypy, sqlfluff
 	@$(LINT)/bin/sqlfluff lint --disable-progress-bar dbt
 
 bench: $(VENV)/ready  ## the benchmark report
-	@echo "no benchmarks yet"
+	@$(VENV)/bin/python -m bench.extraction
+	@$(VENV)/bin/python -m bench.dbt_build
 
 lock: $(VENV)/ready  ## compile requirements*.in into requirements*.txt
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 requirements.in -o requirements.txt

@@ -18,18 +18,20 @@ The log of a red `load_account` ends with one sentence that says what to mend.
 * *May not read this object*: assign the ad account to the token's system user in Business settings.
 * *Ad rows have spend … the account itself …*: the day is stored as `unreconciled`; clear the task
   to read it again. `reconcile: warn` in the settings makes it a warning.
+* *Meta throttles …*: the task waits as long as Meta says, with its worker slot freed, and goes on
+  behind the last finished day. Lower the slots of the pool `meta_ads` if it happens daily.
+* *The ad account … is paused until …*: Meta blocked it for policy; the reason is kept with it.
 * One account failed and the others did not: only that one needs clearing; what loaded stands.
 
-Safe to clear, repeat and backfill in any order: an account's day is replaced whole.
+Safe to clear, repeat and backfill in any order: an account's day is replaced whole. The log of
+`load_account` tells days done of all, rows, calls, and how much of Meta's limits is used.
 """
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
+from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
-from include.airflow.assets import RAW_META_ADS
-from include.airflow.retry import AsTheErrorSays
+from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
 
 
 @dag(
@@ -38,17 +40,9 @@ from include.airflow.retry import AsTheErrorSays
     catchup=False,
     doc_md=__doc__,
     tags=["meta", "in"],
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_policy": AsTheErrorSays(),
-    },
+    default_args=DEFAULT_ARGS,
     params={
-        "accounts": Param(
-            None,
-            type=["null", "array"],
-            description="Ad account ids, one a line; empty: all active ones.",
-        ),
+        "accounts": ACCOUNTS,
         "since": Param(None, type=["null", "string"], format="date", description="First day."),
         "until": Param(None, type=["null", "string"], format="date", description="Last day."),
         "lookback_days": Param(
@@ -61,32 +55,7 @@ from include.airflow.retry import AsTheErrorSays
     },
 )
 def extract_meta_ads() -> None:
-    @task
-    def list_accounts() -> list[dict[str, Any]]:
-        from include.airflow.extract import accounts_to_load
-
-        return accounts_to_load(get_current_context())
-
-    @task(map_index_template="{{ task.op_kwargs['account']['name'] }}")
-    def load_account(account: dict[str, Any]) -> dict[str, Any]:
-        from include.airflow.extract import load_one
-
-        return load_one(account, get_current_context())
-
-    @task(outlets=[RAW_META_ADS], trigger_rule="all_done_min_one_success")
-    def announce() -> dict[str, Any]:
-        from include.airflow.extract import announce
-
-        return announce(get_current_context(), RAW_META_ADS)
-
-    @task(trigger_rule="all_done", retries=0)
-    def fail_if_any_account_failed() -> None:
-        from include.airflow.extract import fail_if_any_failed
-
-        fail_if_any_failed(get_current_context())
-
-    loaded = load_account.expand(account=list_accounts())
-    loaded >> [announce(), fail_if_any_account_failed()]
+    load_accounts()
 
 
 extract_meta_ads()

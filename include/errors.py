@@ -18,10 +18,12 @@ class TributaryError(Exception):
     Attributes:
         retryable: whether the same step may succeed when it is tried again.
         wait: seconds to wait before that; None means that the caller's own rhythm applies.
+        tries: how often the step is tried before a person must look.
     """
 
     retryable = False
     wait: float | None = None
+    tries = 10
 
 
 class SettingsError(TributaryError):

@@ -10,7 +10,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
@@ -92,15 +94,22 @@ def _prepare_airflow(variables: dict[str, str]) -> None:
         if done.exists() and done.read_text() == version and _has_airflow(metadata):
             return
         _airflow(variables, "db", "migrate")
+        # Slots are for people to change in the UI; a pool that is there is left as it is.
+        if _ask(metadata, "select count(*) as n from slot_pool where pool = 'meta_ads'") == 0:
+            _airflow(variables, "pools", "set", "meta_ads", "4", "Meta ad accounts loaded at once")
         done.write_text(version)
 
 
 def _has_airflow(metadata: str) -> bool:
+    return bool(_ask(metadata, "select count(to_regclass('public.dag_run')) as n"))
+
+
+def _ask(metadata: str, question: LiteralString) -> int:
     parts = urlsplit(metadata)
     uri = urlunsplit(("postgresql", parts.netloc, parts.path, parts.query, ""))
     with warehouse.connect(uri) as connection:
-        row = connection.execute("select to_regclass('public.dag_run') is not null as known")
-        return bool((row.fetchone() or {}).get("known"))
+        row = connection.execute(question).fetchone()
+        return int(row["n"]) if row else 0
 
 
 def _airflow(variables: dict[str, str], *arguments: str) -> str:
@@ -172,10 +181,12 @@ def stop(name: str) -> bool:
     if leader is None:
         return False
     family = [leader, *leader.children(recursive=True)]
-    os.killpg(leader.pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGTERM)
     _, alive = psutil.wait_procs(family, timeout=20)
     for one in alive:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     psutil.wait_procs(alive, timeout=5)
     (home.home() / f"{name}.pid").unlink(missing_ok=True)
     return True

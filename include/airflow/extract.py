@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PARAMS = ("accounts", "since", "until", "lookback_days")
+_PAUSE = 3600.0
 
 
 def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
@@ -26,7 +27,7 @@ def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
         )
 
 
-def accounts_to_load(context: Any) -> list[dict[str, Any]]:
+def accounts_to_load(context: Any, *, only_changed: bool = False) -> list[dict[str, Any]]:
     """The accounts of a run as plain data, one mapped task each.
 
     An account that was asked for but is not in the settings stays in the list, so that it fails
@@ -34,13 +35,16 @@ def accounts_to_load(context: Any) -> list[dict[str, Any]]:
     """
     from include.warehouse import connect, migrate
 
-    refuse_unknown(context["dag_run"].conf, PARAMS)
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     window(context)
     uri = warehouse_uri()
     migrate(uri)
     with connect(uri) as connection:
         found = connection.execute(
-            "select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand "
+            "select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand, "
+            "case when a.paused_until > now() then format('until %s UTC: %s', to_char("
+            "a.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), a.paused_reason) "
+            "end as paused "
             "from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id "
             "where a.platform = 'meta' order by a.account_id"
         ).fetchall()
@@ -53,6 +57,8 @@ def accounts_to_load(context: Any) -> list[dict[str, Any]]:
             raise SettingsError(f"`accounts` must be a list of ad account ids, not {wrong[0]!r}.")
         return [known.get(one, {"account_id": one, "conn_id": "", "name": one}) for one in wanted]
     active = [known[str(row["account_id"])] for row in found if row["is_active"]]
+    if only_changed and not context["params"].get("days"):
+        active = [account for account in active if account["reread_days"]]
     if not active:
         raise SettingsError(
             "No active Meta ad account is configured: write one into a settings file and apply it "
@@ -69,9 +75,11 @@ def _account(row: dict[str, Any]) -> dict[str, Any]:
         "brand": row["brand"],
         "name": settings.get("name") or row["account_id"],
         "lookback_days": settings["lookback_days"],
+        "reread_days": settings.get("reread_days", 90),
         "reconcile": settings["reconcile"],
         "tolerance": settings["tolerance"],
         "attribution_windows": settings["attribution_windows"],
+        "paused": row["paused"],
     }
 
 
@@ -102,15 +110,22 @@ def _date(name: str, text: str | None) -> date | None:
         raise SettingsError(f"`{name}` must be a date such as 2025-01-31, not {text!r}.") from None
 
 
-def load_one(account: dict[str, Any], context: Any) -> dict[str, Any]:
+def load_one(
+    account: dict[str, Any], context: Any, *, only_changed: bool = False
+) -> dict[str, Any]:
     """Load one account; keeps in `ops.ad_accounts` what became of it.
+
+    Args:
+        only_changed: of the window, load only the days whose account totals changed.
 
     Raises:
         TributaryError: what a person can mend, or a retry.
     """
     from include import warehouse
-    from include.extraction import Account, extract_account
-    from include.warehouse.load import Run, record_sync
+    from include.extraction import Account, Task, extract_account, reread_changed
+    from include.meta.errors import MetaBlocked
+    from include.meta.reports import Notes
+    from include.warehouse.load import Run, pause, record_sync
 
     uri = warehouse_uri()
     run = context["dag_run"]
@@ -121,18 +136,29 @@ def load_one(account: dict[str, Any], context: Any) -> dict[str, Any]:
                 f"The ad account {account_id} is not in the settings: add it to the settings file "
                 "and apply it with `python -m include.cli configure FILE.yaml`."
             )
-        account = {**account, "attribution_windows": tuple(account["attribution_windows"])}
-        result = extract_account(
+        if account.get("paused"):
+            raise SettingsError(f"The ad account {name} is paused {account['paused']}.")
+        known = {field.name for field in fields(Account)}
+        wanted = window(context)
+        if only_changed:
+            days = context["params"].get("days") or account["reread_days"]
+            wanted = replace(wanted, since=None, until=None, days=days)
+        result = (reread_changed if only_changed else extract_account)(
             graph(account["conn_id"], f"for ad account {name}"),
             uri,
-            Account(**account),
-            window(context),
-            Run(run.run_id, run.clear_number or 0),
-            fence=lambda: _fence(context),
+            Account(**{key: value for key, value in account.items() if key in known}),
+            wanted,
+            Task(
+                Run(run.run_id, run.clear_number or 0),
+                fence=lambda: _fence(context),
+                memory=context.get("task_state_store") or Notes(),
+            ),
         ).as_dict()
     except TributaryError as error:
         with warehouse.connect(uri, autocommit=True) as connection:
             record_sync(connection, "meta", account_id, f"failed: {type(error).__name__}", None)
+            if isinstance(error, MetaBlocked):
+                pause(connection, "meta", account_id, error.wait or _PAUSE, str(error))
         raise
     with warehouse.connect(uri, autocommit=True) as connection:
         record_sync(connection, "meta", account_id, "ok", result["rows"])

@@ -14,8 +14,6 @@ from include.errors import TributaryError
 
 log = logging.getLogger(__name__)
 
-PARAMS = ("full_refresh",)
-
 
 def build(context: Any) -> dict[str, int]:
     """Run `dbt build`, then look at the sources' freshness (which warns and never fails).
@@ -30,7 +28,7 @@ def build(context: Any) -> dict[str, int]:
 
     from include.warehouse import migrate
 
-    refuse_unknown(context["dag_run"].conf, PARAMS)
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     uri = warehouse_uri()
     migrate(uri)
     os.environ.update(home.dbt_environment(uri))

@@ -5,6 +5,10 @@ it does not do is done here: timeouts; the token in a header (the SDK puts it in
 where it reaches proxies' logs); the HTTP status checked as well as the body (the SDK takes a 502
 whose JSON has no `error` for a success); paging until `next` is gone (the SDK stops at an empty
 page); errors without the request's contents. The SDK's crash reporter is never installed.
+
+It also governs its own pace: every answer's usage headers are read, failed ones' too, and pauses
+grow smoothly as a limit is neared. At the limit it stops with `MetaThrottled`, which carries the
+platform's own hint of how long; waiting is the caller's business, so that a worker slot is freed.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,14 +26,18 @@ import orjson
 import requests
 from facebook_business.api import FacebookAdsApi
 from facebook_business.session import FacebookSession
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
+from include.meta import usage
 from include.meta.errors import (
+    MetaCursorExpired,
     MetaError,
     MetaRefused,
+    MetaThrottled,
     MetaTokenRefused,
     MetaTransient,
+    MetaUnknown,
     from_answer,
 )
 
@@ -37,6 +46,7 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 _SECRET_PARAMETERS = {"access_token", "appsecret_proof"}
+_SHORTEST_WAIT = 0.05
 _backoff = wait_random_exponential(multiplier=1, max=20)
 
 
@@ -50,7 +60,8 @@ class Graph:
         host: base URL, for a proxy or the sandbox; Meta's own when absent.
         who: how errors name these credentials, such as "connection meta_acme".
         timeout: seconds to connect and to wait for bytes.
-        attempts: tries of a call that fails for a passing reason.
+        attempts: tries of a call that fails for a passing reason; two for an unknown one.
+        sleep: how to wait between calls, in seconds.
 
     Raises:
         MetaTokenRefused: what was given cannot be a token at all.
@@ -67,6 +78,7 @@ class Graph:
         who: str = "the connection",
         timeout: tuple[float, float] = (10, 120),
         attempts: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         access_token = access_token.strip()  # a pasted line break is no part of it
         if not re.fullmatch(r"[!-~]+", access_token):
@@ -84,7 +96,14 @@ class Graph:
         self._who = who
         self._timeout = timeout
         self._attempts = attempts
+        self._sleep = sleep
+        self.usage = usage.Usage()
         self.calls = 0
+
+    @property
+    def version(self) -> str:
+        """The API version in use, such as `v26.0`."""
+        return self._version
 
     def get(self, path: str, **params: Any) -> Row:
         """One GET below the version, such as `get("act_1", fields="name")`.
@@ -94,7 +113,19 @@ class Graph:
         Raises:
             MetaError: see `include.meta.errors`; passing failures only after several tries.
         """
-        return self._get(f"{self._base}/{self._version}/{path}", _encoded(params))
+        return self._call("GET", f"{self._base}/{self._version}/{path}", _encoded(params))
+
+    def post(self, path: str, **params: Any) -> Row:
+        """One POST below the version, parameters as a form.
+
+        Raises:
+            MetaError: as `get`.
+        """
+        return self._call("POST", f"{self._base}/{self._version}/{path}", _encoded(params))
+
+    def wait(self, seconds: float) -> None:
+        """Wait before asking again (for a report, say), no longer than the cap on waits."""
+        self._sleep(min(seconds, max(cap_on_waits(), _SHORTEST_WAIT)))
 
     def pages(self, path: str, **params: Any) -> Iterator[list[Row]]:
         """The pages of an edge, to the last. A page may be empty and still not be the last.
@@ -104,7 +135,7 @@ class Graph:
         """
         url, query = f"{self._base}/{self._version}/{path}", _encoded(params)
         while True:
-            answer = self._get(url, query)
+            answer = self._call("GET", url, query)
             rows = answer.get("data")
             if not isinstance(rows, list):
                 raise MetaTransient(f"Meta answered {path.split('/')[-1]} without a list of data")
@@ -120,33 +151,64 @@ class Graph:
             if (url, query) == asked:
                 raise MetaRefused("Meta's `next` page is the page itself; stopped, not looping.")
 
-    def _get(self, url: str, query: dict[str, str]) -> Row:
+    def _call(self, method: str, url: str, params: dict[str, str]) -> Row:
         for attempt in Retrying(
-            retry=retry_if_exception_type(MetaTransient),
-            stop=stop_after_attempt(self._attempts),
+            retry=retry_if_exception(_worth_another_try),
+            stop=self._enough,
             wait=_capped_wait,
+            sleep=self._sleep,
             before_sleep=_announce,
             reraise=True,
         ):
             with attempt:
-                return self._get_once(url, query)
+                return self._call_once(method, url, params)
         raise AssertionError("unreachable: tenacity re-raises")
 
-    def _get_once(self, url: str, query: dict[str, str]) -> Row:
+    def _enough(self, state: RetryCallState) -> bool:
+        assert state.outcome is not None
+        unknown = isinstance(state.outcome.exception(), MetaUnknown)
+        return state.attempt_number >= (min(2, self._attempts) if unknown else self._attempts)
+
+    def _call_once(self, method: str, url: str, params: dict[str, str]) -> Row:
+        if self.usage.regain and self.usage.percent >= 100:
+            wait, self.usage = self.usage.regain, usage.Usage()
+            raise MetaThrottled(
+                f"The limits of {self._who} are used up; access returns in {wait:.0f} s.", wait=wait
+            )
+        if self.usage.pause:
+            self._sleep(min(self.usage.pause, cap_on_waits()))
         self.calls += 1
         try:
-            response = self._http.get(
-                url, params=query, timeout=self._timeout, allow_redirects=False
+            response = self._http.request(
+                method,
+                url,
+                params=params if method == "GET" else None,
+                data=params if method == "POST" else None,
+                timeout=self._timeout,
+                allow_redirects=False,
             )
         except requests.RequestException as error:
             # Its text has the URL and may have headers: only the kind of failure is kept.
             raise MetaTransient(f"Meta could not be reached: {type(error).__name__}") from None
+        self.usage = usage.read(response.headers)
         answer = _decoded(response.content)
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-            raise from_answer(answer["error"], http_status=response.status_code, who=self._who)
+            wait, self.usage = self.usage.regain, usage.Usage(self.usage.percent)
+            raise from_answer(
+                answer["error"],
+                http_status=response.status_code,
+                who=self._who,
+                wait=wait or _seconds(response.headers.get("Retry-After")),
+            )
+        if response.status_code == 429:
+            raise MetaThrottled(
+                f"Meta throttles {self._who}",
+                http_status=429,
+                wait=_seconds(response.headers.get("Retry-After")),
+            )
         if response.status_code != 200:
             kind: type[MetaError] = MetaTransient
-            if response.status_code < 500 and response.status_code not in (408, 429):
+            if response.status_code < 500 and response.status_code != 408:
                 kind = MetaRefused
             raise kind("Meta answered without a word of why", http_status=response.status_code)
         if not isinstance(answer, dict):
@@ -193,6 +255,16 @@ def _encoded(params: dict[str, Any]) -> dict[str, str]:
 def cap_on_waits() -> float:
     """Seconds that no wait between tries may exceed: `TRIBUTARY_MAX_WAIT`, or no cap."""
     return float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isdigit() else None
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    return isinstance(error, MetaTransient | MetaUnknown) and not isinstance(
+        error, MetaCursorExpired
+    )
 
 
 def _capped_wait(state: RetryCallState) -> float:

@@ -2,11 +2,18 @@
 
 MetaError                    code, subcode, HTTP status, trace id; never a token or an identifier
 ├── MetaTransient            an outage or a broken answer: try again
+│   └── MetaCursorExpired    paging cannot go on: begin the query anew
 ├── MetaThrottled            a limit was reached: wait `wait` seconds (None: no hint was given)
+│   └── MetaBlocked          blocked for policy: pause the account, a person must look
 ├── MetaTooMuchData          ask for less at a time
+├── MetaReportFailed         a report run failed or was skipped: restart it, then split
+│   └── MetaReportHangs      likewise, but split once only
 ├── MetaTokenRefused         the token is wrong or has ended: a person must replace it
 ├── MetaForbidden            the token may not read this account
+├── MetaUnknown              a code that nobody has told us of: a few tries, then a loud failure
 └── MetaRefused              the request itself is wrong; trying again cannot help
+
+`POLICY` is the table from code and subcode to class.
 
 Codes: https://developers.facebook.com/docs/marketing-api/error-reference and
 https://developers.facebook.com/docs/graph-api/guides/error-handling.
@@ -15,7 +22,7 @@ https://developers.facebook.com/docs/graph-api/guides/error-handling.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from include.errors import TributaryError
 
@@ -50,16 +57,35 @@ class MetaTransient(MetaError):
     retryable = True
 
 
+class MetaCursorExpired(MetaTransient):
+    """A page's cursor is no longer valid; cursors must not be kept for long."""
+
+
 class MetaThrottled(MetaError):
     """A rate limit was reached."""
 
     retryable = True
+    tries = 40
+
+
+class MetaBlocked(MetaThrottled):
+    """Meta blocks the account or app for its policies."""
 
 
 class MetaTooMuchData(MetaError):
     """The call asked for more than Graph would compute at once."""
 
     retryable = True
+
+
+class MetaReportFailed(MetaError):
+    """An asynchronous report run did not come to an end."""
+
+    retryable = True
+
+
+class MetaReportHangs(MetaReportFailed):
+    """A report run that no longer moves."""
 
 
 class MetaTokenRefused(MetaError):
@@ -70,16 +96,60 @@ class MetaForbidden(MetaError):
     """The token lacks a permission, or the account is not there for it."""
 
 
+class MetaUnknown(MetaError):
+    """A code without a rule."""
+
+
 class MetaRefused(MetaError):
     """A request that Graph will never answer."""
 
 
-_TOKEN_CODES = {102, 104, 190, 2500}
-_THROTTLE_CODES = {4, 17, 32, 341, 368, 613, *range(80000, 80015)}
-_TRANSIENT_CODES = {1, 2}
-# Code 2 means "temporary" save for these: invalid breakdowns and invalid custom metrics.
-_FATAL_SUBCODES_OF_2 = {1504041, 1504042}
-_TOO_MUCH = {(100, 1487534), (100, 1504018), (2, 1504038)}
+class Rule(NamedTuple):
+    """What a code means to us."""
+
+    error: type[MetaError]
+    meaning: str
+
+
+_TOKEN = Rule(MetaTokenRefused, "the access token is refused")
+_FORBIDDEN = Rule(MetaForbidden, "a permission is missing")
+_LIMIT = Rule(MetaThrottled, "a rate limit is reached")
+_LESS = Rule(MetaTooMuchData, "less must be asked for at a time")
+_PASSING = Rule(MetaTransient, "a temporary failure")
+_WRONG = Rule(MetaRefused, "the request is wrong")
+_CURSOR = Rule(MetaCursorExpired, "a cursor has expired")
+
+# (code, subcode); a subcode of None stands for every one that has no rule of its own.
+POLICY: dict[tuple[int, int | None], Rule] = {
+    (1, None): _PASSING,
+    (1, 99): _LESS,
+    (2, None): _PASSING,
+    (2, 1504038): _LESS,  # the synchronous query took too long
+    (2, 1504041): _WRONG,  # invalid breakdowns: code 2, and yet not temporary
+    (2, 1504042): _WRONG,  # invalid custom metrics: likewise
+    (-2, None): Rule(MetaReportFailed, "the report failed"),
+    (10, None): _FORBIDDEN,
+    **{(code, None): _FORBIDDEN for code in range(200, 300)},
+    **{(code, None): _TOKEN for code in (102, 104, 190, 2500)},
+    (100, None): _WRONG,
+    (100, 33): _FORBIDDEN,  # not there, or not visible to this token
+    (100, 1487534): _LESS,
+    (100, 1504018): _LESS,  # the synchronous query took too long
+    (2642, None): _CURSOR,
+    **{(code, None): _LIMIT for code in (4, 17, 32, 341, 613, *range(80000, 80015))},
+    (368, None): Rule(MetaBlocked, "blocked for policy"),
+    (803, None): Rule(MetaForbidden, "some of the ids do not exist"),
+    (960, None): _PASSING,
+    (2635, None): Rule(MetaRefused, "this version of the API has ended: set a later api_version"),
+    (3018, None): Rule(MetaRefused, "older than the 37 months that Meta keeps"),
+}
+
+
+def rule_for(code: int | None, subcode: int | None) -> Rule | None:
+    """The rule of a code; None when there is none."""
+    if code is None:
+        return None
+    return POLICY.get((code, subcode)) or POLICY.get((code, None))
 
 
 def from_answer(
@@ -93,38 +163,38 @@ def from_answer(
         who: whose credentials were used, for the sentence that a person reads.
         wait: seconds that the usage headers asked to wait, if they did.
     """
-    code = _number(error.get("code"))
-    subcode = _number(error.get("error_subcode"))
+    code, subcode = _number(error.get("code")), _number(error.get("error_subcode"))
     said = redacted(str(error.get("message") or "no message"))
-    facts: dict[str, Any] = {
-        "code": code,
-        "subcode": subcode,
-        "http_status": http_status,
-        "trace_id": error.get("fbtrace_id"),
-        "wait": wait,
-    }
-    if code in _TOKEN_CODES:
-        return MetaTokenRefused(
-            f"Meta refuses the access token of {who}: put a valid one into its password field. "
-            f"Meta said: {said}",
-            **facts,
-        )
-    if code == 10 or (code is not None and 200 <= code <= 299) or (code, subcode) == (100, 33):
-        return MetaForbidden(
-            f"The token of {who} may not read this object, or it does not exist: check the id, "
-            "grant ads_read and assign the ad account to the token's system user. "
-            f"Meta said: {said}",
-            **facts,
-        )
-    if (code, subcode) in _TOO_MUCH or (code == 1 and "reduce the amount" in said.lower()):
-        return MetaTooMuchData(f"Meta wants less asked for at a time: {said}", **facts)
-    if code in _THROTTLE_CODES:
-        return MetaThrottled(f"Meta throttles {who}: {said}", **facts)
-    if code == 2 and subcode in _FATAL_SUBCODES_OF_2:
-        return MetaRefused(f"Meta refuses the request: {said}", **facts)
-    if code in _TRANSIENT_CODES or error.get("is_transient") is True or http_status >= 500:
-        return MetaTransient(f"Meta had a temporary failure: {said}", **facts)
-    return MetaRefused(f"Meta refuses the request: {said}", **facts)
+    rule = rule_for(code, subcode)
+    if rule is None:
+        passing = error.get("is_transient") is True or http_status >= 500
+        rule = _PASSING if passing else Rule(MetaUnknown, "an error that we have no rule for")
+    # The one error without a code of its own: "Please reduce the amount of data …".
+    if code == 1 and "reduce the amount" in said.lower():
+        rule = _LESS
+    return rule.error(
+        _SENTENCES.get(rule.error, "Meta: {meaning}. Meta said: {said}").format(
+            who=who, meaning=rule.meaning, said=said
+        ),
+        code=code,
+        subcode=subcode,
+        http_status=http_status,
+        trace_id=str(error["fbtrace_id"]) if error.get("fbtrace_id") else None,
+        wait=wait if issubclass(rule.error, MetaThrottled) else None,
+    )
+
+
+_SENTENCES = {
+    MetaTransient: "Meta had a temporary failure: {said}",
+    MetaTooMuchData: "Meta wants less asked for at a time: {said}",
+    MetaRefused: "Meta refuses the request: {said}",
+    MetaTokenRefused: "Meta refuses the access token of {who}: put a valid one into its password "
+    "field. Meta said: {said}",
+    MetaForbidden: "The token of {who} may not read this object, or it does not exist: check the "
+    "id, grant ads_read and assign the ad account to the token's system user. Meta said: {said}",
+    MetaThrottled: "Meta throttles {who}: {said}",
+    MetaBlocked: "Meta blocks {who} for its policies: see Business support. Meta said: {said}",
+}
 
 
 def _number(value: object) -> int | None:

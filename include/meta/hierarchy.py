@@ -6,9 +6,16 @@ them (https://developers.facebook.com/docs/marketing-api/best-practices/manage-y
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 
 from include.meta.client import Graph, Row
+from include.meta.errors import MetaForbidden, MetaTooMuchData
+
+log = logging.getLogger(__name__)
+
+IDS_AT_ONCE = 50
+PAGE_SIZES = (1000, 200, 50)
 
 ACCOUNT_FIELDS = (
     "id,account_id,name,currency,timezone_name,timezone_offset_hours_utc,account_status,"
@@ -48,12 +55,47 @@ def account(graph: Graph, account_id: str) -> Row:
     return graph.get(f"act_{account_id}", fields=ACCOUNT_FIELDS)
 
 
-def objects(graph: Graph, account_id: str, edge: str, page_size: int = 200) -> Iterator[list[Row]]:
-    """Pages of all campaigns, adsets or ads of an account, archived and deleted ones included."""
+def objects(
+    graph: Graph, account_id: str, edge: str, page_sizes: Sequence[int] = PAGE_SIZES
+) -> Iterator[list[Row]]:
+    """Pages of all campaigns, adsets or ads of an account, archived and deleted ones included.
+
+    When Graph finds a page too much, all are read again in smaller ones: an object may come twice.
+    """
     fields, statuses = EDGES[edge]
-    return graph.pages(
-        f"act_{account_id}/{edge}",
-        fields=fields,
-        effective_status=list(statuses),
-        limit=page_size,
-    )
+    for size in page_sizes:
+        try:
+            yield from graph.pages(
+                f"act_{account_id}/{edge}",
+                fields=fields,
+                effective_status=list(statuses),
+                limit=size,
+            )
+        except MetaTooMuchData as error:
+            if size == page_sizes[-1]:
+                raise
+            log.warning("%s in pages of %d: %s", edge, size, error)
+        else:
+            return
+
+
+def objects_by_id(
+    graph: Graph, edge: str, ids: Sequence[str], at_once: int = IDS_AT_ONCE
+) -> Iterator[list[Row]]:
+    """Campaigns, adsets or ads by id, 50 in a call: Graph's limit.
+
+    Graph refuses a call as a whole when one of its ids does not exist; then it is halved until the
+    id stands alone, and that one is left out with a warning.
+    """
+    fields, _ = EDGES[edge]
+    for start in range(0, len(ids), at_once):
+        some = ids[start : start + at_once]
+        try:
+            answer = graph.get("", ids=",".join(some), fields=fields)
+        except MetaForbidden as error:
+            if len(some) == 1:
+                log.warning("one of the %s of an insights row cannot be read: %s", edge, error)
+                continue
+            yield from objects_by_id(graph, edge, some, len(some) // 2)
+        else:
+            yield [answer[one] for one in some if isinstance(answer.get(one), dict)]

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,8 @@ def _end_orphans() -> None:
     """After a kill -9 busy backends live on and keep `pg_ctl start` waiting for half a minute."""
     orphans = [p for p in psutil.process_iter() if _works_in_data_directory(p)]
     for process in orphans:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(orphans, timeout=10)
 
 

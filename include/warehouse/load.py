@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+import psycopg
 from psycopg import sql
 
 from include.warehouse import Connection
@@ -89,30 +90,127 @@ def upsert_objects(
     return received
 
 
-def stage_insights(connection: Connection, pages: Iterable[list[Row]]) -> int:
-    """COPY pages of ad insights into an empty staging table of this session; returns rows received.
+def stage_insights(connection: Connection, pages: Iterable[tuple[int, list[Row] | None]]) -> None:
+    """COPY pages of ad insights into an empty staging table of this session.
 
-    A row that came twice (pages shift when an ad begins to deliver) counts once.
+    Args:
+        pages: the number of the query and its rows; None instead of rows makes void what the query
+            gave so far. Of a row that came twice from one query (pages shift when an ad begins to
+            deliver) the later counts; rows of one ad and day from several queries (that asked for
+            other fields) become one.
     """
     with connection.transaction():
         connection.execute("drop table if exists pg_temp.staged_insights")
         connection.execute(
-            "create temp table staged_insights (date date, ad_id text, payload jsonb)"
+            "create temp table staged_insights (query int, date date, ad_id text, payload jsonb)"
         )
-    received = 0
-    for page in pages:
-        received += len(page)
+    for query, rows in pages:
+        if rows is None:
+            connection.execute("delete from staged_insights where query = %s", [query])
+            continue
         with connection.cursor().copy("copy staged_insights from stdin") as copy:
-            for row in page:
-                copy.write_row((row["date_start"], row["ad_id"], _jsonb(row)))
+            for row in rows:
+                copy.write_row((query, row["date_start"], row["ad_id"], _jsonb(row)))
+    try:
+        with connection.transaction():
+            connection.execute(_UNIQUE)
+    except psycopg.errors.UniqueViolation:
+        _merge_staged(connection)
+    connection.execute("analyze staged_insights")
+
+
+_UNIQUE = "create unique index on staged_insights (date, ad_id)"
+
+
+def _merge_staged(connection: Connection) -> None:
     with connection.transaction():
         connection.execute(
-            "delete from staged_insights as a using staged_insights as b "
-            "where a.date = b.date and a.ad_id = b.ad_id and a.ctid < b.ctid"
+            "delete from staged_insights as a using staged_insights as b where a.query = b.query "
+            "and a.date = b.date and a.ad_id = b.ad_id and a.ctid < b.ctid"
         )
-        connection.execute("create unique index on staged_insights (date, ad_id)")
-        connection.execute("analyze staged_insights")
-    return received
+        connection.execute(
+            "create temp table merged_insights on commit drop as "
+            "select 0 as query, date, ad_id, "
+            "jsonb_object_agg(key, value order by query) as payload "
+            "from staged_insights, jsonb_each(payload) group by date, ad_id"
+        )
+        connection.execute("truncate staged_insights")
+        connection.execute("insert into staged_insights select * from merged_insights")
+        connection.execute(_UNIQUE)
+
+
+# Column of an insights row → table of the object that it names.
+PARENTS = {"campaign_id": "meta_campaigns", "adset_id": "meta_adsets", "ad_id": "meta_ads"}
+
+
+def missing_parents(connection: Connection, account_id: str, column: str) -> list[str]:
+    """Ids in a column of the staged rows that name no object of `raw` yet."""
+    found = connection.execute(
+        sql.SQL(
+            "select distinct payload ->> {column} as id from staged_insights as s "
+            "where payload ->> {column} <> '' and not exists (select 1 from raw.{table} as o "
+            "where o.account_id = %s and o.id = s.payload ->> {column}) order by 1"
+        ).format(column=sql.Literal(column), table=sql.Identifier(PARENTS[column])),
+        [account_id],
+    )
+    return [row["id"] for row in found]
+
+
+def object_ids(
+    connection: Connection, account_id: str, table: str, below: tuple[str, list[str]] | None
+) -> list[str]:
+    """Ids of an account's objects; `below` restricts them, such as ("campaign_id", ids)."""
+    query = sql.SQL("select id from raw.{} where account_id = %s").format(sql.Identifier(table))
+    values: list[Any] = [account_id]
+    if below is not None:
+        query += sql.SQL(" and payload ->> {} = any(%s)").format(sql.Literal(below[0]))
+        values.append(below[1])
+    found = connection.execute(query + sql.SQL(" order by id"), values)
+    return [row["id"] for row in found]
+
+
+def rows_per_day(connection: Connection, account_id: str) -> int:
+    """How many ad rows a day of the account is likely to have: as lately, else its active ads."""
+    row = connection.execute(
+        "select coalesce((select ceil(avg(rows)) from (select rows from ops.loads "
+        "where account_id = %(id)s and report = %(report)s order by date desc limit 28) as l), "
+        "(select count(*) from raw.meta_ads where account_id = %(id)s "
+        "and payload ->> 'effective_status' = 'ACTIVE'))::int as n",
+        {"id": account_id, "report": AD_INSIGHTS},
+    ).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def stored_totals(connection: Connection, account_id: str) -> dict[date, Totals]:
+    """The account's own totals of every day whose verdict is `reconciled`."""
+    found = connection.execute(
+        "select date, rows, account_spend, account_impressions from ops.loads "
+        "where account_id = %s and report = %s and status = 'reconciled'",
+        [account_id, AD_INSIGHTS],
+    )
+    return {
+        row["date"]: Totals(row["rows"], row["account_spend"], row["account_impressions"])
+        for row in found
+    }
+
+
+def learned(connection: Connection, account_id: str) -> Row:
+    """What was found to work for an account within the last week; empty when nothing was."""
+    row = connection.execute(
+        "select learned from ops.ad_accounts where platform = 'meta' and account_id = %s "
+        "and (learned ->> 'at')::timestamptz > now() - interval '7 days'",
+        [account_id],
+    ).fetchone()
+    return {k: v for k, v in row["learned"].items() if k != "at"} if row else {}
+
+
+def learn(connection: Connection, account_id: str, what: Row) -> None:
+    """Keep what was found to work, for the next runs; after a week it is tried anew."""
+    connection.execute(
+        "update ops.ad_accounts set learned = %s::jsonb || jsonb_build_object('at', now()) "
+        "where platform = 'meta' and account_id = %s",
+        [_jsonb(what), account_id],
+    )
 
 
 def staged_totals(connection: Connection) -> dict[date, Totals]:
@@ -189,21 +287,22 @@ def replace_day(
     key = {"account": account_id, "day": day, "at": read_began, "run": run.run_id}
     with connection.transaction():
         _lock(connection, f"insights of {account_id}")
-        newer = connection.execute(
-            "select 1 from ops.loads where account_id = %(account)s and report = %(report)s "
-            "and date = %(day)s and extracted_at > %(at)s",
+        before = connection.execute(
+            "select rows, spend, impressions, account_spend, account_impressions, status, "
+            "extracted_at from ops.loads where account_id = %(account)s and report = %(report)s "
+            "and date = %(day)s",
             {**key, "report": AD_INSIGHTS},
         ).fetchone()
-        if newer is not None:
+        if before is not None and before["extracted_at"] > read_began:
             log.warning("%s: a newer read of %s is stored; this one is discarded", account_id, day)
             return False
-        connection.execute(
+        vanished = connection.execute(
             "delete from raw.meta_ad_insights as t "
             "where t.account_id = %(account)s and t.date = %(day)s and not exists ("
             "select 1 from staged_insights as s where s.date = %(day)s and s.ad_id = t.ad_id)",
             key,
-        )
-        connection.execute(
+        ).rowcount
+        written = connection.execute(
             "insert into raw.meta_ad_insights as t "
             "(account_id, date, ad_id, payload, extracted_at, run_id) "
             "select %(account)s, date, ad_id, payload, %(at)s, %(run)s "
@@ -212,7 +311,7 @@ def replace_day(
             "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
             "where t.payload is distinct from excluded.payload",
             key,
-        )
+        ).rowcount
         if account_row is None:
             connection.execute(
                 "delete from raw.meta_account_insights "
@@ -251,8 +350,33 @@ def replace_day(
                 "clear_number": run.clear_number,
             },
         )
+        if before is not None and before["status"] != "loaded" and vanished + written:
+            _record_restatement(connection, key, before, vanished + written)
         fence()
     return True
+
+
+def _record_restatement(
+    connection: Connection, key: dict[str, Any], before: Row, changed_rows: int
+) -> None:
+    """Keep the sums that a closed day had and those that it has now."""
+    figures = ("rows", "spend", "impressions", "account_spend", "account_impressions")
+    connection.execute(
+        "insert into ops.restatements "
+        "(account_id, report, date, before, after, changed_rows, restated_at, run_id) "
+        "select account_id, report, date, jsonb_build_object("
+        + ", ".join(f"'{name}', %(before_{name})s::numeric" for name in figures)
+        + "), jsonb_build_object("
+        + ", ".join(f"'{name}', {name}" for name in figures)
+        + "), %(changed)s, loaded_at, run_id from ops.loads "
+        "where account_id = %(account)s and report = %(report)s and date = %(day)s",
+        {
+            **key,
+            "report": AD_INSIGHTS,
+            **{f"before_{name}": before[name] for name in figures},
+            "changed": changed_rows,
+        },
+    )
 
 
 def finished_days(connection: Connection, account_id: str, run: Run) -> set[date]:
@@ -265,6 +389,17 @@ def finished_days(connection: Connection, account_id: str, run: Run) -> set[date
         [account_id, AD_INSIGHTS, run.run_id, run.clear_number],
     )
     return {row["date"] for row in found}
+
+
+def pause(
+    connection: Connection, platform: str, account_id: str, seconds: float, reason: str
+) -> None:
+    """Leave an account alone for a while; runs until then fail at once and say why."""
+    connection.execute(
+        "update ops.ad_accounts set paused_until = now() + make_interval(secs => %s), "
+        "paused_reason = %s where platform = %s and account_id = %s",
+        [seconds, reason, platform, account_id],
+    )
 
 
 def record_sync(

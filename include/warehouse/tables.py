@@ -14,6 +14,8 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    Identity,
+    Index,
     Integer,
     MetaData,
     Numeric,
@@ -119,6 +121,8 @@ ad_accounts = Table(
     Column("settings", JSONB, nullable=False),
     *_run_state(),
     _moment("updated_at", now=True),
+    # How reports were asked for when they succeeded: page size, days, asynchronous; and when.
+    Column("learned", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("platform", "account_id"),
     schema="ops",
 )
@@ -168,5 +172,22 @@ loads = Table(
     _moment("loaded_at"),
     PrimaryKeyConstraint("account_id", "report", "date"),
     CheckConstraint("status in ('loaded', 'reconciled', 'unreconciled')", name="loads_status"),
+    schema="ops",
+)
+
+# A day that had ended and was read before, and reads differently now: sums before and after.
+restatements = Table(
+    "restatements",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("date", Date, nullable=False),
+    Column("before", JSONB, nullable=False),
+    Column("after", JSONB, nullable=False),
+    Column("changed_rows", Integer, nullable=False),
+    _moment("restated_at"),
+    Column("run_id", Text, nullable=False),
+    Index("restatements_day", "account_id", "date"),
     schema="ops",
 )

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -89,3 +89,50 @@ def test_parsing_is_quick_and_imports_nothing_heavy(postgres: str) -> None:
         heavy = [m for m in modules if any(m == h or m.startswith(f"{h}.") for h in HEAVY)]
         assert heavy == [], path
     assert "include.airflow.assets" in found[paths[0]][1]  # the measure works
+
+
+@pytest.mark.parametrize(
+    ("error", "cap", "tries", "action", "waits"),
+    [
+        ("down", None, 1, "retry", 60),
+        ("down", None, 3, "retry", 240),
+        ("down", None, 9, "retry", 900),
+        ("down", "5", 9, "retry", 5),
+        ("down", None, 10, "fail", None),
+        ("hinted", None, 39, "retry", 1234),
+        ("hinted", None, 1, "retry", 1234),
+        ("hinted", "0", 1, "retry", 0),
+        ("settings", None, 1, "fail", None),
+        ("settings", "0", 1, "fail", None),
+        ("other", None, 1, "retry", 60),
+        ("other", "0", 1, "retry", 0),
+        ("other", None, 4, "fail", None),
+    ],
+)
+def test_retries_wait_as_the_error_says(
+    postgres: str,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+    cap: str | None,
+    tries: int,
+    action: str,
+    waits: int | None,
+) -> None:
+    """Red: a dead token would be tried for an hour, a throttle be met at once."""
+    from include.airflow.retry import AsTheErrorSays
+    from include.errors import SettingsError, WarehouseDown
+    from include.meta.errors import MetaThrottled
+
+    if cap is None:
+        monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
+    else:
+        monkeypatch.setenv("TRIBUTARY_MAX_WAIT", cap)
+    exception = {
+        "down": WarehouseDown("gone"),
+        "hinted": MetaThrottled("slow down", wait=1234.0),
+        "settings": SettingsError("wrong"),
+        "other": KeyError("a mishap"),
+    }[error]
+    found = AsTheErrorSays().evaluate(exception, tries, 3)
+    assert found.action.value == action
+    assert found.retry_delay == (None if waits is None else timedelta(seconds=waits))

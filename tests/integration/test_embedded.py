@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class Home:
         process = psutil.Process(self.postmaster)
         family = [process, *(process.children() if with_backends else [])]
         for one in family:
-            one.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGKILL)
         psutil.wait_procs(family, timeout=10)
 
 

@@ -1,0 +1,47 @@
+"""# reread_meta_ads: what Meta restated further back than the daily run looks
+
+Once a week, for each active ad account: one call compares the account's own totals of its last
+`reread_days` days with the stored ones; only the days that differ, or were never reconciled, are
+loaded again. What changed is kept in `ops.restatements`.
+
+**Parameters**: `accounts` (ids; all active ones when absent), `days` (instead of each account's
+`reread_days`; an account whose setting is 0 is left out).
+
+**Needs** and **leaves**: as `extract_meta_ads`.
+
+## Triage
+As `extract_meta_ads`. Many changed days in a week are no fault of ours: Meta restated them; look at
+`marts.ad_restatements`.
+"""
+
+from datetime import datetime
+
+from airflow.sdk import CronDataIntervalTimetable, Param, dag
+
+from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("0 4 * * 0", timezone="UTC"),
+    start_date=datetime(2023, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["meta", "in"],
+    default_args=DEFAULT_ARGS,
+    params={
+        "accounts": ACCOUNTS,
+        "days": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=1127,
+            description="Days to compare; empty: each account's own setting.",
+        ),
+    },
+)
+def reread_meta_ads() -> None:
+    load_accounts(only_changed=True)
+
+
+reread_meta_ads()

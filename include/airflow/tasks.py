@@ -1,0 +1,62 @@
+"""The tasks that DAGs which load ad accounts have in common."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, get_current_context, task
+
+from include.airflow.assets import RAW_META_ADS
+from include.airflow.retry import AsTheErrorSays
+
+# How many accounts are loaded at once, over all runs: people set the slots in the Airflow UI.
+POOL = "meta_ads"
+
+DEFAULT_ARGS = {
+    "retries": 3,
+    "retry_delay": timedelta(minutes=1),
+    "retry_policy": AsTheErrorSays(),
+}
+
+ACCOUNTS = Param(
+    None,
+    type=["null", "array"],
+    description="Ad account ids, one a line; empty: all active ones.",
+)
+
+
+def load_accounts(*, only_changed: bool = False) -> None:
+    """List the accounts, load each in a mapped task, announce what loaded, fail if any did not.
+
+    Args:
+        only_changed: of a long window, load the days whose account totals changed.
+    """
+
+    @task
+    def list_accounts() -> list[dict[str, Any]]:
+        from include.airflow.extract import accounts_to_load
+
+        return accounts_to_load(get_current_context(), only_changed=only_changed)
+
+    # A throttled account comes back as often as Meta sends it away: the policy knows the limits.
+    @task(map_index_template="{{ task.op_kwargs['account']['name'] }}", pool=POOL, retries=40)
+    def load_account(account: dict[str, Any]) -> dict[str, Any]:
+        from include.airflow.extract import load_one
+
+        return load_one(account, get_current_context(), only_changed=only_changed)
+
+    @task(outlets=[RAW_META_ADS], trigger_rule="all_done_min_one_success")
+    def announce() -> dict[str, Any]:
+        from include.airflow.extract import announce
+
+        return announce(get_current_context(), RAW_META_ADS)
+
+    @task(trigger_rule="all_done", retries=0)
+    def fail_if_any_account_failed() -> None:
+        from include.airflow.extract import fail_if_any_failed
+
+        fail_if_any_failed(get_current_context())
+
+    loaded = load_account.expand(account=list_accounts())
+    loaded >> [announce(), fail_if_any_account_failed()]
