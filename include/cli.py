@@ -48,7 +48,7 @@ def status() -> None:
     warehouse.migrate(uri)
     table = Table(
         "brand", "ad account", "active", "last load", "result", "days", "reconciled",
-        "unreconciled", "open",
+        "unreconciled", "open", "paused",
     )  # fmt: skip
     with warehouse.connect(uri) as connection:
         for row in connection.execute(
@@ -56,13 +56,14 @@ def status() -> None:
             "count(l.date) as days, "
             "count(*) filter (where l.status = 'reconciled') as reconciled, "
             "count(*) filter (where l.status = 'unreconciled') as unreconciled, "
-            "count(*) filter (where l.status = 'loaded') as open "
+            "count(*) filter (where l.status = 'loaded') as open, "
+            "case when a.paused_until > now() then a.paused_reason end as paused "
             "from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id "
             "left join ops.loads as l on l.account_id = a.account_id "
             "group by b.slug, a.platform, a.account_id order by b.slug, a.account_id"
         ):
             table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    Console(width=max(140, Console().width)).print(table)
 
 
 @main.command()
