@@ -78,7 +78,7 @@ def _create_database(uri: str, name: str) -> None:
 
 
 def _prepare_airflow(variables: dict[str, str]) -> None:
-    """Migrate Airflow's metadata once per Airflow version, and set the UI's password."""
+    """Migrate Airflow's metadata when it is new, make the pool, set the UI's password."""
     import importlib.metadata
 
     directory = Path(variables["AIRFLOW_HOME"])
@@ -91,13 +91,13 @@ def _prepare_airflow(variables: dict[str, str]) -> None:
     done = directory / "migrated"
     version = f"{importlib.metadata.version('apache-airflow-core')} {warehouse.where(metadata)}"
     with home.locked("airflow"):
-        if done.exists() and done.read_text() == version and _has_airflow(metadata):
-            return
-        _airflow(variables, "db", "migrate")
-        # Slots are for people to change in the UI; a pool that is there is left as it is.
+        if not (done.exists() and done.read_text() == version and _has_airflow(metadata)):
+            _airflow(variables, "db", "migrate")
+            done.write_text(version)
+        # Airflow never starts a task whose pool is missing, and only warns. Slots are for people
+        # to change in the UI: a pool that is there is left as it is.
         if _ask(metadata, "select count(*) as n from slot_pool where pool = 'meta_ads'") == 0:
             _airflow(variables, "pools", "set", "meta_ads", "4", "Meta ad accounts loaded at once")
-        done.write_text(version)
 
 
 def _has_airflow(metadata: str) -> bool:
