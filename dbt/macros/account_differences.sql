@@ -22,7 +22,7 @@ account_insights as (
 
 ad_spend as (
     select * from {{ ref('ad_spend') }}
-    where date = any(array(select days.date from days))
+    where {{ of_days('days') }}
 ),
 
 in_mart as (

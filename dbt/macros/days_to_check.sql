@@ -29,6 +29,16 @@
 
 
 {#-
+    Rows of these account-days, and few others. By arrays: so they are found through an index that
+    begins with (account_id, date), whatever the planner thinks of their number.
+-#}
+{% macro of_days(days) -%}
+    account_id = any(array(select {{ days }}.account_id from {{ days }}))
+    and date = any(array(select {{ days }}.date from {{ days }}))
+{%- endmacro %}
+
+
+{#-
     Whether a day can be judged: not while a load that came after the build began is still to be
     taken over. The minute is for loads that were about to commit.
 -#}

@@ -36,6 +36,7 @@ from include.meta.errors import (
     MetaRefused,
     MetaThrottled,
     MetaTokenRefused,
+    MetaTooMuchData,
     MetaTransient,
     MetaUnknown,
     from_answer,
@@ -127,15 +128,26 @@ class Graph:
         """Wait before asking again (for a report, say), no longer than the cap on waits."""
         self._sleep(min(seconds, max(cap_on_waits(), _SHORTEST_WAIT)))
 
-    def pages(self, path: str, **params: Any) -> Iterator[list[Row]]:
+    def pages(self, path: str, *, least: int | None = None, **params: Any) -> Iterator[list[Row]]:
         """The pages of an edge, to the last. A page may be empty and still not be the last.
+
+        Where Graph finds a page too big, `limit` is halved on the spot, while it stays at `least`
+        or above; without `least` that is the caller's business.
 
         `next` is followed with our own host and token: it carries the token in its query, and a
         token must not go to a host that an answer names.
         """
         url, query = f"{self._base}/{self._version}/{path}", _encoded(params)
         while True:
-            answer = self._call("GET", url, query)
+            try:
+                answer = self._call("GET", url, query)
+            except MetaTooMuchData as error:
+                half = int(query["limit"]) // 2 if least else 0
+                if not least or half < least:
+                    raise
+                log.warning("pages of %s: %s; asking for %d", query["limit"], error, half)
+                query = {**query, "limit": str(half)}
+                continue
             rows = answer.get("data")
             if not isinstance(rows, list):
                 raise MetaTransient(f"Meta answered {path.split('/')[-1]} without a list of data")

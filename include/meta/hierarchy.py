@@ -10,12 +10,12 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from include.meta.client import Graph, Row
-from include.meta.errors import MetaForbidden, MetaTooMuchData
+from include.meta.errors import MetaForbidden
 
 log = logging.getLogger(__name__)
 
 IDS_AT_ONCE = 50
-PAGE_SIZES = (1000, 200, 50)
+PAGE_SIZE, SMALLEST_PAGE = 1000, 25
 
 ACCOUNT_FIELDS = (
     "id,account_id,name,currency,timezone_name,timezone_offset_hours_utc,account_status,"
@@ -56,27 +56,17 @@ def account(graph: Graph, account_id: str) -> Row:
 
 
 def objects(
-    graph: Graph, account_id: str, edge: str, page_sizes: Sequence[int] = PAGE_SIZES
+    graph: Graph, account_id: str, edge: str, page_size: int = PAGE_SIZE
 ) -> Iterator[list[Row]]:
-    """Pages of all campaigns, adsets or ads of an account, archived and deleted ones included.
-
-    When Graph finds a page too much, all are read again in smaller ones: an object may come twice.
-    """
+    """Pages of all campaigns, adsets or ads of an account, archived and deleted ones included."""
     fields, statuses = EDGES[edge]
-    for size in page_sizes:
-        try:
-            yield from graph.pages(
-                f"act_{account_id}/{edge}",
-                fields=fields,
-                effective_status=list(statuses),
-                limit=size,
-            )
-        except MetaTooMuchData as error:
-            if size == page_sizes[-1]:
-                raise
-            log.warning("%s in pages of %d: %s", edge, size, error)
-        else:
-            return
+    return graph.pages(
+        f"act_{account_id}/{edge}",
+        least=SMALLEST_PAGE,
+        fields=fields,
+        effective_status=list(statuses),
+        limit=page_size,
+    )
 
 
 def objects_by_id(

@@ -190,13 +190,18 @@ class AdReport:
             return
         key = f"report {self._digest(query)}"
         run = self._finished_run(query, key)
-        yield from self.graph.pages(f"{run}/insights", limit=query.page_size)
+        try:
+            yield from self.graph.pages(f"{run}/insights", limit=query.page_size)
+        except MetaForbidden as error:
+            self.memory.delete(key)
+            raise _as_failed(error) from error
         self.memory.delete(key)
 
     def _digest(self, query: _Query) -> str:
-        """A short name of a query, the same in every process."""
-        asked = json.dumps([self.account_id, self.series, self._asked(query)], sort_keys=True)
-        return hashlib.sha256(asked.encode()).hexdigest()[:16]
+        """A short name of a report, the same in every process, however large its pages are."""
+        asked = {**self._asked(query), "limit": None}
+        named = json.dumps([self.account_id, self.series, asked], sort_keys=True)
+        return hashlib.sha256(named.encode()).hexdigest()[:16]
 
     def _asked(self, query: _Query) -> dict[str, Any]:
         filtering = [_ANY_STATUS]
@@ -226,7 +231,14 @@ class AdReport:
                 log.info("%s: going on with the report run of an earlier try", query)
             else:
                 known = {"at": self.now().isoformat()}
-                made = self.graph.post(f"act_{self.account_id}/insights", **self._asked(query))
+                try:
+                    made = self.graph.post(f"act_{self.account_id}/insights", **self._asked(query))
+                except MetaTooMuchData as error:  # the size of its pages is not what is too much
+                    raise MetaReportFailed(
+                        f"Meta would not begin the report: {error}",
+                        code=error.code,
+                        subcode=error.subcode,
+                    ) from error
                 if not made.get("report_run_id"):
                     raise MetaTransient("Meta began a report without telling its id")
                 known["run"] = str(made["report_run_id"])
@@ -348,6 +360,7 @@ def account_days(
     """The account's own totals by day; a day without delivery is absent."""
     pages = graph.pages(
         f"act_{account_id}/insights",
+        least=PAGE_SIZES[-1],
         level="account",
         fields=_ACCOUNT_FIELDS,
         time_increment=1,

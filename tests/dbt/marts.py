@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from include import home
 
 GOOD = {"success", "pass", "no-op"}
-MARTS = ("ad_campaigns", "ad_adsets", "ad_ads", "ad_spend")
+MARTS = ("ad_campaigns", "ad_adsets", "ad_ads", "ad_spend", "ad_restatements")
 
 Row = dict[str, Any]
 
@@ -158,6 +158,23 @@ class Warehouse:
                 "loaded_at = excluded.loaded_at",
                 account_id, day, len(ads), spend, shown, spend, shown, status, at, at,
             )  # fmt: skip
+
+    def restate(self, account_id: str, day: str, ads: Iterable[Row], **more: Any) -> None:
+        """Load a day that was loaded before, and keep in the ledger that it reads differently."""
+        key = (account_id, day)
+        sums = (
+            "select jsonb_build_object('rows', rows, 'spend', spend, 'impressions', impressions)"
+            "::text as sums, loaded_at from ops.loads where (account_id, date) = (%s, %s)"
+        )
+        before = self.row(sums, *key)
+        self.load(account_id, day, ads, **more)
+        after = self.row(sums, *key)
+        self.execute(
+            "insert into ops.restatements "
+            "(account_id, report, date, before, after, changed_rows, restated_at, run_id) "
+            "values (%s, 'ad_insights', %s, %s, %s, 1, %s, 'run')",
+            *key, before["sums"], after["sums"], after["loaded_at"],
+        )  # fmt: skip
 
     def rate(self, day: str, base: str, rate: str, quote: str = "USD") -> None:
         """An exchange rate."""

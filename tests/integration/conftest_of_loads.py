@@ -55,6 +55,10 @@ class ChangingWorld(World):
         reports.pieces.cache_clear()
 
 
+def _untouched(call: Call, body: Any) -> Any:
+    return body
+
+
 class MeetingSandbox(Sandbox):
     """Calls `meet(call, number)` before it answers, and `tamper(call, body)` after."""
 
@@ -62,14 +66,14 @@ class MeetingSandbox(Sandbox):
         tokens = {TOKEN: Token(frozenset(world.accounts))}
         super().__init__(world, **{"clock": Clock(NOW), "tokens": tokens, **arguments})
         self.meet: Meeting = lambda call, number: None
-        self.tamper: Callable[[Call, Any], Any] = lambda call, body: body
+        self.tamper: Callable[[Call, Any], Any] = _untouched
         self._plain = self.graph.answer
         self.graph.answer = self._answer  # type: ignore[method-assign]
 
     def _answer(self, call: Call) -> Answer:
         self.meet(call, len(self.requests))
         answer = self._plain(call)
-        if call.method != "GET":
+        if call.method != "GET" or self.tamper is _untouched:
             return answer
         if call.path.endswith("/insights"):  # the pages of a report run do not say their level
             call = call._replace(params={"level": "ad", **call.params})

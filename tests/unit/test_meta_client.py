@@ -117,7 +117,7 @@ def test_the_token_travels_in_the_header_and_in_no_url(sandbox: Sandbox) -> None
     token, secret = "sandbox-token-lumen", "sandbox-app-secret"
     graph = _graph(sandbox, token=token, app_id="1", app_secret=secret)
     for edge in hierarchy.EDGES:
-        assert sum(len(page) for page in hierarchy.objects(graph, "1000000003", edge, [5])) > 5
+        assert sum(len(page) for page in hierarchy.objects(graph, "1000000003", edge, 5)) > 5
     proof = hmac.new(secret.encode(), token.encode(), hashlib.sha256).hexdigest()
     assert graph.calls == len(sandbox.requests) > 20
     for request in sandbox.requests:
@@ -202,7 +202,7 @@ def test_redirects_are_not_followed(serve: Callable[..., Server], status: int) -
 def test_pages_give_every_object_once(sandbox: Sandbox, size: int) -> None:
     """Red: an empty page that says `next` would end the list, and its rest would be lost."""
     graph = _graph(sandbox, token="sandbox-token-acme")
-    pages = list(hierarchy.objects(graph, "1000000001", "campaigns", [size]))
+    pages = list(hierarchy.objects(graph, "1000000001", "campaigns", size))
     assert pages[0] == []  # the sandbox begins with what Meta's privacy filters leave behind
     found = [row["id"] for page in pages for row in page]
     account = sandbox.world.accounts["1000000001"]

@@ -4,12 +4,16 @@
     dbt's own `table` and `incremental` put a new relation in the place of the old one ("drop …
     cascade"), and every view that an analyst made goes with it. A mart is created once and keeps
     its relation: a build computes the rows aside, and then, in one transaction, deletes those that
-    vanished or differ and inserts the new ones. Readers see the old rows until the commit, and rows
-    that stay the same are not written at all. `--full-refresh` computes everything anew but keeps
-    the relation, too.
+    vanished, updates those that differ and inserts the new ones. Readers see the old rows until the
+    commit, and rows that stay the same are not written at all. `--full-refresh` computes everything
+    anew but keeps the relation, too.
 
     Settings, besides the contract, which must be enforced:
       unique_key  the column that tells rows apart;
+      fillfactor  for a mart whose rows are updated often: how full its pages are written, in
+                  percent. With 50, a page has room for a second version of each of its rows: an
+                  update then touches no index and leaves nothing to vacuum. Heeded when the table
+                  is created;
       slices      for a mart that is too large to compute whole: the model that lists its slices
                   (say, account-days) with whatever decides what stands in them;
       slice_by    the columns of a slice's key; needs an index of the mart that begins with them.
@@ -37,7 +41,10 @@
     {% if existing is none %}
         {% do mart_stale_slices(target_relation, none) if slices %}
         {% call statement('main') -%}
-            {{ get_create_table_as_sql(False, target_relation, sql) }}
+            {{ get_assert_columns_equivalent(sql) }}
+            create table {{ target_relation }} {{ get_table_columns_and_constraints() }}
+            with (fillfactor = {{ config.get('fillfactor', 100) }});
+            {{ mart_insert(target_relation, sql) }}
         {%- endcall %}
     {% else %}
         {# One build at a time; readers go on. #}
@@ -79,11 +86,12 @@
 
 
 {#-
-    Delete what vanished or differs, insert what is new. A key that is fresh in one slice and held
-    in another is a mistake: it meets the primary key, and the build fails.
+    Delete what vanished, update what differs, insert what is new. A key that is fresh in one slice
+    and held in another is a mistake: it meets the primary key, and the build fails.
 -#}
 {% macro mart_exchange_rows(relation, fresh, sliced) %}
     {%- set key = config.get('unique_key') -%}
+    {%- set names = model.columns.keys() -%}
     {%- set in_scope -%}
         {% if sliced -%}
             ({{ mart_columns(config.get('slice_by'), 'held') }}) in (
@@ -98,13 +106,18 @@
     delete from {{ relation }} as held
     where {{ in_scope }} and not exists (
         select 1 from {{ fresh }} as fresh
-        where
-            fresh.{{ key }} = held.{{ key }}
-            and ({{ mart_columns(model.columns.keys(), 'fresh') }})
-            is not distinct from ({{ mart_columns(model.columns.keys(), 'held') }})
+        where fresh.{{ key }} = held.{{ key }}
     );
-    insert into {{ relation }} ({{ mart_columns(model.columns.keys()) }})
-    select {{ mart_columns(model.columns.keys(), 'fresh') }}
+    update {{ relation }} as held
+    set ({{ mart_columns(names) }}) = row({{ mart_columns(names, 'fresh') }})
+    from {{ fresh }} as fresh
+    where
+        fresh.{{ key }} = held.{{ key }}
+        and {{ in_scope }}
+        and ({{ mart_columns(names, 'fresh') }})
+        is distinct from ({{ mart_columns(names, 'held') }});
+    insert into {{ relation }} ({{ mart_columns(names) }})
+    select {{ mart_columns(names, 'fresh') }}
     from {{ fresh }} as fresh
     where not exists (
         select 1 from {{ relation }} as held

@@ -12,12 +12,12 @@ loads as (
 
 ad_spend as (
     select * from {{ ref('ad_spend') }}
-    where date = any(array(select days.date from days))
+    where {{ of_days('days') }}
 ),
 
 insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
-    where date = any(array(select days.date from days))
+    where {{ of_days('days') }}
 ),
 
 in_mart as (

@@ -7,7 +7,7 @@ days as (
 
 ad_spend as (
     select * from {{ ref('ad_spend') }}
-    where date = any(array(select days.date from days))
+    where {{ of_days('days') }}
 ),
 
 campaigns as (

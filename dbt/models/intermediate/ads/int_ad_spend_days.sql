@@ -22,6 +22,10 @@ exchange_rates as (
     select * from {{ ref('int_exchange_rates_daily') }}
 ),
 
+restatements as (
+    select * from {{ ref('int_restatements_counted') }}
+),
+
 calendar as (
     select
         accounts.account_id,
@@ -71,15 +75,21 @@ priced as (
             when delivered.currency = delivered.reporting_currency then 1
             else exchange_rates.rate
         end as exchange_rate,
+        coalesce(restatements.restatement_count, 0) as restatement_count,
         loads.account_id is not null as is_settled,
         delivered.date,
         exchange_rates.rate_date as exchange_rate_date,
-        loads.loaded_at
+        loads.loaded_at,
+        restatements.last_restated_at
     from delivered
     left join loads
         on
             delivered.account_id = loads.account_id
             and delivered.date = loads.date
+    left join restatements
+        on
+            delivered.account_id = restatements.account_id
+            and delivered.date = restatements.date
     left join exchange_rates
         on
             delivered.currency = exchange_rates.base

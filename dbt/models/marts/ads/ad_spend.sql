@@ -2,6 +2,7 @@
     config(
         slices='int_ad_spend_days',
         slice_by=['account_id', 'date'],
+        fillfactor=50,
         indexes=[
             {'columns': ['ad_id', 'date'], 'unique': true},
             {'columns': ['account_id', 'date']},
@@ -23,7 +24,7 @@ insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
     {%- if is_sliced() %}
     where
-        date = any(array(select days.date from days))
+        {{ of_days('days') }}
         and (account_id, date) in (
             select
                 days.account_id,
@@ -95,9 +96,11 @@ spend as (
         named.platform_purchase_value,
         days.exchange_rate,
         named.spend * days.exchange_rate as reporting_spend,
+        days.restatement_count,
         named.date,
         days.exchange_rate_date,
-        days.loaded_at
+        days.loaded_at,
+        days.last_restated_at
     from named
     left join days
         on
