@@ -128,7 +128,9 @@ class _Airflow:
             "data_interval_start": (day - timedelta(days=1)).isoformat(),
             "data_interval_end": day.isoformat(),
         }
-        conf = {"since": since.isoformat()}
+        # A day that has ended in every time zone, whatever the hour: a repetition shows the same.
+        until = day.date() - timedelta(days=2)
+        conf = {"since": since.isoformat(), "until": until.isoformat()}
         path = "dags/extract_meta_ads/dagRuns"
         began = datetime.now(UTC).isoformat()
         made = self._call("POST", path, json={**interval, "conf": conf})
