@@ -258,9 +258,12 @@ class _Extraction:
         """The days from the first that are read and committed together: a run without a gap."""
         self.rows_per_day = max(1, load.rows_per_day(self.connection, self.account.account_id))
         span = [d for n, d in enumerate(days) if d - days[0] == timedelta(days=n)]
-        large = self.plan.asynchronous or self.rows_per_day * len(span) > reports.SYNC_ROWS
-        rows = ROWS_OF_A_REPORT if large else reports.SYNC_ROWS
+        rows = ROWS_OF_A_REPORT if self._by_report(len(span)) else reports.SYNC_ROWS
         return span[: max(1, min(self.plan.days, rows // self.rows_per_day))]
+
+    def _by_report(self, days: int) -> bool:
+        """Whether so many days are asked for as a report run rather than in pages."""
+        return self.plan.asynchronous or self.rows_per_day * days > reports.SYNC_ROWS
 
     def _load_days(self, days: list[date], result: Result) -> list[str]:
         """Load days; returns a sentence for each that does not add up."""
@@ -316,9 +319,8 @@ class _Extraction:
             now=lambda: load.clock(self.connection),
             plan=self.plan,
         )
-        expected = self.rows_per_day * len(days)
         if asynchronous is None:
-            asynchronous = self.plan.asynchronous or expected > reports.SYNC_ROWS
+            asynchronous = self._by_report(len(days))
         load.stage_insights(self.connection, report.pages(since, until, asynchronous=asynchronous))
         after = reports.account_days(self.graph, account_id, since, until, windows)
         self._fetch_missing_parents()

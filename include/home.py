@@ -30,6 +30,11 @@ def home() -> Path:
     return path
 
 
+def cap_on_waits() -> float:
+    """Seconds that no wait between tries may exceed: `TRIBUTARY_MAX_WAIT`, or no cap."""
+    return float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
+
+
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the file lock `name` of this home; other processes wait."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
 from include.errors import TributaryError
+from include.home import cap_on_waits
 
 _FIRST_WAIT = 60.0
 _LONGEST_WAIT = 900.0
@@ -37,5 +37,4 @@ class AsTheErrorSays(RetryPolicy):
         wait = getattr(exception, "wait", None)
         if wait is None:
             wait = min(_FIRST_WAIT * 2 ** (tried - 1), _LONGEST_WAIT)
-        cap = float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
-        return RetryDecision.retry(timedelta(seconds=min(wait, cap)), reason=reason)
+        return RetryDecision.retry(timedelta(seconds=min(wait, cap_on_waits())), reason=reason)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from facebook_business.session import FacebookSession
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
+from include.home import cap_on_waits
 from include.meta import usage
 from include.meta.errors import (
     MetaCursorExpired,
@@ -262,11 +262,6 @@ def _encoded(params: dict[str, Any]) -> dict[str, str]:
         for name, value in params.items()
         if value is not None
     }
-
-
-def cap_on_waits() -> float:
-    """Seconds that no wait between tries may exceed: `TRIBUTARY_MAX_WAIT`, or no cap."""
-    return float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
 
 
 def _seconds(text: str | None) -> float | None:
