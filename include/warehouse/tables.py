@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     DateTime,
     ForeignKey,
@@ -22,10 +23,11 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "fk": "%(table_name)s_%(column_0_name)s_fkey"}
@@ -139,6 +141,8 @@ destinations = Table(
     Column("settings", JSONB, nullable=False),
     *_run_state(),
     _moment("updated_at", now=True),
+    # Troubles in a row of the platform or the credentials: how long the next pause lasts.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
     schema="ops",
 )
 
@@ -189,5 +193,167 @@ restatements = Table(
     _moment("restated_at"),
     Column("run_id", Text, nullable=False),
     Index("restatements_day", "account_id", "date"),
+    schema="ops",
+)
+
+
+def _first_hash(name: str, key: str) -> Column[object]:
+    return Column(
+        f"user_{name}_hash",
+        Text,
+        Computed(f"user_hashes #>> '{{meta,{key},0}}'", persisted=True),
+    )
+
+
+# What happened, once: hashes only; IP and user agent until all deliveries have ended.
+conversion_events = Table(
+    "conversion_events",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("brand_id", Uuid, ForeignKey("ops.brands.id"), nullable=False),
+    Column("event_name", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'conversion'")),
+    Column("adjusts", Uuid, ForeignKey("ops.conversion_events.id")),
+    Column("revision", Integer, nullable=False, server_default=text("0")),
+    _moment("event_time"),
+    Column("action_source", Text, nullable=False),
+    Column("event_source_url", Text),
+    Column("event_value", Numeric),
+    Column("currency", Text),
+    Column("transaction_id", Text),
+    Column("campaign_id", Text),
+    Column("contact_id", Text),
+    Column("source", Text, nullable=False),
+    Column("user_ip", Text),
+    Column("user_agent", Text),
+    *(Column(name, Text) for name in ("fbp", "fbc", "gclid", "gbraid", "wbraid", "ad_id")),
+    Column("user_hashes", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("google_address", JSONB, nullable=False, server_default=text("'{}'")),
+    _first_hash("email", "em"),
+    _first_hash("phone", "ph"),
+    _first_hash("first_name", "fn"),
+    _first_hash("last_name", "ln"),
+    Column("consent", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("custom_params", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("is_test", Boolean, nullable=False, server_default=text("false")),
+    # Those that were active at intake: each has exactly one delivery.
+    Column("destinations", ARRAY(Text), nullable=False),
+    _moment("created_at", now=True),
+    _moment("updated_at", now=True),
+    UniqueConstraint("brand_id", "event_name", "event_id", "kind", "revision"),
+    CheckConstraint(
+        "kind in ('conversion', 'adjustment', 'enhancement')", name="conversion_events_kind"
+    ),
+    Index("conversion_events_transaction", "brand_id", "transaction_id"),
+    Index("conversion_events_created", "created_at"),
+    Index("conversion_events_contact", "brand_id", "contact_id"),
+    Index("conversion_events_adjusts", "adjusts", postgresql_where=text("adjusts is not null")),
+    schema="ops",
+)
+
+# One row per request, committed before it leaves.
+upload_batches = Table(
+    "upload_batches",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("parent", Uuid),  # the refused batch that this one is a part of
+    Column("event_count", Integer, nullable=False),
+    Column("run_id", Text),
+    _moment("started_at"),
+    _moment("ended_at", nullable=True),
+    Column("http_status", Integer),
+    Column("error_code", Text),
+    Column("request_id", Text),
+    Index("upload_batches_started", "destination", "started_at"),
+    schema="ops",
+)
+
+conversion_deliveries = Table(
+    "conversion_deliveries",
+    metadata,
+    Column("event", Uuid, ForeignKey("ops.conversion_events.id", ondelete="CASCADE")),
+    Column("destination", Text, ForeignKey("ops.destinations.name")),
+    Column("sync_status", Text, nullable=False),
+    Column("outcome", Text),
+    Column("sync_attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("next_attempt_at"),
+    _moment("deadline"),  # until when the platform takes the event
+    # When the first request left whose fate is not known: the platform's dedup clock runs from it.
+    _moment("unknown_since", nullable=True),
+    _moment("lease_until", nullable=True),
+    Column("batch_id", Uuid, ForeignKey("ops.upload_batches.id")),
+    _moment("synced_at", nullable=True),
+    Column("sync_error", Text),
+    Column("platform_trace_id", Text),
+    _moment("created_at", now=True),
+    _moment("updated_at", now=True),
+    PrimaryKeyConstraint("event", "destination"),
+    CheckConstraint(
+        "sync_status in ('pending', 'queued', 'sent', 'failed', 'skipped', 'dead')",
+        name="conversion_deliveries_status",
+    ),
+    Index(
+        "conversion_deliveries_due",
+        "destination",
+        "deadline",
+        postgresql_where=text("sync_status in ('pending', 'failed')"),
+    ),
+    Index(
+        "conversion_deliveries_leased",
+        "destination",
+        "lease_until",
+        postgresql_where=text("sync_status = 'queued'"),
+    ),
+    Index("conversion_deliveries_batch", "batch_id"),
+    Index(
+        "conversion_deliveries_dead",
+        "destination",
+        "outcome",
+        postgresql_where=text("sync_status in ('dead', 'skipped')"),
+    ),
+    schema="ops",
+)
+
+# What webhooks and the API learn of a contact, for attribution.
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE")),
+    Column("contact_id", Text),
+    *(Column(name, Text) for name in ("fbclid", "fbp", "fbc", "ad_id", "gclid")),
+    _moment("first_seen_at"),
+    _moment("last_seen_at"),
+    PrimaryKeyConstraint("brand_id", "contact_id"),
+    schema="ops",
+)
+
+# Tombstones of events and hashes of people that must not come back: one of both per row.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE"), nullable=False),
+    Column("event_name", Text),
+    Column("event_id", Text),
+    Column("hash", Text),
+    _moment("erased_at", now=True),
+    CheckConstraint("(event_id is null) <> (hash is null)", name="erasures_what"),
+    Index(
+        "erasures_event",
+        "brand_id",
+        "event_name",
+        "event_id",
+        unique=True,
+        postgresql_where=text("event_id is not null"),
+    ),
+    Index(
+        "erasures_hash",
+        "brand_id",
+        "hash",
+        unique=True,
+        postgresql_where=text("hash is not null"),
+    ),
     schema="ops",
 )
