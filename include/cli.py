@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -34,16 +38,14 @@ def main() -> None:
 def configure(file: Path, prune: bool) -> None:
     """Apply a settings FILE (YAML): brands, ad accounts, destinations, webhooks."""
     wanted = settings.read(file)
-    uri = services.warehouse_uri()
-    warehouse.migrate(uri)
-    with warehouse.connect(uri, autocommit=True) as connection:
+    with _warehouse() as connection:
         for line in settings.apply(connection, wanted, prune=prune):
             click.echo(line)
 
 
 @main.command()
 def status() -> None:
-    """What is configured, and what became of the latest loads."""
+    """What is configured, and what became of the latest loads and uploads."""
     uri = services.warehouse_uri()
     warehouse.migrate(uri)
     table = Table(
@@ -63,7 +65,134 @@ def status() -> None:
             "group by b.slug, a.platform, a.account_id order by b.slug, a.account_id"
         ):
             table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(width=max(140, Console().width)).print(table)
+    console = Console(width=max(140, Console().width))
+    console.print(table)
+    table = Table(
+        "brand", "destination", "platform", "active", "last sync", "result", "pending", "sent",
+        "failed", "skipped", "dead", "paused",
+    )  # fmt: skip
+    with warehouse.connect(uri) as connection:
+        for row in connection.execute(
+            "select b.slug, d.name, d.platform, d.is_active, d.last_sync_at, d.last_sync_status, "
+            "count(*) filter (where l.sync_status in ('pending', 'queued')) as pending, "
+            "count(*) filter (where l.sync_status = 'sent') as sent, "
+            "count(*) filter (where l.sync_status = 'failed') as failed, "
+            "count(*) filter (where l.sync_status = 'skipped') as skipped, "
+            "count(*) filter (where l.sync_status = 'dead') as dead, "
+            "case when d.paused_until > now() then d.paused_reason end as paused "
+            "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
+            "left join ops.conversion_deliveries as l on l.destination = d.name "
+            "group by b.slug, d.name order by b.slug, d.name"
+        ):
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)
+
+
+@main.group()
+def events() -> None:
+    """Conversions on their way in."""
+
+
+@events.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--brand", help="Slug, for lines without a brand of their own.")
+def import_events(file: Path, brand: str | None) -> None:
+    """Take conversions from a FILE (CSV, Parquet, Excel); twice is once."""
+    from include.conversions import outbox
+    from include.conversions.files import import_file
+
+    with _warehouse() as connection:
+        report = import_file(connection, file, brand, outbox.now_of(connection))
+    for line, reason in report.refused:
+        click.echo(f"line {line}: {reason}")
+    click.echo(
+        f"{report.accepted:,} accepted, {report.duplicate:,} duplicate, "
+        f"{len(report.refused):,} refused"
+    )
+    if report.refused_file:
+        click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
+        raise SystemExit(1)
+
+
+@main.group()
+def deliveries() -> None:
+    """Conversions on their way out."""
+
+
+@deliveries.command()
+@click.option("--brand", help="Slug.")
+@click.option("--destination", help="Name.")
+@click.option("--outcome", help="Such as attempts or 100/2804009; outcome_unknown only by name.")
+@click.option("--since", type=click.DateTime(), help="Only what ended since then (UTC).")
+@click.option(
+    "--status",
+    type=click.Choice(["dead", "skipped"]),
+    default="dead",
+    show_default=True,
+    help="Which to put back.",
+)
+def retry(
+    brand: str | None,
+    destination: str | None,
+    outcome: str | None,
+    since: datetime | None,
+    status: str,
+) -> None:
+    """Put dead deliveries back into the outbox, while the platform still takes them."""
+    from include.conversions import outbox
+
+    with _warehouse() as connection:
+        back = outbox.retry(
+            connection,
+            outbox.now_of(connection),
+            brand=brand,
+            destination=destination,
+            outcome=outcome,
+            since=since and since.replace(tzinfo=UTC),
+            statuses=[status],
+        )
+    for name, number in sorted(back.items()):
+        click.echo(f"{name}: {number:,} put back")
+    if not back:
+        click.echo("Nothing fits, or the platform takes it no longer.")
+
+
+@deliveries.command()
+@click.option("--destination", required=True, help="Name.")
+@click.option("--since", type=click.DateTime(), required=True, help="Earliest event time (UTC).")
+def backfill(destination: str, since: datetime) -> None:
+    """Also send events from before the destination was configured."""
+    from include.conversions import outbox
+
+    with _warehouse() as connection:
+        number = outbox.backfill(
+            connection, destination, since.replace(tzinfo=UTC), outbox.now_of(connection)
+        )
+    click.echo(f"{destination}: {number:,} deliveries added or put back")
+
+
+@main.group("destinations")
+def destinations_() -> None:
+    """Where conversions go."""
+
+
+@destinations_.command()
+@click.argument("name")
+@click.option("--test-event-code", help="Of Meta's Test Events tab; else the destination's own.")
+def test(name: str, test_event_code: str | None) -> None:
+    """Send one test event to the destination NAME and print what the platform said."""
+    os.environ.update(services.ready())
+    from include.airflow.upload import send_test_event
+
+    click.echo(send_test_event(name, test_event_code))
+
+
+@contextmanager
+def _warehouse() -> Iterator[warehouse.Connection]:
+    uri = services.warehouse_uri()
+    warehouse.migrate(uri)
+    with warehouse.connect(uri, autocommit=True) as connection:
+        yield connection
 
 
 @main.command()

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from string import Formatter
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -178,6 +179,7 @@ def _beyond_schema(settings: Settings) -> Iterator[str]:
             yield f"{place}.time_zone: {brand['time_zone']!r} is no IANA time zone"
         if pycountry.currencies.get(alpha_3=brand["reporting_currency"]) is None:
             yield f"{place}.reporting_currency: {brand['reporting_currency']!r} is no currency"
+        yield from _template(f"{place}.event_id_template", brand["event_id_template"])
         for j, account in enumerate(brand["ad_accounts"]):
             key = (account["platform"], account["account_id"])
             if key in accounts:
@@ -194,6 +196,23 @@ def _beyond_schema(settings: Settings) -> Iterator[str]:
         sources = [webhook["source"] for webhook in brand["webhooks"]]
         for source in sorted({s for s in sources if sources.count(s) > 1}):
             yield f"{place}.webhooks: {source} stands there twice"
+
+
+_TEMPLATE_FIELDS = ("transaction_id", "event_name", "contact_id", "brand")
+
+
+def _template(place: str, value: str | None) -> Iterator[str]:
+    try:
+        parts = Formatter().parse("{transaction_id}" if value is None else value)
+        fields = {name for _, name, _, _ in parts if name}
+    except ValueError:
+        fields = set()
+    if "transaction_id" not in fields or fields - set(_TEMPLATE_FIELDS):
+        names = ", ".join(f"{{{name}}}" for name in _TEMPLATE_FIELDS)
+        yield (
+            f"{place}: must be made of text and {names}, with {{transaction_id}} in it (else "
+            f"different events would have one id), not {value!r}"
+        )
 
 
 def _moment(place: str, value: str | None) -> Iterator[str]:
@@ -241,6 +260,8 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                 if destination["send_from"] is not None:
                     values["send_from"] = destination["send_from"]
                 did = _put(connection, "destinations", ["name"], values)
+                if not destination["is_active"]:
+                    did += _retire(connection, destination["name"])
                 lines.append(f"destination {destination['name']}: {did}")
                 kept["destinations"].append(destination["name"])
             for webhook in brand["webhooks"]:
@@ -260,12 +281,49 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                 ("ad account", "ad_accounts", "platform || '/' || account_id", kept["ad_accounts"]),
                 ("brand", "brands", "slug", slugs),
             ):
-                gone = connection.execute(
-                    f"delete from ops.{table} where {key} <> all (%s) returning {key} as name",
-                    [names],
-                )
-                lines += [f"{kind} {row['name']}: pruned" for row in gone]
+                lines += _prune(connection, kind, table, key, names)
     return lines
+
+
+# What events and deliveries refer to stays: the ledger outlives the settings.
+_KEPT = {
+    "destinations": "exists (select 1 from ops.conversion_deliveries where destination = t.name)",
+    "brands": "exists (select 1 from ops.conversion_events where brand_id = t.id) "
+    "or exists (select 1 from ops.destinations where brand_id = t.id)",
+}
+
+
+def _prune(connection: Connection, kind: str, table: str, key: str, names: list[Any]) -> list[str]:
+    kept = _KEPT.get(table, "false")
+    gone = connection.execute(
+        f"delete from ops.{table} as t where {key} <> all (%s) and not ({kept}) "
+        f"returning {key} as name",
+        [names],
+    ).fetchall()
+    lines = [f"{kind} {row['name']}: pruned" for row in gone]
+    if table in _KEPT:
+        left = connection.execute(
+            f"select {key} as name from ops.{table} as t where {key} <> all (%s)", [names]
+        ).fetchall()
+        for row in left:
+            did = "kept for its ledger"
+            if table == "destinations":
+                connection.execute(
+                    "update ops.destinations set is_active = false where name = %s", [row["name"]]
+                )
+                did += ", inactive" + _retire(connection, row["name"])
+            lines.append(f"{kind} {row['name']}: {did}")
+    return lines
+
+
+def _retire(connection: Connection, destination: str) -> str:
+    """What waits for a destination that is no longer active is rightly not sent."""
+    number = connection.execute(
+        "update ops.conversion_deliveries set sync_status = 'skipped', outcome = 'inactive', "
+        "updated_at = now() where destination = %s and sync_status in ('pending', 'failed')",
+        [destination],
+    ).rowcount
+    return f", {number} waiting deliveries skipped" if number else ""
 
 
 def _brand_id(connection: Connection, slug: str) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -48,6 +50,11 @@ def graph(conn_id: str, what_for: str) -> Graph:
 
     The connection's host is the only switch between Meta, a proxy and the sandbox.
     """
+    return graphs(conn_id, what_for)()
+
+
+def graphs(conn_id: str, what_for: str, **options: Any) -> Callable[[], Graph]:
+    """Makes clients as `graph` does, one per thread; `options` are those of `Graph`."""
     from include.meta.client import Graph
 
     found = connection(conn_id, "meta", what_for)
@@ -57,13 +64,15 @@ def graph(conn_id: str, what_for: str) -> Graph:
             "the password field."
         )
     extra = found.extra_dejson
-    return Graph(
+    return partial(
+        Graph,
         found.password,
         app_id=extra.get("app_id") or None,
         app_secret=extra.get("app_secret") or None,
         api_version=extra.get("api_version") or None,
         host=_base_url(found),
         who=f"connection {conn_id!r}",
+        **options,
     )
 
 

@@ -27,6 +27,7 @@ from facebook_business.api import FacebookAdsApi
 from facebook_business.session import FacebookSession
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
+from urllib3.exceptions import NewConnectionError
 
 from include.home import cap_on_waits
 from include.meta import usage
@@ -39,6 +40,7 @@ from include.meta.errors import (
     MetaTooMuchData,
     MetaTransient,
     MetaUnknown,
+    MetaUnreachable,
     from_answer,
 )
 
@@ -46,6 +48,7 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
+_JSON = {"Content-Type": "application/json"}
 _SECRET_PARAMETERS = {"access_token", "appsecret_proof"}
 _SHORTEST_WAIT = 0.05
 _backoff = wait_random_exponential(multiplier=1, max=20)
@@ -124,6 +127,14 @@ class Graph:
         """
         return self._call("POST", f"{self._base}/{self._version}/{path}", _encoded(params))
 
+    def post_json(self, path: str, body: Row) -> Row:
+        """One POST below the version with a JSON body.
+
+        Raises:
+            MetaError: as `get`.
+        """
+        return self._call("POST", f"{self._base}/{self._version}/{path}", orjson.dumps(body))
+
     def wait(self, seconds: float) -> None:
         """Wait before asking again (for a report, say), no longer than the cap on waits."""
         self._sleep(min(seconds, max(cap_on_waits(), _SHORTEST_WAIT)))
@@ -163,7 +174,7 @@ class Graph:
             if (url, query) == asked:
                 raise MetaRefused("Meta's `next` page is the page itself; stopped, not looping.")
 
-    def _call(self, method: str, url: str, params: dict[str, str]) -> Row:
+    def _call(self, method: str, url: str, params: dict[str, str] | bytes) -> Row:
         for attempt in Retrying(
             retry=retry_if_exception(_worth_another_try),
             stop=self._enough,
@@ -181,7 +192,7 @@ class Graph:
         unknown = isinstance(state.outcome.exception(), MetaUnknown)
         return state.attempt_number >= (min(2, self._attempts) if unknown else self._attempts)
 
-    def _call_once(self, method: str, url: str, params: dict[str, str]) -> Row:
+    def _call_once(self, method: str, url: str, params: dict[str, str] | bytes) -> Row:
         if self.usage.regain and self.usage.percent >= 100:
             wait, self.usage = self.usage.regain, usage.Usage()
             raise MetaThrottled(
@@ -196,12 +207,17 @@ class Graph:
                 url,
                 params=params if method == "GET" else None,
                 data=params if method == "POST" else None,
+                headers=_JSON if isinstance(params, bytes) else None,
                 timeout=self._timeout,
                 allow_redirects=False,
             )
         except requests.RequestException as error:
             # Its text has the URL and may have headers: only the kind of failure is kept.
-            raise MetaTransient(f"Meta could not be reached: {type(error).__name__}") from None
+            never_left = isinstance(error, requests.ConnectTimeout) or isinstance(
+                getattr(next(iter(error.args), None), "reason", None), NewConnectionError
+            )
+            kind: type[MetaError] = MetaUnreachable if never_left else MetaTransient
+            raise kind(f"Meta could not be reached: {type(error).__name__}") from None
         self.usage = usage.read(response.headers)
         answer = _decoded(response.content)
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
@@ -211,6 +227,7 @@ class Graph:
                 http_status=response.status_code,
                 who=self._who,
                 wait=wait or _seconds(response.headers.get("Retry-After")),
+                quote=not isinstance(params, bytes),
             )
         if response.status_code == 429:
             raise MetaThrottled(
@@ -219,7 +236,7 @@ class Graph:
                 wait=_seconds(response.headers.get("Retry-After")),
             )
         if response.status_code != 200:
-            kind: type[MetaError] = MetaTransient
+            kind = MetaTransient
             if response.status_code < 500 and response.status_code != 408:
                 kind = MetaRefused
             raise kind("Meta answered without a word of why", http_status=response.status_code)

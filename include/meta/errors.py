@@ -2,7 +2,9 @@
 
 MetaError                    code, subcode, HTTP status, trace id; never a token or an identifier
 ├── MetaTransient            an outage or a broken answer: try again
-│   └── MetaCursorExpired    paging cannot go on: begin the query anew
+│   ├── MetaCursorExpired    paging cannot go on: begin the query anew
+│   ├── MetaUnreachable      the request never left
+│   └── MetaShortfall        fewer events were received than sent, and nobody says which
 ├── MetaThrottled            a limit was reached: wait `wait` seconds (None: no hint was given)
 │   └── MetaBlocked          blocked for policy: pause the account, a person must look
 ├── MetaTooMuchData          ask for less at a time
@@ -12,6 +14,7 @@ MetaError                    code, subcode, HTTP status, trace id; never a token
 ├── MetaForbidden            the token may not read this account
 ├── MetaUnknown              a code that nobody has told us of: a few tries, then a loud failure
 └── MetaRefused              the request itself is wrong; trying again cannot help
+    └── MetaEventRefused     an event of a batch is wrong, and with it the batch is refused
 
 `POLICY` is the table from code and subcode to class.
 
@@ -50,6 +53,17 @@ class MetaError(TributaryError):
         self.trace_id = trace_id
         self.wait = wait
 
+    @property
+    def label(self) -> str:
+        """The code for tables: `100/2804009`, `http_502`, or the kind of failure."""
+        if self.code is not None:
+            return f"{self.code}/{self.subcode}" if self.subcode else str(self.code)
+        if self.http_status not in (None, 200):
+            return f"http_{self.http_status}"
+        return {"MetaUnreachable": "unreachable", "MetaShortfall": "not_received"}.get(
+            type(self).__name__, "no_answer"
+        )
+
 
 class MetaTransient(MetaError):
     """An outage, a dropped connection or an unreadable answer."""
@@ -59,6 +73,14 @@ class MetaTransient(MetaError):
 
 class MetaCursorExpired(MetaTransient):
     """A page's cursor is no longer valid; cursors must not be kept for long."""
+
+
+class MetaUnreachable(MetaTransient):
+    """No connection came about: nothing can have been carried out."""
+
+
+class MetaShortfall(MetaTransient):
+    """A batch of events was taken in part."""
 
 
 class MetaThrottled(MetaError):
@@ -104,6 +126,10 @@ class MetaRefused(MetaError):
     """A request that Graph will never answer."""
 
 
+class MetaEventRefused(MetaRefused):
+    """One of the events sent is wrong; Meta takes none of its batch and does not say which."""
+
+
 class Rule(NamedTuple):
     """What a code means to us."""
 
@@ -118,6 +144,25 @@ _LESS = Rule(MetaTooMuchData, "less must be asked for at a time")
 _PASSING = Rule(MetaTransient, "a temporary failure")
 _WRONG = Rule(MetaRefused, "the request is wrong")
 _CURSOR = Rule(MetaCursorExpired, "a cursor has expired")
+
+
+def _event(meaning: str) -> Rule:
+    return Rule(MetaEventRefused, meaning)
+
+
+# Subcodes 2804000 + n of code 100: the Conversions API refuses a batch for one of its events.
+_EVENTS = {
+    3: _event("the event is older than Meta takes"),
+    9: _event("a Purchase needs value and currency"),
+    16: _event("a user parameter is not hashed as it must be"),
+    36: _event("the lead id is invalid"),
+    43: _event("an app event needs app_data with extinfo"),
+    50: _event("the user data identifies nobody"),
+    66: _event("this event name cannot be sent for business messaging"),
+    72: _event("page id and click id of the message do not belong together"),
+    116: _event("ids of the messaging event are missing"),
+    131: _event("the dataset is not one for messaging"),
+}
 
 # (code, subcode); a subcode of None stands for every one that has no rule of its own.
 POLICY: dict[tuple[int, int | None], Rule] = {
@@ -135,6 +180,7 @@ POLICY: dict[tuple[int, int | None], Rule] = {
     (100, 33): _FORBIDDEN,  # not there, or not visible to this token
     (100, 1487534): _LESS,
     (100, 1504018): _LESS,  # the synchronous query took too long
+    **{(100, 2804000 + code): rule for code, rule in _EVENTS.items()},
     (2642, None): _CURSOR,
     **{(code, None): _LIMIT for code in (4, 17, 32, 341, 613, *range(80000, 80015))},
     (368, None): Rule(MetaBlocked, "blocked for policy"),
@@ -153,7 +199,12 @@ def rule_for(code: int | None, subcode: int | None) -> Rule | None:
 
 
 def from_answer(
-    error: dict[str, Any], *, http_status: int, who: str, wait: float | None = None
+    error: dict[str, Any],
+    *,
+    http_status: int,
+    who: str,
+    wait: float | None = None,
+    quote: bool = True,
 ) -> MetaError:
     """The exception for the `error` object of a Graph answer.
 
@@ -162,9 +213,10 @@ def from_answer(
         http_status: status of the answer.
         who: whose credentials were used, for the sentence that a person reads.
         wait: seconds that the usage headers asked to wait, if they did.
+        quote: whether Meta's own words may be repeated; of people's data they quote parts.
     """
     code, subcode = _number(error.get("code")), _number(error.get("error_subcode"))
-    said = redacted(str(error.get("message") or "no message"))
+    said = redacted(str(error.get("message") or "no message")) if quote else "(not repeated here)"
     rule = rule_for(code, subcode)
     if rule is None:
         passing = error.get("is_transient") is True or http_status >= 500
@@ -188,6 +240,7 @@ _SENTENCES = {
     MetaTransient: "Meta had a temporary failure: {said}",
     MetaTooMuchData: "Meta wants less asked for at a time: {said}",
     MetaRefused: "Meta refuses the request: {said}",
+    MetaEventRefused: "Meta refuses an event: {meaning}",
     MetaTokenRefused: "Meta refuses the access token of {who}: put a valid one into its password "
     "field. Meta said: {said}",
     MetaForbidden: "The token of {who} may not read this object, or it does not exist: check the "

@@ -11,7 +11,15 @@
 | `GET`, `POST hidden` | `ids`: the objects that are in no listing |
 | `POST reset` | all of it, save the time, as if it had just started |
 | `GET`, `DELETE requests` | what came in, the `?last=100`, and counts of all; forgets it |
+| `GET`, `POST latency` | `seconds` that each call takes |
+| `POST`, `DELETE tokens` | makes or replaces a `token` (`accounts`, `pixels` ...); revokes it |
+| `GET`, `DELETE events` | what was taken, newest first, and totals by pixel; forgets it |
+| `POST events` | `pixel`, `event_name`, `event_id`: the pixel in a browser sends this event |
+| `GET events/ledger` | of `?pixel=`: totals, all [event_name, event_id, counted, received] |
+| `GET`, `POST website` | `strict`: whether a website's events need all that Meta documents |
 
+`events` takes `?pixel=`, `?test_event_code=` and `?last=100`. A token has `accounts`, `pixels`,
+`app_secret` and `expires`; revoking it answers what makes it anew.
 What makes no sense is refused with 400 and `{"error": ...}`.
 """
 
@@ -24,13 +32,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from include.sandbox.faults import Fault
+from include.sandbox.graph import Token
 
 if TYPE_CHECKING:
     from include.sandbox.server import Sandbox
+
+_SHOWN_CHARACTERS = 1_000  # of a parameter of a request
 
 Serve = Callable[["Sandbox", Request, dict[str, Any]], Any]
 
@@ -53,11 +64,15 @@ def _endpoint(
             if not isinstance(given, dict):
                 raise ValueError("the body must be a JSON object")
             serve = methods[request.method if request.method != "HEAD" else "GET"]
-            return JSONResponse(serve(sandbox, request, given))
+            return _json(serve(sandbox, request, given))
         except (ValueError, TypeError) as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return _json({"error": str(error)}, 400)
 
     return endpoint
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
 
 
 def _health(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
@@ -144,10 +159,14 @@ def _requests(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
             for (method, edge, account_id), calls in tally.items()
         ],
         "last": [
-            {"method": one.method, "path": one.path, "params": one.shown_params()}
+            {"method": one.method, "path": one.path, "params": _shortened(one.shown_params())}
             for one in received
         ],
     }
+
+
+def _shortened(params: dict[str, str]) -> dict[str, str]:
+    return {name: value[:_SHOWN_CHARACTERS] for name, value in params.items()}
 
 
 def _forget_requests(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
@@ -160,6 +179,113 @@ def _reset(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
     _only(given)
     sandbox.reset()
     return _health(sandbox, request, given)
+
+
+def _latency(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    return {"seconds": sandbox.latency}
+
+
+def _set_latency(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    _only(given, "seconds")
+    seconds = given.get("seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise ValueError("seconds must be a number of at least 0")
+    sandbox.latency = seconds
+    return _latency(sandbox, request, given)
+
+
+def _set_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    _only(given, "token", "accounts", "pixels", "app_secret", "expires")
+    expires = given.get("expires")
+    token = Token(
+        _texts(given, "accounts"),
+        _text_or_none(given, "app_secret"),
+        datetime.fromisoformat(expires) if expires is not None else None,
+        _texts(given, "pixels"),
+    )
+    if token.expires is not None and token.expires.tzinfo is None:
+        raise ValueError("expires must have a time zone")
+    sandbox.tokens[_text(given, "token")] = token
+    return given
+
+
+def _revoke_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    _only(given, "token")
+    name = _text(given, "token")
+    token = sandbox.tokens.pop(name, None)
+    if token is None:
+        raise ValueError("there is no such token")
+    return {
+        "token": name,
+        "accounts": sorted(token.accounts),
+        "pixels": sorted(token.pixels),
+        "app_secret": token.app_secret,
+        "expires": token.expires.isoformat() if token.expires else None,
+    }
+
+
+def _events(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    query, events = request.query_params, sandbox.events
+    pixel = query.get("pixel")
+    found = events.latest(int(query.get("last", 100)), pixel, query.get("test_event_code"))
+    pixels = events.pixels() if pixel is None else [pixel]
+    return {
+        "totals": {pixel: events.totals(pixel) for pixel in pixels},
+        "events": [{**taken._asdict(), "when": taken.when.isoformat()} for taken in found],
+    }
+
+
+def _forget_events(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    sandbox.events.clear()
+    return _events(sandbox, request, given)
+
+
+def _send_from_browser(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    names = ("pixel", "event_name", "event_id")
+    _only(given, *names)
+    pixel, event_name, event_id = (_text(given, name) for name in names)
+    sandbox.pixel_sent(pixel, event_name, event_id)
+    return sandbox.events.totals(pixel)
+
+
+def _ledger(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    pixel = request.query_params.get("pixel")
+    if pixel is None:
+        raise ValueError("pixel is required")
+    return {
+        "totals": sandbox.events.totals(pixel),
+        "ledger": [(*key, *counts) for key, counts in sandbox.events.ledger(pixel).items()],
+    }
+
+
+def _website(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    return {"strict": sandbox.graph.strict_website}
+
+
+def _set_website(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    _only(given, "strict")
+    if not isinstance(given.get("strict"), bool):
+        raise ValueError("strict must be true or false")
+    sandbox.graph.strict_website = given["strict"]
+    return _website(sandbox, request, given)
+
+
+def _text(given: dict[str, Any], name: str) -> str:
+    value = given.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a text")
+    return value
+
+
+def _text_or_none(given: dict[str, Any], name: str) -> str | None:
+    return None if given.get(name) is None else _text(given, name)
+
+
+def _texts(given: dict[str, Any], name: str) -> frozenset[str]:
+    values = given.get(name, [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{name} must be a list of texts")
+    return frozenset(values)
 
 
 def _only(given: dict[str, Any], *known: str) -> None:
@@ -177,4 +303,9 @@ _PATHS: dict[str, dict[str, Serve]] = {
     "hidden": {"GET": _hidden, "POST": _hide},
     "reset": {"POST": _reset},
     "requests": {"GET": _requests, "DELETE": _forget_requests},
+    "latency": {"GET": _latency, "POST": _set_latency},
+    "tokens": {"POST": _set_token, "DELETE": _revoke_token},
+    "events": {"GET": _events, "POST": _send_from_browser, "DELETE": _forget_events},
+    "events/ledger": {"GET": _ledger},
+    "website": {"GET": _website, "POST": _set_website},
 }

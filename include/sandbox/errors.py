@@ -104,6 +104,28 @@ def token_expired() -> GraphError:
     )
 
 
+def token_revoked() -> GraphError:
+    """The token was good until its owner changed the password."""
+    return GraphError(
+        "Error validating access token: The session has been invalidated because the user changed "
+        "their password or Facebook has changed the session for security reasons.",
+        code=190,
+        subcode=460,
+        status=401,
+    )
+
+
+def blocked() -> GraphError:
+    """Temporarily, for what Meta's policies forbid."""
+    return GraphError(
+        "(#368) The action attempted has been deemed abusive or is otherwise disallowed",
+        code=368,
+        subcode=1390008,
+        user_title="Anda Diblokir Sementara",
+        user_message="Sepertinya Anda menyalahgunakan fitur ini dengan terlalu sering.",
+    )
+
+
 def invalid_cursor() -> GraphError:
     """The place in a listing is not, or no longer, known."""
     return GraphError("(#2642) Invalid cursors values", code=2642)

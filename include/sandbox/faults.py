@@ -32,7 +32,7 @@ class Target(NamedTuple):
     method: str
     edge: str  # one of EDGES
     account_id: str | None
-    params: Mapping[str, str]  # with the level it means, and on result pages with the report's own
+    params: Mapping[str, str]  # with its level and pixel, on result pages with the report's own
     page: int | None  # of a listing, 0 first
     inner: bool = False  # part of a batch
 
@@ -45,6 +45,7 @@ class Fault:
         times: how often at most; None: for ever. Once, unless the kind or `until` says otherwise.
         after: how many matching calls pass first.
         method, edge, account_id, page, level: only calls with these.
+        pixel: only calls to this pixel.
         params: only calls with these parameters: exactly this text, True: any, None: absent.
         until: not from this moment of the clock on. A throttle says how long that still is.
         details: what the kind takes; its defaults stand beside it in `presets.KINDS`.
@@ -63,6 +64,7 @@ class Fault:
         account_id: str | None = None,
         page: int | None = None,
         level: str | None = None,
+        pixel: str | None = None,
         params: Mapping[str, str | bool | None] | None = None,
         until: datetime | str | None = None,
         **details: Any,
@@ -90,6 +92,8 @@ class Fault:
         self.params = dict(params or {})
         if level or self.known.level:
             self.params["level"] = level or self.known.level
+        if pixel is not None:
+            self.params["pixel"] = pixel
         self.until = until
         self.details = {**self.known.details, **details}
         if missing := [name for name, value in self.details.items() if value is ...]:
@@ -98,6 +102,8 @@ class Fault:
             check_detail(name, details[name])
         if kind == "restate":
             restatement(**self.details)
+        if self.details.get("taken") and edge != "events":
+            raise ValueError(f"{kind} with taken needs the edge events")
         if self.known.of_one_account and account_id is None:
             raise ValueError(f"{kind} needs account_id")
         self.id = next(self._numbers)
@@ -122,9 +128,19 @@ class Fault:
             self.until is None or now < self.until
         )
 
+    @property
+    def waits_for_events(self) -> bool:
+        """Whether it strikes when the events of the call have been read, not before."""
+        return self.effect == "events" or bool(self.details.get("taken"))
+
+    @property
+    def before_taking(self) -> bool:
+        """Whether the connection fails it before the events are taken."""
+        return self.kind in ("hang", "dropped")
+
     def wire(self) -> Wire:
         """For those that break connections."""
-        if self.kind == "hang":
+        if "seconds" in self.details:
             return Wire(hang=self.details["seconds"])
         return Wire(end=_ENDS[self.kind], chunked=self.details.get("chunked", False))
 
@@ -222,6 +238,7 @@ _ENDS: dict[str, Literal["reset", "closed", "dropped"]] = {
     "reset_in_body": "reset",
     "closed_in_body": "closed",
     "dropped": "dropped",
+    "dropped_after": "dropped",
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from include.sandbox import nodes, paging, params, reports
+from include.sandbox import conversions, nodes, paging, params, reports
 from include.sandbox.batch import answer_batch
 from include.sandbox.errors import (
     GraphError,
@@ -29,10 +29,11 @@ from include.sandbox.errors import (
     no_such_object,
     token_expired,
 )
+from include.sandbox.events import Event, Events
 from include.sandbox.faults import Fault, Faults, Struck, Target
 from include.sandbox.filters import listing_test
 from include.sandbox.limits import Limits
-from include.sandbox.objects import Account, Node
+from include.sandbox.objects import Account, Node, Pixel
 from include.sandbox.restate import Restatement, restatement
 from include.sandbox.rows import Piece
 from include.sandbox.runs import Run, Runs
@@ -48,17 +49,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Token:
-    """What an access token may see. With an app secret, calls must carry its proof."""
+    """What an access token may see, and the pixels it may write to.
+
+    With an app secret, calls must carry its proof.
+    """
 
     accounts: frozenset[str]
     app_secret: str | None = None
     expires: datetime | None = None
+    pixels: frozenset[str] = frozenset()
 
 
 DEFAULT_TOKENS = {
-    "sandbox-token-acme": Token(frozenset({"1000000001", "1000000002"})),
-    "sandbox-token-lumen": Token(frozenset({"1000000003"}), "sandbox-app-secret"),
+    "sandbox-token-acme": Token(
+        frozenset({"1000000001", "1000000002"}), pixels=frozenset({"2000000001"})
+    ),
+    "sandbox-token-lumen": Token(
+        frozenset({"1000000003"}), "sandbox-app-secret", pixels=frozenset({"2000000003"})
+    ),
 }
+# To which account pixels belong; others belong to the first account of the token that asks.
+DEFAULT_PIXELS = {"2000000001": "1000000001", "2000000003": "1000000003"}
 
 
 class Call(NamedTuple):
@@ -71,6 +82,7 @@ class Call(NamedTuple):
     origin: str = "https://graph.facebook.com"  # scheme and host the caller used
     readable: bool = True  # whether the body was what its content type says
     inner: bool = False  # whether it came as part of a batch
+    data: Any = None  # the parameter of that name, if the body was JSON and held more than a text
 
 
 class Answer(NamedTuple):
@@ -80,6 +92,7 @@ class Answer(NamedTuple):
     body: bytes
     headers: dict[str, str]
     wire: Wire = Wire()
+    leaving: Callable[[], None] | None = None  # what is done when it leaves, see `wire.Travelling`
 
 
 @dataclass
@@ -88,6 +101,7 @@ class Asked:
 
     call: Call
     now: datetime
+    trace_id: str
     token: str = ""
     rights: Token = field(default_factory=lambda: Token(frozenset()))
     account: Account | None = None  # whose quota it counts against
@@ -95,6 +109,8 @@ class Asked:
     edge: str = ""  # what for, once that is known: one of presets.EDGES
     faults: list[Fault] = field(default_factory=list)  # that have yet to do their work
     wire: Wire = field(default_factory=Wire)
+    before_taking: bool = False  # whether the wire fails before events are taken
+    leaving: Callable[[], None] | None = None
     truncated: bool = False
 
     @property
@@ -110,6 +126,7 @@ class Graph:
     """The API. `empty_pages`: campaigns begin with an empty page, insights have one after page one.
 
     Such pages, which still say `next`, are what Meta's privacy filters leave behind.
+    `strict_website`: events of websites need what Meta documents; else what it was seen to need.
     """
 
     def __init__(
@@ -121,11 +138,15 @@ class Graph:
         empty_pages: bool = True,
     ) -> None:
         self.world, self.clock, self.tokens, self.empty_pages = world, clock, tokens, empty_pages
+        self.pixels = dict(DEFAULT_PIXELS)
+        self.events = Events()
         self._answered = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget limits, faults, calls and reports."""
+        """Forget limits, faults, calls, reports and events."""
+        self.strict_website = True
+        self.events.clear()
         self.limits, self.faults = Limits(), Faults()
         self.usage = Usage(self.limits, self.world.accounts.keys())
         self.tally: Counter[tuple[str, str, str | None]] = Counter()  # method, edge, account id
@@ -133,9 +154,9 @@ class Graph:
 
     def answer(self, call: Call) -> Answer:
         """Answer a call; whatever goes wrong becomes a Graph error."""
-        asked = Asked(call, self.clock.now())
         self._answered += 1
         trace_id = "A" + sha256(str(self._answered).encode()).hexdigest()[:22]
+        asked = Asked(call, self.clock.now(), trace_id)
         changed: dict[str, str | None] = {}
         status, content_type = 200, "application/json; charset=UTF-8"
         try:
@@ -151,11 +172,11 @@ class Graph:
             status = 500
             body = orjson.dumps(GraphError("An unknown error occurred", code=1).body(trace_id))
         self.tally[call.method, asked.edge, asked.account.id if asked.account else None] += 1
-        headers = {"content-type": content_type, **self._headers(asked, trace_id), **changed}
+        headers = {"content-type": content_type, **self._headers(asked), **changed}
         if asked.truncated:
             body = body[: len(body) * 2 // 3]
         told = {name: value for name, value in headers.items() if value is not None}
-        return Answer(status, body, told, asked.wire)
+        return Answer(status, body, told, asked.wire, asked.leaving)
 
     def _body(self, asked: Asked) -> Any:
         call = asked.call
@@ -174,6 +195,9 @@ class Graph:
                 return self._own_accounts(asked)
             case [object_id] | [object_id, _]:
                 edge = "".join(path[1:])
+                pixel = self._find_pixel(asked, object_id)
+                if pixel is not None:
+                    return self._route_pixel(asked, pixel, edge)
                 run = self._find_run(asked, object_id)
                 if run is not None:
                     return self._route_run(asked, run, edge)
@@ -229,6 +253,17 @@ class Graph:
         self.usage.admit(run.account.id, asked.now)
         return run
 
+    def _find_pixel(self, asked: Asked, pixel_id: str) -> Pixel | None:
+        """The pixel of that id, if there is one that the token may write to."""
+        if pixel_id not in asked.rights.pixels:
+            return None
+        possible = [self.pixels.get(pixel_id, ""), *sorted(asked.rights.accounts)]
+        found = [self.world.accounts[key] for key in possible if key in self.world.accounts]
+        if found:
+            asked.account = found[0]
+            self.usage.admit(found[0].id, asked.now)
+        return Pixel(pixel_id, f"Pixel {pixel_id}", asked.account)
+
     def _route(self, asked: Asked, node: Node, edge: str) -> Any:
         route = ROUTES.get((asked.call.method, edge))
         if route is not None:
@@ -240,6 +275,19 @@ class Graph:
         if asked.call.method == "GET":
             raise no_such_field(edge, nodes.NODE_TYPES[node.kind])
         raise no_such_object(nodes.graph_id(node), asked.call.method.lower())
+
+    def _route_pixel(self, asked: Asked, pixel: Pixel, edge: str) -> Any:
+        meant = {"pixel": pixel.id}
+        match asked.call.method, edge:
+            case "GET", "":
+                self._meet(asked, "object", meant)
+                return self.single(asked, pixel)
+            case "POST", "events":
+                self._meet(asked, "events", meant)
+                return self._take_events(asked, pixel)
+            case "GET", _:
+                raise no_such_field(edge, nodes.NODE_TYPES[pixel.kind])
+        raise no_such_object(pixel.id, asked.call.method.lower())
 
     def _route_run(self, asked: Asked, run: Run, edge: str) -> Any:
         if asked.call.method != "GET":
@@ -265,13 +313,17 @@ class Graph:
             call.inner,
         )
         for fault in self.faults.meeting(target, asked.now):
-            if fault.effect in ("page", "report") or fault.kind == "moving":
+            if (
+                fault.effect in ("page", "report")
+                or fault.kind == "moving"
+                or fault.waits_for_events
+            ):
                 asked.faults.append(fault)  # counts its hit when it does something
                 continue
             fault.hits += 1
             match fault.effect:
                 case "wire":
-                    asked.wire = fault.wire()
+                    asked.wire, asked.before_taking = fault.wire(), fault.before_taking
                 case "null":
                     asked.wire = Wire(end="dropped")
                 case "truncated":
@@ -339,18 +391,18 @@ class Graph:
             faults=asked.faults,
         )
 
-    def _headers(self, asked: Asked, trace_id: str) -> dict[str, str]:
+    def _headers(self, asked: Asked) -> dict[str, str]:
         account_id = asked.account.id if asked.account else None
         version = asked.version
         return {
             **self.usage.headers(account_id, asked.kind, asked.now),
             "facebook-api-version": version if version in VERSIONS else VERSIONS[-1],
-            "x-fb-trace-id": trace_id,
+            "x-fb-trace-id": asked.trace_id,
         }
 
     # Served by ROUTES.
 
-    def single(self, asked: Asked, node: Node) -> dict[str, Any]:
+    def single(self, asked: Asked, node: Node | Pixel) -> dict[str, Any]:
         """`GET /<id>?fields=`"""
         params.only(asked.call.params, "fields")
         return nodes.show(node, params.fields(asked.call.params), self.world, asked.now)
@@ -409,6 +461,43 @@ class Graph:
                 run.end = "Job Failed" if fault.kind == "report_failed" else "Job Skipped"
         self._move(asked, query)
         return {"report_run_id": run.id}
+
+    def _take_events(self, asked: Asked, pixel: Pixel) -> dict[str, Any]:
+        """`POST /<pixel>/events`"""
+        call = asked.call
+        upload = conversions.read(
+            call.params, call.data, asked.now.timestamp(), strict_website=self.strict_website
+        )
+        events = self._left_by_faults(asked, upload.events)
+
+        def take() -> None:
+            self.events.take(pixel.id, events, self.clock.now(), upload.test_event_code)
+
+        if asked.before_taking:
+            asked.leaving = take
+        else:
+            take()
+        for fault in asked.faults:
+            if fault.effect != "events":
+                fault.hits += 1
+                raise Struck(fault)
+        return {"events_received": len(events), "messages": [], "fbtrace_id": asked.trace_id}
+
+    def _left_by_faults(self, asked: Asked, events: list[Event]) -> list[Event]:
+        """The events that are taken, unless a fault refuses them all."""
+        for fault in asked.faults:
+            if fault.kind == "refuse_event":
+                named = fault.details["event_id"]
+                ids = {named} if isinstance(named, str) else set(named)
+                for event in events:
+                    if event.get("event_id") in ids:
+                        fault.hits += 1
+                        said = event["user_data"]
+                        raise conversions.refusal("Invalid event", said, fault.details["subcode"])
+            elif fault.kind == "events_received_short":
+                fault.hits += 1
+                events = events[: max(0, len(events) - fault.details["missing"])]
+        return events
 
     def _results(self, asked: Asked, run: Run) -> dict[str, Any]:
         query = run.results(asked.call.params, asked.now)

@@ -7,16 +7,30 @@ from importlib import import_module
 from typing import Any
 
 from include.sandbox.errors import no_such_field
-from include.sandbox.objects import Account, AdObject, AdSet, Campaign, Node, effective_status
+from include.sandbox.objects import (
+    Account,
+    AdObject,
+    AdSet,
+    Campaign,
+    Node,
+    Pixel,
+    effective_status,
+)
 from include.sandbox.params import Fields
 from include.sandbox.world import World
 
-NODE_TYPES = {"account": "AdAccount", "campaign": "Campaign", "adset": "AdSet", "ad": "Ad"}
+NODE_TYPES = {
+    "account": "AdAccount",
+    "campaign": "Campaign",
+    "adset": "AdSet",
+    "ad": "Ad",
+    "pixel": "AdsPixel",
+}
 
 Reader = Callable[[Any, World, datetime], Any]
 
 
-def show(node: Node, fields: Fields, world: World, now: datetime) -> dict[str, Any]:
+def show(node: Node | Pixel, fields: Fields, world: World, now: datetime) -> dict[str, Any]:
     """The object with those fields, and `id`, which is always there."""
     return _show(node, NODE_TYPES[node.kind], fields or {"id": None}, world, now)
 
@@ -149,6 +163,7 @@ _READERS: Mapping[str, Mapping[str, Reader]] = {
         name: _item(name)
         for name in ("id", "name", "title", "body", "object_type", "call_to_action_type")
     },
+    "AdsPixel": {"id": lambda p, w, now: p.id, "name": lambda p, w, now: p.name},
 }
 _OBJECT_FIELDS = {"creative": "AdCreative", "campaign": "Campaign", "adset": "AdSet"}
 

@@ -146,6 +146,16 @@ class Ad:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Pixel:
+    """A dataset that takes conversions."""
+
+    id: str
+    name: str
+    account: Account | None  # whose quota its calls count against
+    kind = "pixel"
+
+
 AdObject = Campaign | AdSet | Ad
 Node = Account | AdObject
 

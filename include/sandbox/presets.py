@@ -10,6 +10,12 @@
 | page | what a page shows |
 | world | the figures themselves change |
 | null | an inner call of a batch has timed out |
+| events | what is taken of the events of a request |
+
+On the edge `events` there is also when it strikes. `hang` and `dropped` do before the events are
+taken: whoever waits for the end of `hang` has them taken then, whoever does not has not.
+`hang_after`, `dropped_after`, and answers that break off, do after. What answers in Graph's place
+(error and raw) does before, or with `taken` after.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from typing import Any, NamedTuple
 
 from include.sandbox.errors import (
     GraphError,
+    blocked,
     forbidden,
     invalid_cursor,
     no_such_object,
@@ -27,6 +34,7 @@ from include.sandbox.errors import (
     sync_timeout,
     throttled,
     token_expired,
+    token_revoked,
     too_much_data,
 )
 
@@ -44,6 +52,7 @@ EDGES = (
     "insights",
     "report",
     "results",
+    "events",
 )
 _LISTINGS = ("adaccounts", "campaigns", "adsets", "ads", "insights", "results")
 _ROWS = ("insights", "results")
@@ -81,12 +90,19 @@ def _error(error: GraphError, **matching: Any) -> Kind:
         "bare": error.bare,
         "minutes": None,
         "headers": {},
+        "taken": False,
     }
     return Kind("error", details, **matching)
 
 
 def _raw(status: int, content_type: str, body: str) -> Kind:
-    details = {"status": status, "content_type": content_type, "body": body, "headers": {}}
+    details = {
+        "status": status,
+        "content_type": content_type,
+        "body": body,
+        "headers": {},
+        "taken": False,
+    }
     return Kind("raw", details)
 
 
@@ -97,13 +113,18 @@ def _busy(subcode: int | None = None, **more: Any) -> GraphError:
 KINDS: dict[str, Kind] = {
     "error": _error(GraphError("An unknown error occurred", 1, status=500)),
     # Not Graph's own answers.
+    "empty_json_200": _raw(200, "application/json; charset=UTF-8", "{}"),
+    "html_200": _raw(200, "text/html", "<html><body><h1>Welcome</h1></body></html>\n"),
+    "html_500": _raw(500, "text/html", "<html><body><h1>Sorry</h1></body></html>\n"),
     "json_502": _raw(502, "application/json", '{"status":"Bad Gateway"}'),
     "html_502": _raw(502, "text/html", "<html><body><h1>502 Bad Gateway</h1></body></html>\n"),
     "truncated_json": Kind("truncated"),
     "reset_in_body": Kind("wire", {"chunked": False}),
     "closed_in_body": Kind("wire", {"chunked": False}),
     "dropped": Kind("wire"),
+    "dropped_after": Kind("wire", edges=("events",), method="POST"),
     "hang": Kind("wire", {"seconds": ...}),
+    "hang_after": Kind("wire", {"seconds": ...}, edges=("events",), method="POST"),
     # Too much asked for at a time.
     "page_too_big": _error(page_too_big()),
     "too_much_data": _error(too_much_data()),
@@ -124,9 +145,15 @@ KINDS: dict[str, Kind] = {
     "fatal_1504042": _error(
         GraphError("(#2) Invalid custom metrics in the request", 2, 1504042, status=400)
     ),
-    # The token, the account, the place in a listing.
+    # The token, the account, the object, the place in a listing.
     "token_expired": _error(token_expired()),
+    "token_revoked": _error(token_revoked()),
+    "permission_10": _error(
+        GraphError("(#10) Application does not have permission for this action", 10, status=403)
+    ),
     "forbidden": _error(forbidden()),
+    "blocked_368": _error(blocked()),
+    "object_missing": _error(no_such_object("of the call")),
     "cursor_expired": _error(invalid_cursor(), edges=_LISTINGS, method="GET", later_pages=True),
     # Reports.
     "not_there_yet": _error(no_such_object("of the report"), edges=("report", "results")),
@@ -148,6 +175,16 @@ KINDS: dict[str, Kind] = {
         of_one_account=True,
     ),
     "batch_null": Kind("null", inner=True),
+    # Conversions: a request is refused while one of these events is in it, for no reason that its
+    # sender could know; the last of its events are lost, and the answer says how many are not.
+    "refuse_event": Kind(
+        "events",
+        {"event_id": ..., "subcode": 2804050},
+        edges=("events",),
+        method="POST",
+        times=None,
+    ),
+    "events_received_short": Kind("events", {"missing": 1}, edges=("events",), method="POST"),
 }
 
 
@@ -205,6 +242,9 @@ _DETAILS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "chunked": ("true or false", _bool),
     "seconds": ("a number of at least 0", lambda value: _number(value) and value >= 0),
     "percent": ("a whole number", _whole),
+    "taken": ("true or false", _bool),
+    "event_id": ("an event_id or a list of them", lambda value: _text(value) or _texts(value)),
+    "missing": ("a whole number above 0", lambda value: _whole(value) and value > 0),
     "rows": ("a whole number above 0", lambda value: _whole(value) and value > 0),
     "ads": ("a list of ids", _texts),
     "vanish": ("a list of ids", _texts),

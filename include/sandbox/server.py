@@ -10,17 +10,18 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import date, timedelta
 from types import TracebackType
-from typing import NamedTuple, Self
-from urllib.parse import parse_qsl
+from typing import Self
 
+import orjson
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from include.sandbox import control
-from include.sandbox.asgi import as_response, read_call
+from include.sandbox.asgi import as_response, read_call, read_form
+from include.sandbox.events import Events
 from include.sandbox.faults import Faults
 from include.sandbox.graph import DEFAULT_TOKENS, Graph, Token
 from include.sandbox.limits import Limits
@@ -30,23 +31,86 @@ from include.sandbox.world import Clock, World
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _REQUESTS_KEPT = 10_000
+_BODY_BYTES_KEPT = 64 * 2**20
+_SECRETS = ("access_token", "appsecret_proof")
 _PATIENCE_SECONDS = 10.0
 DEFAULT_START = date(2026, 7, 1)
 
 
-class Received(NamedTuple):
+class Received:
     """A request as it arrived, tokens and all, for tests to look for what must not be."""
 
-    method: str
-    path: str
-    params: dict[str, str]  # of the query string only
-    headers: dict[str, str]  # names in lower case
-    body: bytes
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str],
+        headers: dict[str, str],
+        body: bytes,
+    ) -> None:
+        self.method, self.path = method, path
+        self.params = params  # of the query string only
+        self.headers = headers  # names in lower case
+        self._body: bytes | None = body
+
+    @property
+    def body(self) -> bytes:
+        """The body; an error when it has been let go of, since it would look like an empty one."""
+        if self._body is None:
+            raise LookupError("the body is gone: only the latest 64 MB of bodies are kept")
+        return self._body
+
+    def let_go(self) -> int:
+        """Keep the body no longer; how many bytes it was."""
+        size, self._body = len(self.body), None
+        return size
 
     def shown_params(self) -> dict[str, str]:
-        """The parameters of query and form, without tokens."""
-        both = {**self.params, **dict(parse_qsl(self.body.decode(errors="replace")))}
-        return {k: v for k, v in both.items() if k not in ("access_token", "appsecret_proof")}
+        """The parameters of query and form, or of a JSON body, without tokens."""
+        both = {**self.params, **self._params_of_body()}
+        return {name: value for name, value in both.items() if name not in _SECRETS}
+
+    def _params_of_body(self) -> dict[str, str]:
+        kind = self.headers.get("content-type", "")
+        if not self._body:
+            return {}
+        if kind.startswith("application/x-www-form-urlencoded"):
+            return read_form(self._body)
+        if not kind.startswith("application/json"):
+            return {}
+        try:
+            values = orjson.loads(self._body)
+        except orjson.JSONDecodeError:
+            return {}
+        if not isinstance(values, dict):
+            return {}
+        return {
+            name: value if isinstance(value, str) else orjson.dumps(value).decode()
+            for name, value in values.items()
+        }
+
+
+class Requests(deque[Received]):
+    """The latest requests; the oldest have lost their bodies when all would take too much room."""
+
+    def __init__(self) -> None:
+        super().__init__(maxlen=_REQUESTS_KEPT)
+        self._with_body: deque[Received] = deque()
+        self._bytes = 0
+
+    def append(self, received: Received) -> None:
+        """Add the latest."""
+        super().append(received)
+        self._with_body.append(received)
+        self._bytes += len(received.body)
+        while self._bytes > _BODY_BYTES_KEPT or len(self._with_body) > _REQUESTS_KEPT:
+            self._bytes -= self._with_body.popleft().let_go()
+
+    def clear(self) -> None:
+        """Forget them all."""
+        super().clear()
+        self._with_body.clear()
+        self._bytes = 0
 
 
 class Sandbox:
@@ -71,9 +135,10 @@ class Sandbox:
         self.clock = clock or Clock()
         self.tokens = dict(DEFAULT_TOKENS if tokens is None else tokens)
         self.latency = latency
-        self.requests: deque[Received] = deque(maxlen=_REQUESTS_KEPT)
+        self.requests = Requests()
         self.graph = Graph(self.world, self.clock, self.tokens, empty_pages=empty_pages)
         self._port = port
+        self._at_first = (dict(self.tokens), latency)
 
     @property
     def url(self) -> str:
@@ -89,6 +154,15 @@ class Sandbox:
     def faults(self) -> Faults:
         """What goes wrong."""
         return self.graph.faults
+
+    @property
+    def events(self) -> Events:
+        """The conversions that it has taken."""
+        return self.graph.events
+
+    def pixel_sent(self, pixel: str, event_name: str, event_id: str) -> None:
+        """The pixel in a browser sends an event now; see `Events.pixel_sent`."""
+        self.events.pixel_sent(pixel, event_name, event_id, self.clock.now())
 
     def set_usage(
         self, account_id: str, percent: float | None, minutes: float | None = None
@@ -120,9 +194,12 @@ class Sandbox:
         self.world.restate(account_id, change)
 
     def reset(self) -> None:
-        """As if it had just started: nothing but the time of its clock stays."""
+        """As if it had just started, its tokens and latency too; the time of its clock stays."""
         self.graph.reset()
         self.requests.clear()
+        tokens, self.latency = self._at_first
+        self.tokens.clear()
+        self.tokens.update(tokens)
         self.world.forget_restatements()
         self.world.hide(())
         self.clock.advance_per_request = timedelta(0)
@@ -168,13 +245,17 @@ class Sandbox:
         self._thread.join(_PATIENCE_SECONDS)
 
     async def _graph(self, request: Request) -> Response:
+        try:
+            body = await request.body()
+        except ClientDisconnect:  # killed on the way; nobody reads this answer
+            return Response(status_code=400)
         self.requests.append(
             Received(
                 request.method,
                 request.url.path,
                 dict(request.query_params),
                 dict(request.headers),
-                await request.body(),
+                body,
             )
         )
         if self.latency:
@@ -182,6 +263,6 @@ class Sandbox:
         answer = self.graph.answer(await read_call(request))
         self.clock.tick()
         response = as_response(answer)
-        if answer.wire == Wire():
+        if answer.wire == Wire() and answer.leaving is None:
             return response
-        return Travelling(response, answer.wire, lambda: self._server.should_exit)
+        return Travelling(response, answer.wire, lambda: self._server.should_exit, answer.leaving)

@@ -55,12 +55,21 @@ class Protocol(HttpToolsProtocol):
 
 
 class Travelling(Response):
-    """A response that meets with what its wire says."""
+    """A response that meets with what its wire says.
 
-    def __init__(self, response: Response, wire: Wire, stopping: Callable[[], bool]) -> None:
+    `leaving` is what remains to be done when it leaves, unless the client has gone by then.
+    """
+
+    def __init__(
+        self,
+        response: Response,
+        wire: Wire,
+        stopping: Callable[[], bool],
+        leaving: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(response.body, response.status_code)
         self.raw_headers = response.raw_headers
-        self._wire, self._stopping = wire, stopping
+        self._wire, self._stopping, self._leaving = wire, stopping, leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, as far as it gets."""
@@ -69,13 +78,17 @@ class Travelling(Response):
         while time.monotonic() < end and not self._stopping() and not gone.done():
             await asyncio.wait([gone], timeout=min(_LOOK_SECONDS, end - time.monotonic()))
         if not self._wire.broken:
+            if self._leaving is not None and not gone.done():
+                self._leaving()
             gone.cancel()
             await super().__call__(scope, receive, send)
             return
         if self._wire.end != "dropped":
             await self._send_half(send)
-        transport = _open[(scope["client"][0], scope["client"][1])]
-        if self._wire.end != "closed":
+        transport = _open.get((scope["client"][0], scope["client"][1]))
+        if transport is None:  # the client was quicker
+            pass
+        elif self._wire.end != "closed":
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             transport.abort()

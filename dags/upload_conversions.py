@@ -1,0 +1,98 @@
+"""# upload_conversions: pending conversions to the ad platforms, once and only once
+
+Every 15 minutes: confirmed transactions that are not in the outbox yet are put there, then one
+mapped task per destination that is due sends what is pending, in batches.
+
+**Parameters**: `brand` (its slug), `destination` (its name), `limit` (deliveries per destination).
+A run with `brand` or `destination` ignores the interval, never a pause.
+
+**Needs**: the connection `warehouse`, and for each destination the connection that the settings
+file names.
+
+**Leaves**: a state per event and destination in `ops.conversion_deliveries`, a row per request in
+`ops.upload_batches`, the asset `conversion_deliveries`; in XCom a summary per brand without any
+identifier.
+
+## Triage
+The log of a red `upload` ends with one sentence that says what to mend. Nothing is lost meanwhile:
+deliveries wait in the outbox until the platform takes them no longer (Meta: 7 days).
+
+* *The access token is refused*, *a permission is missing*: mend the connection. The destination is
+  paused for an hour; then one request probes it and, if it is taken, the rest follows.
+* *Meta had a temporary failure*, *could not be reached*: nothing to do, the next runs go on.
+* *Meta throttles …* is only a warning: the destination waits as long as Meta says.
+* *Events were refused one by one and none was taken*: not the events but something that all have
+  in common is wrong; the code in the sentence says what.
+* Dead deliveries: `select outcome, count(*) from ops.conversion_deliveries where sync_status =
+  'dead' group by 1`; when their cause is mended, `python -m include.cli deliveries retry`.
+* `dead / outcome_unknown`: a request got no answer for two days; sending it again might count it
+  twice. Look in Events Manager, then retry with `--outcome outcome_unknown` or leave it.
+
+Safe to clear, repeat, kill and run twice at once: an event's id is the same in every try.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
+
+from include.airflow.assets import CONVERSION_DELIVERIES
+from include.airflow.tasks import DEFAULT_ARGS
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("*/15 * * * *", timezone="UTC"),
+    start_date=datetime(2023, 1, 1),
+    catchup=False,
+    max_active_runs=4,
+    doc_md=__doc__,
+    tags=["meta", "google", "back"],
+    default_args=DEFAULT_ARGS,
+    params={
+        "brand": Param(None, type=["null", "string"], description="Slug; empty: all brands."),
+        "destination": Param(None, type=["null", "string"], description="Name; empty: all due."),
+        "limit": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            description="Deliveries per destination; empty: all that are due.",
+        ),
+    },
+)
+def upload_conversions() -> None:
+    @task
+    def enqueue() -> dict[str, Any]:
+        from include.airflow.upload import enqueue
+
+        return enqueue(get_current_context())
+
+    @task(trigger_rule="all_done")
+    def list_due() -> list[str]:
+        from include.airflow.upload import destinations_to_upload
+
+        return destinations_to_upload(get_current_context())
+
+    @task(map_index_template="{{ task.op_kwargs['destination'] }}")
+    def upload(destination: str) -> dict[str, Any]:
+        from include.airflow.upload import upload_one
+
+        return upload_one(destination, get_current_context())
+
+    @task(outlets=[CONVERSION_DELIVERIES], trigger_rule="all_done")
+    def summarise() -> dict[str, Any]:
+        from include.airflow.upload import summarise
+
+        return summarise(get_current_context(), CONVERSION_DELIVERIES)
+
+    @task(trigger_rule="all_done", retries=0)
+    def fail_if_any_failed() -> None:
+        from include.airflow.upload import fail_if_any_failed
+
+        fail_if_any_failed(get_current_context())
+
+    due = list_due()
+    enqueue() >> due
+    upload.expand(destination=due) >> [summarise(), fail_if_any_failed()]
+
+
+upload_conversions()

@@ -1,0 +1,185 @@
+"""What the tasks of `upload_conversions` do with Airflow's context."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from include.airflow.connections import graphs, warehouse_uri
+from include.airflow.extract import refuse_unknown
+from include.errors import SettingsError, TributaryError
+
+if TYPE_CHECKING:
+    from include.conversions.destinations import Destination
+    from include.conversions.upload import Platform
+
+log = logging.getLogger(__name__)
+
+# Several minutes of a platform that accepts and does not answer must not outlast the lease.
+_TIMEOUT = (10, 60)
+
+
+def enqueue(context: Any) -> dict[str, dict[str, int]]:
+    """Hand the transactions that are not in the outbox yet to intake; counts by brand."""
+    from include.conversions import transactions
+    from include.warehouse import migrate
+
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    uri = warehouse_uri()
+    migrate(uri)
+    counts = transactions.enqueue(uri, brand=context["params"].get("brand"))
+    for brand, number in counts.items():
+        log.info("%s: %s", brand, number)
+    return counts
+
+
+def destinations_to_upload(context: Any) -> list[str]:
+    """Names of the destinations of a run, one mapped task each.
+
+    Raises:
+        SettingsError: a brand or destination was asked for that does not exist.
+    """
+    from include.conversions import destinations, outbox
+    from include.warehouse import connect
+
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    params = context["params"]
+    with connect(warehouse_uri(), autocommit=True) as connection:
+        now = outbox.now_of(connection)
+        found = destinations.to_upload(
+            connection, now, brand=params.get("brand"), name=params.get("destination")
+        )
+        for one in destinations.load(connection, now, brand=params.get("brand")):
+            if one.is_active and one.paused:
+                log.warning("%s is paused %s", one.name, one.paused)
+    return [one.name for one in found]
+
+
+def upload_one(name: str, context: Any) -> dict[str, Any]:
+    """Send what is due to one destination.
+
+    Returns:
+        Brand, destination, numbers by result, error codes with counts; no identifiers.
+
+    Raises:
+        TributaryError: what a person can mend.
+    """
+    from include.conversions import destinations, outbox
+    from include.conversions.upload import upload
+    from include.warehouse import connect
+
+    uri = warehouse_uri()
+    with connect(uri, autocommit=True) as connection:
+        destination = destinations.one(connection, name, outbox.now_of(connection))
+    if not destination.is_active:
+        raise SettingsError(f"The destination {name!r} is not active.")
+    try:
+        platform = platform_of(destination)
+    except SettingsError as error:
+        with connect(uri, autocommit=True) as connection:
+            destinations.record_sync(
+                connection, name, outbox.now_of(connection), f"failed: {error}"[:300], 0
+            )
+        raise
+    return upload(
+        uri,
+        destination,
+        platform,
+        limit=context["params"].get("limit"),
+        run_id=context["dag_run"].run_id,
+    ).as_dict()
+
+
+def platform_of(destination: Destination) -> Callable[[], Platform]:
+    """Makes clients with the credentials of the destination's connection.
+
+    Raises:
+        SettingsError: the connection is missing or incomplete.
+    """
+    from include.conversions.platforms import MetaPlatform
+
+    what_for = f"for destination {destination.name}"
+    if destination.platform == "meta":
+        make = graphs(destination.conn_id, what_for, attempts=1, timeout=_TIMEOUT)
+        return lambda: MetaPlatform(make(), destination.settings)
+    raise SettingsError(f"{destination.name}: nothing can be sent to {destination.platform} yet.")
+
+
+def send_test_event(name: str, test_event_code: str | None) -> str:
+    """Send one event that is no conversion to a destination; says what the platform answered.
+
+    Raises:
+        SettingsError: no such destination, or nothing that marks the event as a test.
+        TributaryError: the platform's refusal.
+    """
+    from dataclasses import replace
+
+    from include.conversions import destinations, intake, outbox
+    from include.conversions.policies import outcome_of
+    from include.warehouse import connect
+
+    with connect(warehouse_uri(), autocommit=True) as connection:
+        now = outbox.now_of(connection)
+        found = destinations.one(connection, name, now)
+        brand = intake.brands(connection)[found.brand]
+    if test_event_code:
+        found = replace(found, settings={**found.settings, "test_event_code": test_event_code})
+    if not found.is_for_tests:
+        raise SettingsError(
+            f"{name} has no test_event_code: take one from Events Manager → Test Events and give "
+            "it with --test-event-code, else the event would count as a real one."
+        )
+    event = intake.test_event(brand, now)
+    try:
+        _, answer = platform_of(found)().send([event])
+    except TributaryError as error:
+        raise TributaryError(f"{name}: {error} [{outcome_of(error)}]") from None
+    return f"{name}: the platform took one test event (trace {answer.request_id})."
+
+
+def summarise(context: Any, outlet: Any) -> dict[str, Any]:
+    """The summary per brand, also on the asset's event; and what must be cleared after a run.
+
+    Returns:
+        By brand: processed, succeeded, failed, skipped, dead, error codes with counts, held.
+    """
+    from include.conversions import outbox
+    from include.warehouse import connect
+
+    with connect(warehouse_uri(), autocommit=True) as connection:
+        now = outbox.now_of(connection)
+        outbox.retire(connection, now)
+        outbox.forget_people(connection, now)
+    brands: dict[str, dict[str, Any]] = {}
+    for one in context["ti"].xcom_pull(task_ids="upload") or []:
+        if one is None:
+            continue
+        brand = brands.setdefault(one["brand"], {"errors": {}, "held": []})
+        for key in ("processed", "succeeded", "failed", "skipped", "dead", "requests"):
+            brand[key] = brand.get(key, 0) + one[key]
+        brand["errors"] = dict(Counter(brand["errors"]) + Counter(one["errors"]))
+        if one["held"]:
+            brand["held"].append(f"{one['destination']}: {one['held']}")
+    context["outlet_events"][outlet].extra = brands
+    return brands
+
+
+def fail_if_any_failed(context: Any) -> None:
+    """Make the run red when a destination stopped; what the others delivered stands.
+
+    Raises:
+        TributaryError: says how many.
+    """
+    run = context["dag_run"]
+    found = context["ti"].get_task_states(
+        dag_id=run.dag_id, run_ids=[run.run_id], task_ids=["enqueue", "list_due", "upload"]
+    )
+    states = [str(state) for state in found.get(run.run_id, {}).values()]
+    failed = [state for state in states if state not in ("success", "skipped")]
+    if failed:
+        raise TributaryError(
+            f"{len(failed)} tasks of this run failed: open the red ones; each log ends with what "
+            "to do. What the other destinations delivered stands, and what is left is kept."
+        )

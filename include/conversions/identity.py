@@ -1,0 +1,484 @@
+"""Who bought: personal data brought to each platform's form and hashed (pure functions, no state).
+
+Meta and Google match hashes, so one different character is a lost match. Their documentation is the
+rule; their own libraries (Meta: Python SDK, parameter builder; Google: Data Manager utilities)
+contradict it, or each other, here:
+
+field         the libraries                                      we
+em            SDK takes foo@@bar.com                             exactly one address, else nothing
+email         utilities refuse inner blanks; Java keeps +suffix  drop blanks; +suffix of Gmail only
+ph, phone     all keep a trunk zero: +44 (0)20 … → 44020…        E.164 by libphonenumber
+              utilities put + before any digits                  nothing without country, + or 00
+fn, ln        SDK keeps punctuation, builder drops blanks        no punctuation; both with blanks
+                                                                 and without
+given_name,   utilities keep punctuation; Python keeps           no punctuation, titles or suffixes
+family_name   "Mrs." and "Jr."
+ct            builder drops all but a-z, SDK drops digits        every script, and digits
+st            SDK: california; builder: New South Wales → ne     US: its ANSI code; others whole
+zp            both cut at a dash: 1229-076 → 1229                drop dashes; US: the first five
+country       builder guesses (Korea → ko); SDK wants codes      ISO 3166, a few aliases, or nothing
+db            SDK hashes as is; builder takes 19970230, and      real dates; 2/3/1997 is M/D/Y as
+              2/3/1997 always as M/D/Y                           documented; both, D/M/Y first, with
+                                                                 a country other than the US
+ge            builder reads mr, king, chick                      m, f, male, female
+external_id   builder drops inner blanks                         lower case; both with and without
+
+Where we have two forms, `normalise` gives the first and both hashes are sent: these keys take
+lists. ct, st and country are never guessed. Nothing here logs, caches or quotes a personal value.
+
+Meta: https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/customer-information-parameters
+Google: https://developers.google.com/data-manager/api/devguides/concepts/formatting
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import date
+from functools import cache
+from itertools import chain, zip_longest
+from uuid import UUID
+
+import phonenumbers
+import pycountry
+
+MOST = 3  # hashes per key
+
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_SHA256 = 64
+_DIGESTS = (32, 40, _SHA256, 128)  # characters of MD5, SHA-1, SHA-256, SHA-512
+
+
+def normalise(platform: str, field: str, value: object, country: str | None = None) -> str | None:
+    """The text whose SHA-256 is sent, or that is sent in clear; None when nothing must be sent.
+
+    A value that is a digest already (MD5, SHA-1, SHA-256, SHA-512 in hex) gives None, since its own
+    hash would match nobody; `hashed` passes a SHA-256 through. Only an external_id may look like a
+    digest and be none: one of 64 characters is taken as hashed and returned, others are plain ids.
+
+    Meta's phones have no "+", so that only with their country are they read again as the same.
+
+    Args:
+        platform: `meta` or `google`.
+        field: Meta's `em ph fn ln ct st zp country ge db external_id`; Google's `email phone
+            given_name family_name`, and in clear `region_code` (the address's country, also called
+            `country_code`) and `postal_code`.
+        value: text, a number or a date; anything else counts as absent.
+        country: name, alpha-2 or alpha-3 code; for phones without prefix, st, zp, postal_code, db.
+
+    Raises:
+        ValueError: the platform or the field is unknown.
+    """
+    found = _forms(_rule(platform, field), _text(value), country_alpha2(country))
+    return found[0] if found else None
+
+
+def hashed(platform: str, field: str, value: object, country: str | None = None) -> str | None:
+    """The SHA-256 to send, in lower-case hex; a value that is one already is never hashed again.
+
+    Raises:
+        ValueError: the platform or the field is unknown, or the field is sent in clear.
+    """
+    found = _hashes(platform, field, value, country_alpha2(country))
+    return found[0] if found else None
+
+
+def meta_hashes(person: Mapping[str, object]) -> dict[str, list[str]]:
+    """Meta's user_data keys, each with up to three distinct hashes; absent where there is none.
+
+    `person` has, each one value or a list: `email, phone, first_name, last_name, city, state, zip,
+    country, gender, date_of_birth, external_id`.
+    """
+    return _all_hashes("meta", person, _country_of(person))
+
+
+def google_identifiers(
+    person: Mapping[str, object],
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Google's hashes (email, phone, given_name, family_name), and region and postal code in clear.
+
+    Takes what `meta_hashes` takes. An address is of use to Google with all of its four parts only.
+    """
+    country = _country_of(person)
+    clear = {"region_code": country} if country else {}
+    codes = (_forms(_postal_code, _text(z), country) for z in _listed(person.get("zip")))
+    if code := next(filter(None, codes), None):
+        clear["postal_code"] = code[0]
+    return _all_hashes("google", person, country), clear
+
+
+def country_alpha2(value: object) -> str | None:
+    """The ISO 3166-1 alpha-2 code, in upper case, of a country's name or code."""
+    text = _text(value)
+    if code := _countries().get(text):
+        return code
+    if "/" in text or text.lower() in ("n.a.", "n.a"):  # not applicable, rather than Namibia
+        return None
+    return _countries().get(_key(text))
+
+
+def _country_of(person: Mapping[str, object]) -> str | None:
+    """The person's country, if there is exactly one."""
+    found = {code for value in _listed(person.get("country")) if (code := country_alpha2(value))}
+    return found.pop() if len(found) == 1 else None
+
+
+def _all_hashes(
+    platform: str, person: Mapping[str, object], country: str | None
+) -> dict[str, list[str]]:
+    found = {
+        field: _hashes(platform, field, person[key], country)
+        for field, (key, _) in _FIELDS[platform].items()
+        if field not in _IN_CLEAR and person.get(key) is not None
+    }
+    return {field: hashes for field, hashes in found.items() if hashes}
+
+
+def _hashes(platform: str, field: str, values: object, country: str | None) -> list[str]:
+    rule = _rule(platform, field)
+    if field in _IN_CLEAR:
+        raise ValueError(f"{field} is sent in clear")
+    rows: list[list[str]] = []
+    for text in map(_text, _listed(values)):
+        if len(text) == _SHA256 and _HEX.fullmatch(text):
+            rows.append([text.lower()])
+        else:
+            forms = _forms(rule, text, country)
+            rows.append([hashlib.sha256(form.encode()).hexdigest() for form in forms])
+    # Column by column: the first form of every value comes before the second form of any.
+    ordered = rows[0] if len(rows) == 1 else chain.from_iterable(zip_longest(*rows))
+    return list(dict.fromkeys(filter(None, ordered)))[:MOST]
+
+
+def _rule(platform: str, field: str) -> _Rule:
+    if field not in _FIELDS.get(platform, {}):
+        raise ValueError(f"unknown field {field} of platform {platform}")
+    return _FIELDS[platform][field][1]
+
+
+def _forms(rule: _Rule, text: str, country: str | None) -> tuple[str, ...]:
+    """The forms in which the value is sent, the documented one first."""
+    if rule is _external_id:
+        return rule(text, country)
+    if not text or _is_digest(text):
+        return ()
+    return tuple(form for form in rule(text, country) if not _is_digest(form))
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) in _DIGESTS and _HEX.fullmatch(text) is not None
+
+
+def _listed(values: object) -> list[object] | tuple[object, ...]:
+    return values if isinstance(values, list | tuple) else (values,)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float) and value.is_integer():  # a column of integers with gaps
+        value = int(value)
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
+        return str(value)
+    return value.isoformat() if isinstance(value, date) else ""
+
+
+class _Keep(dict[int, str]):
+    """For `str.translate`: keeps some Unicode categories; learns one character at a time.
+
+    Blanks become spaces, decimal digits of any script 0-9; all else goes. (The regex class of word
+    characters will not do: the vowel signs of Hindi, Thai and others are not in it.)
+    """
+
+    def __init__(self, categories: str) -> None:
+        super().__init__()
+        self.categories = categories
+
+    def __missing__(self, code: int) -> str:
+        kept, category = chr(code), unicodedata.category(chr(code))
+        if kept.isspace():
+            kept = " "
+        elif category == "Nd":
+            kept = str(unicodedata.decimal(kept))
+        elif category[0] not in self.categories or 0xFE00 <= code <= 0xFE0F:  # emoji's selectors
+            kept = ""
+        self[code] = kept
+        return kept
+
+
+_VISIBLE, _LETTERS = _Keep("LMNPS"), _Keep("LMN")
+
+
+def _clean(text: str, keep: _Keep = _VISIBLE) -> str:
+    """The text as `keep` has it, each character in one encoding, with single inner blanks."""
+    text = text.translate(keep)
+    if text.isascii():
+        return " ".join(text.split())
+    # Translated before as well, since NFKC makes an accent on the letter before of one that stood
+    # alone, as people write it for an apostrophe.
+    text = unicodedata.normalize("NFKC", text).translate(keep)
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def _words(text: str) -> str:
+    """Lower case, without punctuation."""
+    if text.isascii():
+        return _clean(text.lower(), _LETTERS)
+    return _clean(_clean(text, _LETTERS).lower(), _LETTERS)
+
+
+def _joined(text: str) -> str:
+    """Lower case, without punctuation and blanks."""
+    return unicodedata.normalize("NFC", _words(text).replace(" ", ""))
+
+
+def _key(text: str) -> str:
+    """What names of countries and states are compared by: their letters, without accents."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in text.lower() if c.isalpha()).removeprefix("the")
+
+
+def _named(name: str) -> tuple[str, ...]:
+    """The name, if it has any letter at all."""
+    return (name,) if any(c.isalpha() for c in name) else ()
+
+
+_EMAIL = re.compile(
+    r"[^\s@\"(),:;<>\[\\\]]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_](?:[\w-]*[^\W_])"
+)
+
+
+def _meta_email(text: str, country: str | None) -> tuple[str, ...]:
+    text = _clean(_clean(text).lower())
+    return (text,) if len(text) <= 254 and _EMAIL.fullmatch(text) else ()
+
+
+def _google_email(text: str, country: str | None) -> tuple[str, ...]:
+    found = _meta_email("".join(_clean(text).split()), country)
+    local, _, domain = found[0].rpartition("@") if found else ("", "", "")
+    if domain in ("gmail.com", "googlemail.com"):
+        local = local.split("+")[0].replace(".", "")
+    return (f"{local}@{domain}",) if local else ()
+
+
+_EXTENSION = re.compile(r"(?:;?ext(?:ension|n)?|x|#|доб)[\s.:=#]*\d{1,7}$")
+
+
+def _google_phone(text: str, country: str | None) -> tuple[str, ...]:
+    text = _EXTENSION.sub("", _clean(text).lower())
+    digits = "".join(filter(str.isdecimal, text))
+    if not digits or "@" in text:
+        return ()
+    if "+" in text[: text.index(digits[0])] or digits.startswith("00"):
+        number = _e164("+" + digits.removeprefix("00"), None)
+    elif country is None:
+        number = None
+    else:
+        # Where it does not fit the country, it may have been stored with its prefix but no "+".
+        number = _e164(digits, country) or _e164("+" + digits, None, sure=True)
+    return (number,) if number else ()
+
+
+def _meta_phone(text: str, country: str | None) -> tuple[str, ...]:
+    return tuple(number[1:] for number in _google_phone(text, country))
+
+
+def _e164(digits: str, country: str | None, *, sure: bool = False) -> str | None:
+    """The number, if its length is possible, area code included.
+
+    Its range is looked at only to be `sure`: ranges are as old as the library, which therefore
+    refuses new numbers (and the fictional ones of tests); a wrong number merely matches nobody.
+    """
+    try:
+        number = phonenumbers.parse(digits, country)
+    except phonenumbers.NumberParseException:
+        return None
+    # is_possible_number would accept a number without its area code as well.
+    length = phonenumbers.is_possible_number_with_reason(number)
+    if length != phonenumbers.ValidationResult.IS_POSSIBLE:
+        return None
+    if sure and not phonenumbers.is_valid_number(number):
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _meta_name(text: str, country: str | None) -> tuple[str, ...]:
+    return _named(_words(text)) + _named(_joined(text))
+
+
+_TITLES = {"mr", "mrs", "ms", "miss", "dr"}
+_SUFFIXES = {"2nd", "3rd", "ii", "iii", "iv", "v", "vi"}
+_SUFFIXES |= {"jr", "sr", "cpa", "dc", "dds", "vm", "jd", "md", "phd"}
+
+
+def _given_name(text: str, country: str | None) -> tuple[str, ...]:
+    words = _words(text.replace(",", " ")).split()
+    while words and words[0] in _TITLES:
+        del words[0]
+    while words and words[-1] in _TITLES:
+        del words[-1]
+    return _named(" ".join(words))
+
+
+def _family_name(text: str, country: str | None) -> tuple[str, ...]:
+    words = _words(text.replace(",", " ")).split()
+    while len(words) > 1 and words[-1] in _SUFFIXES:  # alone, Vi and Md are family names
+        del words[-1]
+    return _named(" ".join(words)) if words not in (["jr"], ["sr"]) else ()
+
+
+def _city(text: str, country: str | None) -> tuple[str, ...]:
+    return _named(_joined(text))
+
+
+def _state(text: str, country: str | None) -> tuple[str, ...]:
+    head, _, tail = text.rpartition(",")
+    # What may be a state is none of our countries: "Los Angeles, CA" is not in Canada.
+    stated = country_alpha2(tail) if head and _key(tail) not in _american_states() else None
+    state = _joined(head if stated else text)
+    american = _american_states().get(_key(state))
+    if stated and country not in (None, stated):
+        return ()
+    if (stated or country) == "US":
+        return (american,) if american else ()
+    if country is None and american and american != state:
+        # Without a country Florida is the American one; "Florida, Uruguay" can be read either way.
+        return () if stated else (american,)
+    return (state,) if state else ()
+
+
+_ZIP = re.compile(r"(\d{5})(?:[ -]?(\d{4}))?")
+_ZIP_AND_4 = re.compile(r"\d{5}-\d{4}")
+_POSTAL = re.compile(r"(?=.*\d)[0-9A-Za-z][0-9A-Za-z -]{1,10}")
+
+
+def _meta_zip(text: str, country: str | None) -> tuple[str, ...]:
+    code = _joined(text)
+    if country == "US" or (country is None and _ZIP_AND_4.fullmatch(_clean(text))):
+        return (code[:5],) if _ZIP.fullmatch(code) else ()
+    return (code,) if _POSTAL.fullmatch(code) else ()
+
+
+def _postal_code(text: str, country: str | None) -> tuple[str, ...]:
+    code = _clean(text)
+    if country == "US":
+        found = _ZIP.fullmatch(code)
+        return ("-".join(part for part in found.groups() if part),) if found else ()
+    return (code,) if _POSTAL.fullmatch(code) else ()
+
+
+def _meta_country(text: str, country: str | None) -> tuple[str, ...]:
+    return tuple(code.lower() for code in _region(text, country))
+
+
+def _region(text: str, country: str | None) -> tuple[str, ...]:
+    code = country_alpha2(text)
+    return (code,) if code else ()
+
+
+def _gender(text: str, country: str | None) -> tuple[str, ...]:
+    gender = _words(text)
+    return (gender[0],) if gender in ("m", "f", "male", "female") else ()
+
+
+_COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
+_YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?:[Tt ]\d\d?:.*)?")
+_YEAR_LAST = re.compile(r"(\d\d?)[-/.](\d\d?)[-/.](\d{4})")
+_MONTH_FIRST = {None, "US", "AS", "GU", "MP", "PR", "UM", "VI"}  # the US and its territories
+
+
+def _birth(text: str, country: str | None) -> tuple[str, ...]:
+    text = _clean(text)
+    if found := _COMPACT.fullmatch(text) or _YEAR_FIRST.fullmatch(text):
+        return _dates(found.groups())
+    if not (found := _YEAR_LAST.fullmatch(text)):
+        return ()
+    first, second, year = found.groups()
+    if country in _MONTH_FIRST:
+        return _dates((year, first, second), (year, second, first))[:1]
+    return _dates((year, second, first), (year, first, second))
+
+
+def _dates(*readings: tuple[str | None, ...]) -> tuple[str, ...]:
+    """Those readings (year, month, day) that are a day on which somebody alive may be born."""
+    found = []
+    for year, month, day in readings:
+        try:
+            read = date(int(year or 0), int(month or 0), int(day or 0))
+        except ValueError:
+            continue
+        if date(1900, 1, 1) <= read <= date.today():
+            found.append(f"{read:%Y%m%d}")
+    return tuple(found)
+
+
+def _external_id(text: str, country: str | None) -> tuple[str, ...]:
+    text = text.translate(_VISIBLE).strip().lower()
+    return (text, text.replace(" ", "")) if text else ()
+
+
+_Rule = Callable[[str, str | None], tuple[str, ...]]
+
+# Platform → its field → the person's key and the rule.
+_FIELDS: dict[str, dict[str, tuple[str, _Rule]]] = {
+    "meta": {
+        "em": ("email", _meta_email),
+        "ph": ("phone", _meta_phone),
+        "fn": ("first_name", _meta_name),
+        "ln": ("last_name", _meta_name),
+        "ct": ("city", _city),
+        "st": ("state", _state),
+        "zp": ("zip", _meta_zip),
+        "country": ("country", _meta_country),
+        "ge": ("gender", _gender),
+        "db": ("date_of_birth", _birth),
+        "external_id": ("external_id", _external_id),
+    },
+    "google": {
+        "email": ("email", _google_email),
+        "phone": ("phone", _google_phone),
+        "given_name": ("first_name", _given_name),
+        "family_name": ("last_name", _family_name),
+        "region_code": ("country", _region),
+        "country_code": ("country", _region),
+        "postal_code": ("zip", _postal_code),
+    },
+}
+_IN_CLEAR = {"region_code", "country_code", "postal_code"}
+
+# What people write and ISO 3166 does not.
+_ALIASES = {
+    **dict.fromkeys(("UK", "Great Britain", "England", "Scotland", "Wales"), "GB"),
+    **{"Northern Ireland": "GB", "America": "US", "Russia": "RU", "Turkey": "TR", "UAE": "AE"},
+    **{"Ivory Coast": "CI", "Cape Verde": "CV", "Macau": "MO", "Brunei": "BN", "Holland": "NL"},
+    **{"Vatican": "VA", "Swaziland": "SZ", "Macedonia": "MK", "Burma": "MM", "East Timor": "TL"},
+}
+
+
+@cache
+def _countries() -> dict[str, str]:
+    """Codes and names, as written and as `_key` has them, to alpha-2."""
+    found = {_key(name): code for name, code in _ALIASES.items()}
+    short: dict[str, set[str]] = {}
+    for country in pycountry.countries:
+        names = [getattr(country, kind, "") for kind in ("name", "common_name", "official_name")]
+        # "Palestine, State of" is State of Palestine, and Palestine; but Korea might be two.
+        start, _, rest = country.name.partition(", ")
+        short.setdefault(_key(start.partition(" (")[0]), set()).add(country.alpha_2)
+        for name in (country.alpha_2, country.alpha_3, rest + start, *filter(None, names)):
+            found[name] = found[_key(name)] = country.alpha_2
+    return {**{name: codes.pop() for name, codes in short.items() if len(codes) == 1}, **found}
+
+
+@cache
+def _american_states() -> dict[str, str]:
+    """Names and codes (CA, US-CA) of the states and territories, as `_key` has them, to ANSI's."""
+    found = {"washingtondc": "dc"}
+    for state in pycountry.subdivisions:
+        if state.country_code == "US":
+            code = state.code.removeprefix("US-").lower()
+            found[code] = found[_key(state.code)] = found[_key(state.name)] = code
+    return found

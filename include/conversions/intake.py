@@ -1,0 +1,596 @@
+"""Where every event enters, whatever its origin: checked, named, hashed, stored once, and given one
+delivery per destination that is active at that moment.
+
+Raw personal data lives only within the call; the tables get hashes. Names of events and properties
+are data: `EVENT_NAMES` and `ALIASES` here, `event_names` and `property_aliases` of a brand.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from string import Formatter
+from typing import Any, Literal, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from uuid import UUID, uuid4, uuid5
+
+import orjson
+import pycountry
+
+from include.conversions import destinations, identity, policies
+from include.conversions.destinations import Destination
+from include.errors import TributaryError
+from include.meta.conversions import ACTION_SOURCES
+from include.warehouse import Connection
+
+Raw = Mapping[str, Any]
+
+# The product's own names → Meta's standard names. Anything else is a custom event.
+EVENT_NAMES = {
+    "signup_started": "Lead",
+    "signup_completed": "CompleteRegistration",
+    "checkout_started": "InitiateCheckout",
+    "purchase_completed": "Purchase",
+    "video_rendered": "Purchase",
+    "batch_completed": "Purchase",
+}
+# https://developers.facebook.com/docs/meta-pixel/reference#standard-events
+STANDARD_EVENTS = (
+    "AddPaymentInfo", "AddToCart", "AddToWishlist", "CompleteRegistration", "Contact",
+    "CustomizeProduct", "Donate", "FindLocation", "InitiateCheckout", "Lead", "PageView",
+    "Purchase", "Schedule", "Search", "StartTrial", "SubmitApplication", "Subscribe",
+    "ViewContent",
+)  # fmt: skip
+ALIASES = {
+    "price": "value",
+    "amount": "value",
+    "userId": "external_id",
+    "user_id": "external_id",
+    "planId": "content_ids",
+    "plan_id": "content_ids",
+    "productId": "content_ids",
+    "product_id": "content_ids",
+}
+ACTION_SOURCE_ALIASES = {"web": "website", "phone": "phone_call", "store": "physical_store"}
+
+PERSON = (
+    "email", "phone", "first_name", "last_name", "city", "state", "zip", "country", "gender",
+    "date_of_birth", "external_id",
+)  # fmt: skip
+CONSENTS = ("consent_ad_user_data", "consent_ad_personalization")
+FIELDS = (
+    "brand", "event_name", "event_id", "event_time", "action_source", "event_source_url", *PERSON,
+    "contact_id", "ip", "user_agent", "fbp", "fbc", "fbclid", "gclid", "gbraid", "wbraid", "ad_id",
+    "campaign_id", "value", "currency", "transaction_id", "custom_params", "is_test", *CONSENTS,
+)  # fmt: skip
+# What our own sources add; hashes and consent of an adjustment are its original's.
+_INTERNAL = (
+    "kind", "adjusts", "revision", "fbclid_seen_at", "user_hashes", "google_address", "consent",
+)  # fmt: skip
+
+_NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
+_FUTURE = timedelta(minutes=10)  # clocks differ
+_FBC = re.compile(r"fb\.\d\.\d{10,13}\.\S{5,}")
+_FBP = re.compile(r"fb\.\d\.\d{10,13}\.\d+(\.\S+)?")
+_EMAIL = re.compile(r"[^\s@\"'<>=&?/:,;]+(@|%40)[^\s@\"'<>=&?/,;]+\.[A-Za-z]{2,}")
+_CURRENCIES = {currency.alpha_3 for currency in pycountry.currencies}
+
+
+class EventRefused(TributaryError):
+    """An event that cannot be taken: which field, and how to mend it. Never quotes a person."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(f"{field}: {text}")
+        self.field = field
+
+
+class Receipt(NamedTuple):
+    """What became of an event that was handed in."""
+
+    status: Literal["accepted", "duplicate", "refused"]
+    id: UUID | None = None
+    reason: str | None = None
+    field: str | None = None
+
+
+@dataclass(frozen=True)
+class Brand:
+    """A brand as intake needs it."""
+
+    id: UUID
+    slug: str
+    settings: Mapping[str, Any]
+
+
+def brands(connection: Connection) -> dict[str, Brand]:
+    """All brands by slug."""
+    rows = connection.execute("select id, slug, settings from ops.brands order by slug")
+    return {row["slug"]: Brand(**row) for row in rows}
+
+
+def take(
+    connection: Connection, brand: Brand, events: Sequence[Raw], *, source: str, now: datetime
+) -> list[Receipt]:
+    """Store events of a brand, each once, with their deliveries; one transaction for all.
+
+    An event that is known (same brand, event name and event id) changes nothing.
+
+    Args:
+        events: mappings with keys of `FIELDS` or aliases of them; absent, None and "" are alike.
+            `value` in major units, times as ISO 8601 text (UTC where it has no offset), epoch
+            seconds or datetimes.
+        source: where they come from, such as `transactions`, `file`, `api`.
+
+    Returns:
+        A receipt per event, in the same order; those of refused ones name field and reason.
+    """
+    receipts: list[Receipt | None] = [None] * len(events)
+    rows: list[dict[str, Any]] = []
+    for number, raw in enumerate(events):
+        try:
+            rows.append({**_prepared(brand, raw, now), "source": source, "number": number})
+        except EventRefused as error:
+            receipts[number] = Receipt("refused", None, str(error), error.field)
+    with connection.transaction():
+        targets = destinations.active_for_intake(connection, brand.id, now)
+        suppressed = _suppressed(connection, brand, rows)
+        for row in rows:
+            if row["number"] in suppressed:
+                receipts[row["number"]] = Receipt(
+                    "refused", None, "this person or event was erased on request", "event_id"
+                )
+        rows = [row for row in rows if row["number"] not in suppressed]
+        inserted = _insert(connection, brand, rows, targets, now)
+        known = _known(connection, brand, [row for row in rows if row["id"] not in inserted])
+    for row in rows:
+        if row["id"] in inserted:
+            receipts[row["number"]] = Receipt("accepted", row["id"])
+        else:
+            receipts[row["number"]] = Receipt("duplicate", known[_key(row)])
+    return [receipt for receipt in receipts if receipt is not None]
+
+
+def counted(receipts: Iterable[Receipt]) -> dict[str, int]:
+    """How many were accepted, duplicate and refused."""
+    counts = Counter(receipt.status for receipt in receipts)
+    return {status: counts[status] for status in ("accepted", "duplicate", "refused")}
+
+
+# Builders: the fields that an event of that name needs, and any other of `FIELDS`.
+
+
+def page_view(event_source_url: str, **fields: Any) -> Raw:
+    """A page was opened."""
+    return {"event_name": "PageView", "event_source_url": event_source_url, **fields}
+
+
+def view_content(content_ids: Sequence[str], **fields: Any) -> Raw:
+    """A product was looked at."""
+    return _with_contents("ViewContent", content_ids, fields)
+
+
+def lead(**fields: Any) -> Raw:
+    """Somebody left how to reach them."""
+    return {"event_name": "Lead", **fields}
+
+
+def add_to_cart(content_ids: Sequence[str], **fields: Any) -> Raw:
+    """A product was put into the cart."""
+    return _with_contents("AddToCart", content_ids, fields)
+
+
+def initiate_checkout(**fields: Any) -> Raw:
+    """The checkout was opened."""
+    return {"event_name": "InitiateCheckout", **fields}
+
+
+def complete_registration(**fields: Any) -> Raw:
+    """An account was made."""
+    return {"event_name": "CompleteRegistration", **fields}
+
+
+def purchase(value: Decimal | str, currency: str, **fields: Any) -> Raw:
+    """Something was bought, for an amount in major units."""
+    return {"event_name": "Purchase", "value": value, "currency": currency, **fields}
+
+
+def _with_contents(name: str, content_ids: Sequence[str], fields: Mapping[str, Any]) -> Raw:
+    custom = {**(fields.get("custom_params") or {}), "content_ids": list(content_ids)}
+    return {"event_name": name, **fields, "custom_params": custom}
+
+
+def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
+    """A page view of nobody, as the outbox would hand it to a platform; stored nowhere."""
+    raw = page_view(
+        "https://example.com/tributary-test",
+        user_agent="Tributary",
+        external_id="tributary-test",
+        event_id=f"tributary-test-{int(now.timestamp())}",
+        is_test=True,
+    )
+    return {**_prepared(brand, raw, now), "opt_out": False}
+
+
+# From a raw event to a row.
+
+
+def _prepared(brand: Brand, raw: Raw, now: datetime) -> dict[str, Any]:
+    given, custom = _named(brand, raw)
+    name = _event_name(brand, given)
+    value, currency = _amount(given.get("value")), _currency(given.get("currency"))
+    if value is not None and currency is None:
+        raise EventRefused("currency", "is missing beside a value; write an ISO 4217 code")
+    if name == "Purchase" and value is None:
+        raise EventRefused("value", "a Purchase needs value and currency")
+    at = _moment("event_time", given.get("event_time"), now)
+    if at > now + _FUTURE:
+        raise EventRefused("event_time", "lies in the future")
+    ids = {
+        key: _identifier(key, given.get(key))
+        for key in ("event_id", "transaction_id", "campaign_id", "contact_id", "ad_id")
+    }
+    person = {key: given[key] for key in PERSON if key in given}
+    hashes, address = identity.google_identifiers(person)
+    meta_hashes = identity.meta_hashes(person)
+    url, agent = _url(given.get("event_source_url")), _text(given.get("user_agent"))
+    row = {
+        "id": uuid4(),
+        "brand_id": brand.id,
+        "event_name": name,
+        "kind": given.get("kind", "conversion"),
+        "adjusts": given.get("adjusts"),
+        "revision": given.get("revision", 0),
+        "event_time": at,
+        "action_source": _action_source(given.get("action_source"), bool(url and agent)),
+        "event_source_url": url,
+        "event_value": value,
+        "currency": currency,
+        **ids,
+        "user_ip": _ip(given.get("ip")),
+        "user_agent": agent,
+        "fbp": _matching(_FBP, given.get("fbp")),
+        "fbc": _fbc(given, at),
+        **{key: _text(given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
+        "user_hashes": given.get("user_hashes")
+        or {
+            platform: found
+            for platform, found in (("meta", meta_hashes), ("google", hashes))
+            if found
+        },
+        "google_address": given.get("google_address") or address,
+        "consent": given.get("consent") or _consent(brand, given),
+        "custom_params": custom,
+        "is_test": _flag("is_test", given.get("is_test")) or False,
+    }
+    row["event_id"] = ids["event_id"] or _event_id(brand, row)
+    return row
+
+
+def _named(brand: Brand, raw: Raw) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The event under our own names, and what else belongs to Meta's custom_data."""
+    aliases = {**ALIASES, **brand.settings.get("property_aliases", {})}
+    given: dict[str, Any] = {}
+    custom: dict[str, Any] = {}
+    for mapping in (raw, _json_object(raw.get("custom_params"))):
+        for key, value in mapping.items():
+            name = aliases.get(key, key)
+            if value is None or value == "" or key == "custom_params":
+                continue
+            if name in FIELDS or (name in _INTERNAL and mapping is raw):
+                given.setdefault(name, value)
+            elif mapping is raw and name == key:
+                raise EventRefused(key, "is no field of an event; put it into custom_params")
+            else:
+                custom[name] = value
+    if "content_ids" in custom:
+        ids = custom["content_ids"]
+        custom["content_ids"] = [str(one) for one in (ids if isinstance(ids, list) else [ids])]
+    _check_custom(custom)
+    return given, custom
+
+
+def _check_custom(custom: Mapping[str, Any]) -> None:
+    try:
+        text = orjson.dumps(custom).decode()
+    except TypeError:
+        raise EventRefused("custom_params", "is not JSON") from None
+    if "\\u0000" in text:
+        raise EventRefused("custom_params", "holds a NUL character")
+    if _EMAIL.search(text):
+        raise EventRefused("custom_params", "holds an e-mail address; it would be sent in clear")
+
+
+def _json_object(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, str) and value.strip():
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise EventRefused("custom_params", "is not JSON") from None
+    if value in (None, ""):
+        return {}
+    if not isinstance(value, Mapping):
+        raise EventRefused("custom_params", "must be a JSON object")
+    return value
+
+
+_STANDARD = {name.lower(): name for name in STANDARD_EVENTS}
+
+
+def _event_name(brand: Brand, given: Raw) -> str:
+    said = _text(given.get("event_name"))
+    if said is None:
+        raise EventRefused("event_name", "is missing")
+    if len(said) > 100 or _EMAIL.search(said):
+        raise EventRefused("event_name", "must be a name of at most 100 characters")
+    own = {**EVENT_NAMES, **brand.settings.get("event_names", {})}
+    if said in own:
+        return str(own[said])
+    return _STANDARD.get(said.replace("_", "").replace(" ", "").lower(), said)
+
+
+def _amount(value: Any) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        amount = Decimal(str(value).strip())
+    except InvalidOperation:
+        raise EventRefused("value", "must be a number such as 1234.50") from None
+    if not amount.is_finite() or abs(amount.adjusted()) > 15:
+        raise EventRefused("value", "must be a number such as 1234.50")
+    if amount < 0:
+        raise EventRefused("value", "is negative; a refund is no event of its own")
+    return amount
+
+
+def _currency(value: Any) -> str | None:
+    text = _text(value)
+    if text is None:
+        return None
+    if text.upper() not in _CURRENCIES:
+        raise EventRefused("currency", "is no ISO 4217 code such as USD")
+    return text.upper()
+
+
+def _moment(field: str, value: Any, default: datetime) -> datetime:
+    if value is None:
+        return default
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdigit()):
+        seconds = float(value)
+        seconds = seconds / 1000 if seconds > 1e11 else seconds
+        if not 946_684_800 <= seconds <= 4_102_444_800:  # from 2000 to 2100
+            raise EventRefused(field, "is no moment between 2000 and 2100")
+        return datetime.fromtimestamp(seconds, UTC)
+    try:
+        moment = (
+            value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+        )
+    except ValueError:
+        raise EventRefused(
+            field, "must be a moment in ISO 8601 such as 2026-01-31T18:30:00+00:00"
+        ) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.year < 2000:
+        raise EventRefused(field, "lies before the year 2000")
+    return moment
+
+
+def _identifier(field: str, value: Any) -> str | None:
+    text = _text(value)
+    if text is not None and (len(text) > 256 or _EMAIL.search(text)):
+        raise EventRefused(field, "must be an id of at most 256 characters, never an e-mail")
+    return text
+
+
+def _action_source(value: Any, has_browser: bool) -> str:
+    text = _text(value)
+    if text is None:
+        return "website" if has_browser else "system_generated"
+    text = ACTION_SOURCE_ALIASES.get(text.lower(), text.lower())
+    if text not in ACTION_SOURCES:
+        raise EventRefused("action_source", f"must be one of {', '.join(ACTION_SOURCES)}")
+    return text
+
+
+def _url(value: Any) -> str | None:
+    """The address without what identifies a person: Meta refuses such URLs, and we keep none."""
+    text = _text(value)
+    if text is None or "@" not in text.replace("%40", "@"):
+        return text
+    parts = urlsplit(text)
+    query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if "@" not in v]
+    netloc = parts.netloc.rpartition("@")[2]
+    path = _EMAIL.sub("_", parts.path)
+    return urlunsplit((parts.scheme, netloc, path, urlencode(query), ""))
+
+
+def _ip(value: Any) -> str | None:
+    try:
+        return str(ipaddress.ip_address(str(value).strip())) if value else None
+    except ValueError:
+        return None
+
+
+def _fbc(given: Raw, at: datetime) -> str | None:
+    """The click as Meta's cookie has it; the time is when the click id was first seen.
+
+    https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
+    """
+    whole = _matching(_FBC, given.get("fbc"))
+    fbclid = _text(given.get("fbclid"))
+    if whole or not fbclid or len(fbclid) < 5:
+        return whole
+    seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at)
+    return f"fb.1.{int(seen.timestamp() * 1000)}.{fbclid}"
+
+
+def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
+    text = _text(value)
+    return text if text and pattern.fullmatch(text) else None
+
+
+def _consent(brand: Brand, given: Raw) -> dict[str, Any]:
+    country = identity.country_alpha2(given.get("country"))
+    answers = {key.removeprefix("consent_"): _flag(key, given.get(key)) for key in CONSENTS}
+    return {**answers, "required": policies.consent_required(country, brand.settings)}
+
+
+_YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
+
+
+def _flag(field: str, value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in _YES | _NO:
+        raise EventRefused(field, "must be true, false or empty")
+    return text in _YES
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # what a spreadsheet makes of an id
+    text = str(value).replace("\x00", "").encode(errors="replace").decode()
+    return text.strip() or None
+
+
+def _event_id(brand: Brand, row: Mapping[str, Any]) -> str:
+    """By the brand's template, else from brand, transaction and event name.
+
+    An event without a transaction is told apart by its time, contact and value, so that the same
+    file handed in twice is the same events.
+    """
+    fields = {**row, "brand": brand.slug}
+    template = brand.settings.get("event_id_template")
+    if template and all(fields.get(name) for _, name, _, _ in Formatter().parse(template) if name):
+        return str(template.format_map(fields))
+    if row["transaction_id"]:
+        parts = [brand.slug, row["transaction_id"], row["event_name"]]
+    else:
+        person = row["contact_id"] or orjson.dumps(row["user_hashes"]).decode() or row["fbp"]
+        parts = [
+            brand.slug, row["event_name"], row["event_time"].isoformat(), str(person),
+            str(row["event_value"]), orjson.dumps(row["custom_params"]).decode(),
+        ]  # fmt: skip
+    return str(uuid5(_NAMESPACE, "|".join(parts)))
+
+
+# Into the tables.
+
+_COLUMNS = (
+    "id", "brand_id", "event_name", "event_id", "kind", "adjusts", "revision", "event_time",
+    "action_source", "event_source_url", "event_value", "currency", "transaction_id",
+    "campaign_id", "contact_id", "source", "user_ip", "user_agent", "fbp", "fbc", "gclid",
+    "gbraid", "wbraid", "ad_id", "user_hashes", "google_address", "consent", "custom_params",
+    "is_test", "destinations", "created_at", "updated_at",
+)  # fmt: skip
+
+
+def _insert(
+    connection: Connection,
+    brand: Brand,
+    rows: list[dict[str, Any]],
+    targets: list[Destination],
+    now: datetime,
+) -> set[UUID]:
+    """Insert what is new, with its deliveries; returns the ids of the new events."""
+    if not rows:
+        return set()
+    names = [target.name for target in targets]
+    complete = [
+        {**row, "destinations": names, "created_at": now, "updated_at": now} for row in rows
+    ]
+    inserted = {
+        found["id"]
+        for found in connection.execute(
+            f"insert into ops.conversion_events ({', '.join(_COLUMNS)}) "
+            f"select {', '.join(_COLUMNS)} "
+            "from jsonb_populate_recordset(null::ops.conversion_events, %s) "
+            "on conflict do nothing returning id",
+            [_json(complete)],
+        )
+    }
+    deliveries = []
+    for row in rows:
+        if row["id"] in inserted:
+            for target in targets:
+                state = policies.first_state(row, target, now)
+                deliveries.append(
+                    {
+                        "event": row["id"],
+                        "destination": target.name,
+                        "sync_status": state.sync_status,
+                        "outcome": state.outcome,
+                        "deadline": state.deadline,
+                        "now": now,
+                    }
+                )
+    connection.execute(
+        "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
+        "deadline, next_attempt_at, created_at, updated_at) "
+        "select event, destination, sync_status, outcome, deadline, now, now, now "
+        "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
+        "outcome text, deadline timestamptz, now timestamptz)",
+        [_json(deliveries)],
+    )
+    return inserted
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows, default=str).decode()
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["event_name"], row["event_id"], row["kind"], row["revision"]
+
+
+def _known(
+    connection: Connection, brand: Brand, rows: list[dict[str, Any]]
+) -> dict[tuple[Any, ...], UUID]:
+    """The first rows of events that came again; a transaction they lack is filled in."""
+    if not rows:
+        return {}
+    found = connection.execute(
+        "select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id "
+        "from ops.conversion_events as e inner join unnest(%s::text[], %s::text[]) "
+        "as k (event_name, event_id) using (event_name, event_id) where e.brand_id = %s",
+        [[row["event_name"] for row in rows], [row["event_id"] for row in rows], brand.id],
+    ).fetchall()
+    known = {_key(row): row["id"] for row in found}
+    lacking = {row["id"] for row in found if row["transaction_id"] is None}
+    for row in rows:
+        if row["transaction_id"] and known[_key(row)] in lacking:
+            connection.execute(
+                "update ops.conversion_events set transaction_id = %s where id = %s "
+                "and transaction_id is null",
+                [row["transaction_id"], known[_key(row)]],
+            )
+    return known
+
+
+def _suppressed(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
+    """Numbers of rows whose event or person was erased."""
+    people = {
+        row["number"]: {
+            one for key in ("em", "ph") for one in row["user_hashes"].get("meta", {}).get(key, ())
+        }
+        for row in rows
+    }
+    found = connection.execute(
+        "select hash, event_name, event_id from ops.erasures where brand_id = %s "
+        "and (hash = any(%s) or event_id = any(%s))",
+        [brand.id, list(set().union(*people.values())), [row["event_id"] for row in rows]],
+    ).fetchall()
+    erased = {(row["event_name"], row["event_id"]) for row in found}
+    hashes = {row["hash"] for row in found}
+    return {
+        row["number"]
+        for row in rows
+        if (row["event_name"], row["event_id"]) in erased or hashes & people[row["number"]]
+    }

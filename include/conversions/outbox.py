@@ -1,0 +1,442 @@
+"""The outbox: deliveries are claimed under a lease, and settled in one transaction.
+
+Whatever dies, dies between two commits. Before: the lease ends and the delivery comes back. A
+request that may have been carried out leaves `unknown_since` behind: while the platform still
+drops duplicates the same event is sent again, afterwards it is `dead / outcome_unknown`.
+
+Times are the warehouse's own, so that workers with wrong clocks agree; tests give a virtual one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import orjson
+from psycopg.types.json import set_json_loads
+
+from include.conversions import destinations, policies
+from include.errors import WarehouseError
+from include.warehouse import Connection
+
+Event = dict[str, Any]
+
+LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
+VERDICTS = 5
+_FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
+
+
+class LeaseLost(WarehouseError):
+    """Another worker has these deliveries now; what we learn of them is nobody's business."""
+
+
+class Verdict(NamedTuple):
+    """What became of a delivery."""
+
+    sync_status: str
+    outcome: str | None = None
+    error: str | None = None
+    trace_id: str | None = None
+    counts: bool = False  # whether it is one of the five verdicts about the event itself
+    unknown: bool = False  # whether the platform may have taken it all the same
+
+
+class Answer(NamedTuple):
+    """How a request ended, for its row in `ops.upload_batches`."""
+
+    http_status: int | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+
+
+@dataclass
+class Batch:
+    """Deliveries that are leased to us, to leave in one request."""
+
+    id: UUID  # of the request's row in `ops.upload_batches`
+    events: Sequence[Event]
+    is_used: bool = True  # whether that row stands for a request already made
+
+    @property
+    def ids(self) -> list[UUID]:
+        """Of the events."""
+        return [event["id"] for event in self.events]
+
+
+def now_of(connection: Connection) -> datetime:
+    """The warehouse's time."""
+    row = connection.execute("select clock_timestamp() as now").fetchone()
+    assert row is not None
+    return row["now"]  # type: ignore[no-any-return]
+
+
+Clock = Callable[[Connection], datetime]
+Judge = Callable[[Event], Verdict | None]
+
+
+class Outbox:
+    """One destination's deliveries over one autocommit connection.
+
+    Args:
+        dedup_window: how long the platform drops duplicates; None: for ever.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        destination: str,
+        *,
+        dedup_window: timedelta | None,
+        run_id: str | None = None,
+        clock: Clock = now_of,
+    ) -> None:
+        set_json_loads(orjson.loads, connection)
+        self.connection = connection
+        self._destination = destination
+        self._dedup_window = dedup_window
+        self._run_id = run_id
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """The time that counts."""
+        return self._clock(self.connection)
+
+    def sweep(self) -> dict[str, int]:
+        """Take back expired leases and end what the platform takes no longer.
+
+        Returns:
+            Deliveries by what was done: `lost_lease`, `outcome_unknown`, `expired`.
+        """
+        named = {"destination": self._destination, "now": self.now()}
+        with self.connection.transaction():
+            lost = self.connection.execute(
+                "update ops.conversion_deliveries set sync_status = "
+                "case when sync_attempts > 0 then 'failed' else 'pending' end, "
+                "lease_until = null, updated_at = %(now)s "
+                "where destination = %(destination)s and sync_status = 'queued' "
+                "and lease_until <= %(now)s returning batch_id",
+                named,
+            ).fetchall()
+            self.connection.execute(
+                "update ops.upload_batches set ended_at = %(now)s, error_code = 'lease_lost' "
+                "where id = any(%(ids)s) and ended_at is null",
+                {**named, "ids": list({row["batch_id"] for row in lost})},
+            )
+            unknown = self.connection.execute(
+                "update ops.conversion_deliveries set sync_status = 'dead', "
+                "outcome = 'outcome_unknown', updated_at = %(now)s, sync_error = "
+                "'A request went out and no answer came; to send it again now could count twice.' "
+                "where destination = %(destination)s and sync_status in ('pending', 'failed') "
+                "and unknown_since <= %(now)s - %(window)s and %(window)s::interval is not null",
+                {**named, "window": self._dedup_window},
+            ).rowcount
+            expired = self.connection.execute(
+                "update ops.conversion_deliveries set sync_status = 'dead', outcome = "
+                "case when unknown_since is null then 'expired' else 'outcome_unknown' end, "
+                "updated_at = %(now)s, sync_error = coalesce(sync_error, "
+                "'It waited until the platform takes it no longer.') "
+                "where destination = %(destination)s and sync_status in ('pending', 'failed') "
+                "and deadline <= %(now)s",
+                named,
+            ).rowcount
+        return {"lost_lease": len(lost), "outcome_unknown": unknown, "expired": expired}
+
+    def claim(self, limit: int, judge: Judge) -> tuple[Batch | None, list[Verdict]]:
+        """Lease the deliveries whose deadline is nearest, commit the request's row, then return.
+
+        Args:
+            judge: says of an event that it need not leave (its consent was withdrawn, it is known
+                to be refused); such deliveries are settled at once.
+
+        Returns:
+            The batch, None when nothing is due, and the verdicts of those settled at once.
+        """
+        now = self.now()
+        with self.connection.transaction():
+            events = _distinct(
+                self.connection.execute(
+                    _DUE, {"destination": self._destination, "now": now, "limit": limit}
+                )
+            )
+            if not events:
+                return None, []
+            judged = [(event, judge(event)) for event in events]
+            ended = [(event["id"], verdict) for event, verdict in judged if verdict]
+            leaving = [event for event, verdict in judged if verdict is None]
+            batch = Batch(uuid4(), leaving, is_used=False)
+            self._insert(batch, None, now)
+            self.connection.execute(
+                "update ops.conversion_deliveries set sync_status = 'queued', batch_id = %s, "
+                "lease_until = %s, unknown_since = coalesce(unknown_since, %s), updated_at = %s "
+                "where destination = %s and event = any(%s)",
+                [batch.id, now + LEASE, now, now, self._destination, [e["id"] for e in events]],
+            )
+            if ended:
+                restored = Batch(batch.id, [event for event, verdict in judged if verdict])
+                self._settle(restored, dict(ended), now)
+            if not leaving:
+                self.connection.execute(
+                    "update ops.upload_batches set ended_at = %s where id = %s", [now, batch.id]
+                )
+        return batch, [verdict for _, verdict in ended]
+
+    def part(self, batch: Batch) -> Batch:
+        """The same deliveries (all or some that the batch's row stands for) in a new request.
+
+        Raises:
+            LeaseLost: they are not ours any more.
+        """
+        now = self.now()
+        part = Batch(uuid4(), batch.events, is_used=False)
+        with self.connection.transaction():
+            self._insert(part, batch.id, now)
+            moved = self.connection.execute(
+                "update ops.conversion_deliveries set batch_id = %s, lease_until = %s "
+                "where destination = %s and event = any(%s) and batch_id = %s "
+                "and sync_status = 'queued'",
+                [part.id, now + LEASE, self._destination, part.ids, batch.id],
+            ).rowcount
+            if moved != len(part.ids):
+                raise LeaseLost("The lease of a batch ended before its work did.")
+        return part
+
+    def end(self, batch: Batch, answer: Answer) -> None:
+        """Note how a request ended whose deliveries go on in another one."""
+        self._end(batch, answer, self.now())
+
+    def settle(
+        self, batch: Batch, verdicts: Mapping[UUID, Verdict] | Verdict, answer: Answer
+    ) -> None:
+        """Write what became of a batch, all of it in one transaction.
+
+        Args:
+            verdicts: one for all, or one per event.
+
+        Raises:
+            LeaseLost: some deliveries are not ours any more; nothing was written for those.
+        """
+        if isinstance(verdicts, Verdict):
+            verdicts = dict.fromkeys(batch.ids, verdicts)
+        now = self.now()
+        with self.connection.transaction():
+            self._end(batch, answer, now)
+            settled = self._settle(batch, verdicts, now)
+        if settled != len(verdicts):
+            raise LeaseLost("The lease of a batch ended before its answer came.")
+
+    def _insert(self, batch: Batch, parent: UUID | None, now: datetime) -> None:
+        self.connection.execute(
+            "insert into ops.upload_batches "
+            "(id, destination, parent, event_count, run_id, started_at) "
+            "values (%s, %s, %s, %s, %s, %s)",
+            [batch.id, self._destination, parent, len(batch.events), self._run_id, now],
+        )
+
+    def _end(self, batch: Batch, answer: Answer, now: datetime) -> None:
+        self.connection.execute(
+            "update ops.upload_batches set ended_at = %s, http_status = %s, error_code = %s, "
+            "request_id = %s where id = %s",
+            [now, *answer, batch.id],
+        )
+
+    def _settle(self, batch: Batch, verdicts: Mapping[UUID, Verdict], now: datetime) -> int:
+        before = {event["id"]: event for event in batch.events}
+        rows = [_settled(before[event], verdict, now) for event, verdict in verdicts.items()]
+        columns = list(zip(*rows, strict=True))
+        return self.connection.execute(
+            _SETTLE,
+            [now, *(list(column) for column in columns), self._destination, batch.id],
+        ).rowcount
+
+
+def _settled(event: Event, verdict: Verdict, now: datetime) -> tuple[object, ...]:
+    """A delivery's new state, in the order of `_SETTLE`."""
+    status, outcome, error = verdict.sync_status, verdict.outcome, verdict.error
+    attempts = event["sync_attempts"] + verdict.counts
+    next_attempt = now
+    if status == "failed" and verdict.counts:
+        if attempts >= VERDICTS:
+            status, outcome, error = "dead", "attempts", f"{outcome}: {error}"
+        next_attempt += _FIRST_DELAY * 4 ** (attempts - 1) * random.uniform(0.8, 1.2)
+    elif status == "failed" and attempts == 0 and not verdict.unknown:
+        status, outcome, error = "pending", None, None  # nothing is known against the event
+    return (
+        event["id"], status, outcome, attempts, next_attempt, verdict.unknown,
+        None if status in ("sent", "skipped") else event["unknown_since"],
+        now if status == "sent" else None, error and error[:500], verdict.trace_id,
+    )  # fmt: skip
+
+
+def _distinct(rows: Iterable[Event]) -> list[Event]:
+    """One row per event: a person who has two profiles has said no when either says no."""
+    events: dict[UUID, Event] = {}
+    for row in rows:
+        known = events.setdefault(row["id"], row)
+        for key in ("ad_user_data", "ad_personalization"):
+            if row[key] is False:
+                known[key] = False
+    return list(events.values())
+
+
+_DUE = """
+with due as (
+    select event, sync_attempts, unknown_since from ops.conversion_deliveries
+    where destination = %(destination)s and sync_status in ('pending', 'failed')
+        and next_attempt_at <= %(now)s
+    order by deadline limit %(limit)s for update skip locked
+)
+select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,
+    e.action_source, e.event_source_url, e.event_value, e.currency, e.transaction_id,
+    e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid, e.wbraid,
+    e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
+    due.sync_attempts, due.unknown_since,
+    p.consent_ad_user_data as ad_user_data,
+    p.consent_ad_personalization as ad_personalization
+from due
+inner join ops.conversion_events as e on e.id = due.event
+inner join ops.brands as b on b.id = e.brand_id
+left join app.profiles as p on p.profile_id = e.contact_id and p.brand_slug = b.slug
+"""
+
+_SETTLE = """
+update ops.conversion_deliveries as d set
+    sync_status = v.status, outcome = v.outcome, sync_attempts = v.attempts,
+    next_attempt_at = v.next_attempt, lease_until = null,
+    unknown_since = case when v.unknown then d.unknown_since else v.unknown_before end,
+    synced_at = v.synced, sync_error = v.error, platform_trace_id = v.trace_id, updated_at = %s
+from unnest(
+    %s::uuid[], %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::bool[],
+    %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[]
+) as v (
+    event, status, outcome, attempts, next_attempt, unknown, unknown_before, synced, error, trace_id
+)
+where d.event = v.event and d.destination = %s and d.batch_id = %s and d.sync_status = 'queued'
+"""
+
+
+def retire(connection: Connection, now: datetime) -> int:
+    """What waits for a destination that is no longer active is `skipped / inactive`."""
+    return connection.execute(
+        "update ops.conversion_deliveries as dl set sync_status = 'skipped', "
+        "outcome = 'inactive', lease_until = null, updated_at = %(now)s "
+        "from ops.destinations as d where d.name = dl.destination and not d.is_active "
+        "and (dl.sync_status in ('pending', 'failed') "
+        "or (dl.sync_status = 'queued' and dl.lease_until <= %(now)s))",
+        {"now": now},
+    ).rowcount
+
+
+def forget_people(connection: Connection, now: datetime) -> int:
+    """Clear IP and user agent of events whose deliveries have all ended.
+
+    A dead delivery has ended when the platform would not take it any more either.
+    """
+    return connection.execute(
+        "update ops.conversion_events as e set user_ip = null, user_agent = null, "
+        "updated_at = %(now)s "
+        "where (e.user_ip is not null or e.user_agent is not null) and not exists ("
+        "select 1 from ops.conversion_deliveries as d where d.event = e.id "
+        "and (d.sync_status in ('pending', 'queued', 'failed') "
+        "or (d.sync_status = 'dead' and d.deadline > %(now)s)))",
+        {"now": now},
+    ).rowcount
+
+
+def retry(
+    connection: Connection,
+    now: datetime,
+    *,
+    brand: str | None = None,
+    destination: str | None = None,
+    outcome: str | None = None,
+    since: datetime | None = None,
+    statuses: Iterable[str] = ("dead",),
+) -> dict[str, int]:
+    """Put ended deliveries back: pending, with no verdict counted against them.
+
+    Those that the platform would no longer take stay as they are, and those whose outcome is
+    unknown, too, unless they are asked for by that name: they may count twice.
+
+    Args:
+        since: only those that ended from this moment on.
+
+    Returns:
+        How many were put back, by destination.
+    """
+    rows = connection.execute(
+        "update ops.conversion_deliveries as dl set sync_status = 'pending', outcome = null, "
+        "sync_attempts = 0, next_attempt_at = %(now)s, sync_error = null, unknown_since = null, "
+        "updated_at = %(now)s "
+        "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
+        "where d.name = dl.destination and d.is_active and dl.sync_status = any(%(statuses)s) "
+        "and dl.deadline > %(now)s "
+        "and (%(brand)s::text is null or b.slug = %(brand)s) "
+        "and (%(destination)s::text is null or d.name = %(destination)s) "
+        "and dl.outcome is not distinct from coalesce(%(outcome)s, "
+        "case when dl.outcome <> 'outcome_unknown' then dl.outcome end) "
+        "and (%(since)s::timestamptz is null or dl.updated_at >= %(since)s) "
+        "returning dl.destination",
+        {
+            "now": now,
+            "brand": brand,
+            "destination": destination,
+            "outcome": outcome,
+            "since": since,
+            "statuses": list(statuses),
+        },
+    )
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["destination"]] = counts.get(row["destination"], 0) + 1
+    return counts
+
+
+def backfill(connection: Connection, destination: str, since: datetime, now: datetime) -> int:
+    """Send a destination events from before it was configured: an explicit wish.
+
+    Events of its brand from `since` on that have no delivery to it get one, and those skipped as
+    `before_send_from` become pending; the upload judges each as any other.
+
+    Returns:
+        Deliveries added or put back.
+
+    Raises:
+        SettingsError: there is no such destination.
+    """
+    target = replace(destinations.one(connection, destination, now), send_from=since)
+    with connection.transaction():
+        events = connection.execute(
+            "select e.* from ops.conversion_events as e where e.brand_id = %(brand)s "
+            "and e.event_time >= %(since)s and not exists (select 1 "
+            "from ops.conversion_deliveries as d where d.event = e.id "
+            "and d.destination = %(name)s and d.outcome is distinct from 'before_send_from')",
+            {"brand": target.brand_id, "since": since, "name": destination},
+        ).fetchall()
+        states = [policies.first_state(event, target, now) for event in events]
+        added = connection.execute(
+            "insert into ops.conversion_deliveries as d (event, destination, sync_status, "
+            "outcome, deadline, next_attempt_at) select event, %s, status, outcome, deadline, %s "
+            "from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) "
+            "as v (event, status, outcome, deadline) on conflict (event, destination) do update "
+            "set sync_status = excluded.sync_status, outcome = excluded.outcome, "
+            "next_attempt_at = excluded.next_attempt_at, updated_at = excluded.next_attempt_at "
+            "where d.outcome = 'before_send_from'",
+            [
+                destination,
+                now,
+                [event["id"] for event in events],
+                [state.sync_status for state in states],
+                [state.outcome for state in states],
+                [state.deadline for state in states],
+            ],
+        ).rowcount
+        connection.execute(
+            "update ops.conversion_events set destinations = destinations || %s "
+            "where id = any(%s) and %s <> all (destinations)",
+            [destination, [event["id"] for event in events], destination],
+        )
+    return added

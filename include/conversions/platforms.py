@@ -1,0 +1,40 @@
+"""The platforms that conversions go to, each in the form that `upload` drives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from include.conversions.outbox import Answer, Event, Verdict
+from include.meta import conversions as meta
+from include.meta.client import Graph
+
+
+class MetaPlatform:
+    """Meta's Conversions API as a platform; the client must not repeat requests by itself."""
+
+    max_batch = meta.MAX_BATCH
+    dedup_window: timedelta | None = meta.DEDUP_WINDOW
+
+    def __init__(self, graph: Graph, settings: Mapping[str, Any]) -> None:
+        self._graph, self._settings = graph, settings
+
+    def flaw(self, event: Event) -> str | None:
+        """As `Platform.flaw`."""
+        return meta.flaw(event)
+
+    def send(self, events: Sequence[Event]) -> tuple[Mapping[UUID, Verdict], Answer]:
+        """As `Platform.send`."""
+        limited = self._settings.get("limited_data_use", False)
+        received = meta.send(
+            self._graph,
+            self._settings["pixel_id"],
+            [
+                meta.payload(event, limited_data_use=limited, opt_out=event["opt_out"])
+                for event in events
+            ],
+            self._settings.get("test_event_code"),
+        )
+        return {}, Answer(200, None, received.trace_id)

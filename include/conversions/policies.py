@@ -1,0 +1,173 @@
+"""Which event a destination takes, until when, and what each refusal of a platform asks of us.
+
+Consent (the design's rule): `ad_user_data` refused: nothing leaves. Never asked: the brand's
+`consent_when_unknown`, and always no where `always_require_consent_in` names the person's country.
+`ad_personalization` is judged alike and travels with the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, NamedTuple
+
+from include.errors import TributaryError
+from include.meta import conversions as meta
+from include.meta import errors as meta_errors
+
+Event = Mapping[str, Any]
+
+# https://eur-lex.europa.eu/eli/agree_internation/1994/1/oj: the EU's members and IS, LI, NO.
+_EEA = {
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS",
+    "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
+}  # fmt: skip
+
+# How long after it happened a platform takes an event of any kind.
+_WINDOWS = {
+    "meta": meta.LONGEST_AGE,
+}
+
+
+class Consent(NamedTuple):
+    """What a person allows, with the unknown decided."""
+
+    user_data: bool
+    personalization: bool
+
+
+def consent_of(
+    said: Mapping[str, Any], brand: Mapping[str, Any], now: Mapping[str, Any] | None = None
+) -> Consent:
+    """What holds for an event.
+
+    Args:
+        said: the event's own `consent`: both answers (true, false, null) and `required`, whether
+            the person is where an unknown consent means no.
+        brand: the brand's settings.
+        now: the answers of the person's profile today, which win where there are any.
+    """
+    unknown = not said.get("required") and brand.get("consent_when_unknown") == "allow"
+
+    def answer(key: str) -> bool:
+        for source in (now or {}, said):
+            if source.get(key) is not None:
+                return bool(source[key])
+        return unknown
+
+    return Consent(answer("ad_user_data"), answer("ad_personalization"))
+
+
+def consent_required(country: str | None, brand: Mapping[str, Any]) -> bool:
+    """Whether an unknown consent always means no for a person of that country (alpha-2)."""
+    where = brand.get("always_require_consent_in", ["EEA", "GB", "CH"])
+    return country is not None and (country in where or ("EEA" in where and country in _EEA))
+
+
+def widest_window(platforms: set[str]) -> timedelta:
+    """How far back an event may lie that any of these platforms still takes."""
+    return max((_WINDOWS[platform] for platform in platforms), default=timedelta(0))
+
+
+def deadline(platform: str, event: Event) -> datetime:
+    """Until when the platform takes the event."""
+    return meta.deadline(event)
+
+
+class FirstState(NamedTuple):
+    """A delivery as it is born."""
+
+    sync_status: str
+    outcome: str | None
+    deadline: datetime
+
+
+def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
+    """`pending`, or `skipped` with the reason why the event is rightly not sent.
+
+    Args:
+        event: a row of `ops.conversion_events`.
+        destination: a `destinations.Destination`.
+    """
+    until = deadline(destination.platform, event)
+    outcome = None
+    if not _mapped(event, destination):
+        outcome = "not_mapped"
+    elif event["is_test"] and not destination.is_for_tests:
+        outcome = "test"
+    elif not consent_of(event["consent"], destination.brand_settings).user_data:
+        outcome = "no_consent"
+    elif not meta.addressable(event):
+        outcome = "unaddressable"
+    elif event["event_time"] < destination.send_from:
+        outcome = "before_send_from"
+    elif until <= now:
+        outcome = "expired"
+    return FirstState("skipped" if outcome else "pending", outcome, until)
+
+
+def _mapped(event: Event, destination: Any) -> bool:
+    if event["kind"] != "conversion" and destination.platform in ("meta", "posthog"):
+        return False  # neither knows adjustments
+    events = destination.settings.get("events")
+    return events is None or event["event_name"] in events
+
+
+class Action(Enum):
+    """What a failed request asks of us."""
+
+    ISOLATE = "one of the events is refused: find it, deliver the others"
+    RETRY = "it may have been taken: send the same again while the platform drops duplicates"
+    RECOUNT = "not all were taken: send the same again, then find out which"
+    HOLD = "nothing was taken: leave the destination alone for a while"
+    PAUSE = "a person must act: pause the destination, one probe per cool-down"
+
+    @property
+    def isolates(self) -> bool:
+        """Whether halving the batch helps."""
+        return self in (Action.ISOLATE, Action.RECOUNT)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the request may have been carried out."""
+        return self in (Action.RETRY, Action.RECOUNT)
+
+
+_META: dict[type[meta_errors.MetaError], Action] = {
+    meta_errors.MetaRefused: Action.ISOLATE,
+    meta_errors.MetaUnknown: Action.ISOLATE,
+    meta_errors.MetaTooMuchData: Action.ISOLATE,
+    meta_errors.MetaThrottled: Action.HOLD,
+    meta_errors.MetaUnreachable: Action.HOLD,
+    meta_errors.MetaTransient: Action.RETRY,
+    meta_errors.MetaShortfall: Action.RECOUNT,
+    meta_errors.MetaBlocked: Action.PAUSE,
+    meta_errors.MetaTokenRefused: Action.PAUSE,
+    meta_errors.MetaForbidden: Action.PAUSE,
+}
+
+
+def action_for(error: TributaryError) -> Action:
+    """What a platform's error asks for; the nearest class of the error's own tree decides."""
+    for kind in type(error).__mro__:
+        if kind in _META:
+            return _META[kind]
+    raise error
+
+
+def is_final(error: TributaryError) -> bool:
+    """Whether an event refused alone with this error will never be taken."""
+    return isinstance(error, meta_errors.MetaEventRefused)
+
+
+def is_throttle(error: TributaryError) -> bool:
+    """Whether the platform only wants us to be slower: nothing that a person must mend."""
+    return isinstance(error, meta_errors.MetaThrottled) and not isinstance(
+        error, meta_errors.MetaBlocked
+    )
+
+
+def outcome_of(error: TributaryError) -> str:
+    """The platform's code, such as `100/2804009`, or what stands in its place."""
+    return str(getattr(error, "label", type(error).__name__))

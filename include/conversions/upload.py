@@ -1,0 +1,392 @@
+"""From the outbox to a platform: batches, isolation of bad events, pauses.
+
+A batch that the platform refuses for one of its events is halved until the bad ones stand alone;
+all others are delivered. What is known to be refused is told before anything leaves, so that this
+is rare. Requests are under way in several threads, each with a connection and a client of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from include import warehouse
+from include.conversions import destinations
+from include.conversions.destinations import Destination
+from include.conversions.outbox import (
+    Answer,
+    Batch,
+    Clock,
+    Event,
+    LeaseLost,
+    Outbox,
+    Verdict,
+    now_of,
+)
+from include.conversions.policies import (
+    Action,
+    action_for,
+    consent_of,
+    is_final,
+    is_throttle,
+    outcome_of,
+)
+from include.errors import TributaryError
+from include.home import cap_on_waits
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3  # of one request, while its answer may get lost
+_FIRST_WAIT = 1.0
+# As many events refused one by one, and not one taken: then it is not the events.
+_ALL_REFUSED = 50
+
+
+class Platform(Protocol):
+    """One platform's way of taking events. Each thread has an instance of its own."""
+
+    max_batch: int
+    dedup_window: timedelta | None
+
+    def flaw(self, event: Event) -> str | None:
+        """The code with which the platform is known to refuse the event; None when sound."""
+
+    def send(self, events: Sequence[Event]) -> tuple[Mapping[UUID, Verdict], Answer]:
+        """One request.
+
+        Returns:
+            Verdicts by event id for those that are not simply `sent / accepted`, and the answer.
+
+        Raises:
+            TributaryError: with a meaning in `policies.action_for`.
+        """
+
+
+class Troubled(TributaryError):
+    """A destination stopped before its events were delivered; they are kept."""
+
+
+@dataclass
+class Summary:
+    """What an upload did, in numbers and codes; never an identifier."""
+
+    brand: str
+    destination: str
+    processed: int = 0
+    succeeded: int = 0
+    failed: int = 0  # will be tried again
+    skipped: int = 0
+    dead: int = 0
+    requests: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    held: str | None = None  # why it stopped early
+    needs_a_person: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, verdicts: Sequence[Verdict]) -> None:
+        """Count deliveries that were settled."""
+        with self._lock:
+            self.processed += len(verdicts)
+            for verdict in verdicts:
+                match verdict.sync_status:
+                    case "sent":
+                        self.succeeded += 1
+                    case "skipped":
+                        self.skipped += 1
+                    case "dead":
+                        self.dead += 1
+                    case _:
+                        self.failed += 1
+                if verdict.sync_status != "sent" and verdict.outcome:
+                    self.errors[verdict.outcome] += 1
+
+    def progress(self) -> str:
+        """One line for the log."""
+        return (
+            f"{self.processed:,} processed in {self.requests:,} requests: {self.succeeded:,} "
+            f"taken, {self.failed:,} kept for later, {self.skipped:,} skipped, {self.dead:,} dead"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For XCom."""
+        names = (
+            "brand", "destination", "processed", "succeeded", "failed", "skipped", "dead",
+            "requests", "held",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {"errors": dict(self.errors)}
+
+
+def upload(
+    uri: str,
+    destination: Destination,
+    platform: Callable[[], Platform],
+    *,
+    limit: int | None = None,
+    run_id: str | None = None,
+    clock: Clock = now_of,
+    prechecks: bool = True,
+) -> Summary:
+    """Send what is due to one destination, until nothing is, or the platform says stop.
+
+    Args:
+        uri: of the warehouse.
+        platform: makes a client; called once per thread.
+        limit: deliveries at most.
+        prechecks: off only to see what the platform itself says.
+
+    Raises:
+        Troubled: credentials, permissions or an outage stopped it; its text says what to do.
+        WarehouseDown: the warehouse does not answer.
+    """
+    return _Upload(uri, destination, platform, limit, run_id, clock, prechecks).run()
+
+
+class _Upload:
+    def __init__(
+        self,
+        uri: str,
+        destination: Destination,
+        platform: Callable[[], Platform],
+        limit: int | None,
+        run_id: str | None,
+        clock: Clock,
+        prechecks: bool,
+    ) -> None:
+        self._uri, self._destination, self._platform = uri, destination, platform
+        self._run_id, self._clock, self._prechecks = run_id, clock, prechecks
+        self._left = limit
+        self._summary = Summary(destination.brand, destination.name)
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._alone = 0  # events that were refused one by one while none was taken
+        self._flowing = False  # whether the platform has taken something
+
+    def run(self) -> Summary:
+        summary, name = self._summary, self._destination.name
+        with warehouse.connect(self._uri, autocommit=True) as connection:
+            now = self._clock(connection)
+            known = destinations.one(connection, name, now)
+            if known.paused:
+                raise Troubled(f"The destination {name} is paused {known.paused}")
+            first = self._outbox(connection)
+            swept = first.sweep()
+            dead = swept["outcome_unknown"] + swept["expired"]
+            summary.add([Verdict("dead", "outcome_unknown")] * swept["outcome_unknown"])
+            summary.add([Verdict("dead", "expired")] * swept["expired"])
+            if dead:
+                log.warning("%s: %d deliveries were not sent in time: %s", name, dead, swept)
+            self._work(first, self._platform(), only_one=True)  # a probe, after trouble
+        threads = self._destination.settings.get("in_flight", 1)
+        if self._flowing and not self._stopped.is_set():
+            with ThreadPoolExecutor(threads, "upload") as pool:
+                for done in [pool.submit(self._thread) for _ in range(threads)]:
+                    done.result()
+        with warehouse.connect(self._uri, autocommit=True) as connection:
+            status = "ok" if summary.held is None else f"held: {summary.held}"
+            destinations.record_sync(
+                connection, name, self._clock(connection), status[:300], summary.succeeded
+            )
+        log.info("%s: %s", name, summary.as_dict())
+        if summary.needs_a_person:
+            raise Troubled(f"The destination {name} is stopped: {summary.held}")
+        return summary
+
+    def _thread(self) -> None:
+        with warehouse.connect(self._uri, autocommit=True) as connection:
+            self._work(self._outbox(connection), self._platform())
+
+    def _outbox(self, connection: warehouse.Connection) -> Outbox:
+        return Outbox(
+            connection,
+            self._destination.name,
+            dedup_window=self._platform().dedup_window,
+            run_id=self._run_id,
+            clock=self._clock,
+        )
+
+    def _work(self, outbox: Outbox, platform: Platform, *, only_one: bool = False) -> None:
+        while not self._stopped.is_set():
+            wanted = self._take(platform.max_batch)
+            if wanted == 0:
+                return
+            batch, settled = outbox.claim(wanted, self._judge(platform))
+            if batch is None:
+                return
+            self._give_back(wanted - len(batch.events) - len(settled))
+            self._summary.add(settled)
+            if batch.events:
+                try:
+                    self._deliver(outbox, platform, batch)
+                except LeaseLost as error:
+                    log.warning("%s: %s", self._destination.name, error)
+                log.info("%s: %s", self._destination.name, self._summary.progress())
+                if only_one:
+                    return
+
+    def _take(self, most: int) -> int:
+        """How many deliveries this thread may claim next."""
+        size: int = min(most, self._destination.settings.get("batch_size", most))
+        with self._lock:
+            if self._left is None:
+                return size
+            size = min(size, self._left)
+            self._left -= size
+            return size
+
+    def _give_back(self, number: int) -> None:
+        with self._lock:
+            if self._left is not None:
+                self._left += number
+
+    def _judge(self, platform: Platform) -> Callable[[Event], Verdict | None]:
+        def judge(event: Event) -> Verdict | None:
+            today = {key: event[key] for key in ("ad_user_data", "ad_personalization")}
+            consent = consent_of(event["consent"], self._destination.brand_settings, today)
+            if not consent.user_data:
+                return Verdict("skipped", "no_consent")
+            event["opt_out"] = not consent.personalization
+            code = platform.flaw(event) if self._prechecks else None
+            if code is not None:
+                return Verdict("dead", code, "Found before it was sent.")
+            return None
+
+        return judge
+
+    def _deliver(self, outbox: Outbox, platform: Platform, batch: Batch) -> None:
+        """Send a batch; where one of its events is refused, its halves, and theirs."""
+        unknown: set[UUID] = set()  # events of which a request may have been carried out
+        waiting = [batch]
+        while waiting:
+            part, error, answer = self._send(outbox, platform, waiting.pop(), unknown)
+            if error is None:
+                continue
+            action = action_for(error)
+            if action.isolates and self._alone < _ALL_REFUSED:
+                if len(part.events) == 1:
+                    self._refuse(outbox, part, error, answer, unknown)
+                    continue
+                outbox.end(part, answer)
+                middle = (len(part.events) + 1) // 2
+                for half in (part.events[middle:], part.events[:middle]):
+                    waiting.append(Batch(part.id, half))
+                continue
+            for rest in (part, *waiting):
+                self._release(outbox, rest, error, answer, unknown)
+            self._stop(outbox, error, action)
+
+    def _send(
+        self, outbox: Outbox, platform: Platform, batch: Batch, unknown: set[UUID]
+    ) -> tuple[Batch, TributaryError | None, Answer]:
+        """One request, made again at once while its fate is unknown; settles what was taken.
+
+        Returns:
+            The batch that holds the deliveries now, and why the platform took none of them.
+        """
+        for attempt in range(1, _TRIES + 1):
+            if batch.is_used:
+                batch = outbox.part(batch)
+            batch.is_used = True
+            with self._lock:
+                self._summary.requests += 1
+            try:
+                exceptions, answer = platform.send(batch.events)
+            except TributaryError as error:
+                answer = Answer(
+                    getattr(error, "http_status", None),
+                    outcome_of(error),
+                    getattr(error, "trace_id", None),
+                )
+                if not action_for(error).is_unknown:
+                    return batch, error, answer
+                unknown.update(batch.ids)
+                if attempt == _TRIES:
+                    return batch, error, answer
+                outbox.end(batch, answer)
+                log.warning("%s: try %d: %s", self._destination.name, attempt, error)
+                wait = _FIRST_WAIT * 4 ** (attempt - 1) * random.uniform(0.8, 1.2)
+                time.sleep(min(wait, cap_on_waits()))
+            else:
+                self._taken(outbox, batch, exceptions, answer)
+                return batch, None, answer
+        raise AssertionError("unreachable: the last try returns")
+
+    def _taken(
+        self, outbox: Outbox, batch: Batch, exceptions: Mapping[UUID, Verdict], answer: Answer
+    ) -> None:
+        accepted = Verdict("sent", "accepted", trace_id=answer.request_id)
+        verdicts = {id_: exceptions.get(id_, accepted) for id_ in batch.ids}
+        outbox.settle(batch, verdicts, answer)
+        self._summary.add(list(verdicts.values()))
+        with self._lock:
+            self._alone = -sys.maxsize  # the platform does take events
+            first, self._flowing = not self._flowing, True
+        if first and (self._destination.failures or self._destination.had_pause):
+            destinations.resume(outbox.connection, self._destination.name)
+
+    def _refuse(
+        self,
+        outbox: Outbox,
+        batch: Batch,
+        error: TributaryError,
+        answer: Answer,
+        unknown: set[UUID],
+    ) -> None:
+        """A verdict about one event: final where the code says so, one of five otherwise."""
+        verdict = Verdict(
+            "dead" if is_final(error) else "failed",
+            outcome_of(error),
+            str(error),
+            trace_id=answer.request_id,
+            counts=True,
+            unknown=bool(unknown.intersection(batch.ids)),
+        )
+        outbox.settle(batch, verdict, answer)
+        self._summary.add([verdict])
+        with self._lock:
+            self._alone += 1
+
+    def _release(
+        self,
+        outbox: Outbox,
+        batch: Batch,
+        error: TributaryError,
+        answer: Answer,
+        unknown: set[UUID],
+    ) -> None:
+        """Back into the outbox: nothing was learnt about the events themselves."""
+        verdicts = {
+            id_: Verdict("failed", outcome_of(error), str(error), unknown=id_ in unknown)
+            for id_ in batch.ids
+        }
+        outbox.settle(batch, verdicts, answer)
+        self._summary.add(list(verdicts.values()))
+
+    def _stop(self, outbox: Outbox, error: TributaryError, action: Action) -> None:
+        """Pause the destination, once for all threads; the others finish their request."""
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            self._stopped.set()
+        name, now = self._destination.name, outbox.now()
+        if action.isolates:
+            reason = f"{_ALL_REFUSED} events were refused one by one and none was taken: {error}"
+            seconds = destinations.pause(outbox.connection, name, now, reason)
+        elif action is Action.PAUSE:
+            reason = str(error)
+            seconds = destinations.pause(outbox.connection, name, now, reason)
+        else:
+            reason = str(error)
+            seconds = destinations.hold(outbox.connection, name, now, reason, error.wait)
+        self._summary.held = reason
+        self._summary.needs_a_person = not is_throttle(error)
+        log.warning("%s: stopped for %.0f s: %s", name, seconds, reason)
