@@ -141,15 +141,21 @@ class GoogleUnknown(GoogleError):
 CLASSES: dict[Do, type[GoogleError]] = {
     Do.AGAIN: GoogleTransient,
     Do.SLOWER: GoogleThrottled,
+    Do.LATER: GoogleThrottled,
+    Do.TOMORROW: GoogleThrottled,
     Do.PAUSE: GoogleForbidden,
     Do.MOVE: GoogleNotAllowed,
     Do.GONE: GoogleStatusGone,
     Do.UNKNOWN: GoogleUnknown,
 }  # a whole request's; every other one is a GoogleRefused
+# Seconds: "try again in 6 hours", "at least 24 hours ago" in the texts beside the codes.
+WAITS = {Do.LATER: 6 * 3600.0, Do.TOMORROW: 24 * 3600.0}
 
 _SENTENCES = {
     Do.AGAIN: "Google had a temporary failure: {said}",
     Do.SLOWER: "Google throttles {who}: {said}",
+    Do.LATER: "Google wants {who} to come back after 6 hours: {said}",
+    Do.TOMORROW: "Google wants {who} to come back after 24 hours: {said}",
     Do.PAUSE: "Google refuses {who}; its owner must set this right in Google Ads or in the "
     "settings file. Google said: {said}",
     Do.MOVE: "Google does not let {who} upload conversions over the Google Ads API: since June "
@@ -184,7 +190,7 @@ def whole(
         code=code,
         http_status=http_status,
         trace_id=trace_id,
-        wait=wait if do is Do.SLOWER else None,
+        wait=wait if do is Do.SLOWER else WAITS.get(do),
     )
 
 
