@@ -216,17 +216,15 @@ def _clean(text: str, keep: _Keep = _VISIBLE) -> str:
     text = text.translate(keep)
     if text.isascii():
         return " ".join(text.split())
-    # Translated before as well, since NFKC makes an accent on the letter before of one that stood
-    # alone, as people write it for an apostrophe.
-    text = unicodedata.normalize("NFKC", text).translate(keep)
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+    # Only now, since NFKC puts a lone accent, which many take for an apostrophe, on a letter.
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _words(text: str) -> str:
     """Lower case, without punctuation."""
     if text.isascii():
         return _clean(text.lower(), _LETTERS)
-    return _clean(_clean(text, _LETTERS).lower(), _LETTERS)
+    return _clean(_clean(text, _LETTERS).lower(), _LETTERS)  # NFKC brings capitals, parentheses
 
 
 def _joined(text: str) -> str:
