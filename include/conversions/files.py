@@ -36,8 +36,6 @@ class Report:
     refused_file: Path | None = None
 
 
-# pandas' own strings cannot hold bytes that are no UTF-8; Python's can.
-@pd.option_context("future.infer_string", False)
 def import_file(connection: Connection, path: Path, brand: str | None, now: datetime) -> Report:
     """Take the events of a file.
 
@@ -49,6 +47,12 @@ def import_file(connection: Connection, path: Path, brand: str | None, now: date
     Raises:
         SettingsError: the file as a whole cannot be read; nothing was taken.
     """
+    # pandas' own strings cannot hold bytes that are no UTF-8; Python's can.
+    with pd.option_context("future.infer_string", False):
+        return _import(connection, path, brand, now)
+
+
+def _import(connection: Connection, path: Path, brand: str | None, now: datetime) -> Report:
     known = intake.brands(connection)
     if brand is not None and brand not in known:
         raise SettingsError(f"There is no brand {brand!r}. {_near(brand, known)}".rstrip())
@@ -62,8 +66,9 @@ def import_file(connection: Connection, path: Path, brand: str | None, now: date
         by_brand: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         for index, line in enumerate(frame.to_dict("records")):
             line = {str(k): v for k, v in line.items() if not _absent(v) and k != REASON}
+            fault = _fault(line)
             slug = str(line.pop("brand", None) or brand or "")
-            if fault := _fault(line):
+            if fault:
                 reasons[index] = fault
             elif slug not in known:
                 reasons[index] = (
