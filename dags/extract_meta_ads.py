@@ -15,7 +15,7 @@ file names.
 The log of a red `load_account` ends with one sentence that says what to mend.
 
 * *The access token is refused*: put a new one into the connection's password, clear the task.
-* *May not read this object*: assign the ad account to the token's system user in Business settings.
+* *May not use this object*: assign the ad account to the token's system user in Business settings.
 * *Ad rows have spend … the account itself …*: the day is stored as `unreconciled`; clear the task
   to read it again. `reconcile: warn` in the settings makes it a warning.
 * *Meta throttles …*: the task waits as long as Meta says, with its worker slot freed, and goes on

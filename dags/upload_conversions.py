@@ -79,10 +79,10 @@ def upload_conversions() -> None:
         return upload_one(destination, get_current_context())
 
     @task(outlets=[CONVERSION_DELIVERIES], trigger_rule="all_done")
-    def summarise() -> dict[str, Any]:
+    def summarise(uploads: list[dict[str, Any]]) -> dict[str, Any]:
         from include.airflow.upload import summarise
 
-        return summarise(get_current_context(), CONVERSION_DELIVERIES)
+        return summarise(uploads or [], get_current_context(), CONVERSION_DELIVERIES)
 
     @task(trigger_rule="all_done", retries=0)
     def fail_if_any_failed() -> None:
@@ -92,7 +92,9 @@ def upload_conversions() -> None:
 
     due = list_due()
     enqueue() >> due
-    upload.expand(destination=due) >> [summarise(), fail_if_any_failed()]
+    uploads = upload.expand(destination=due)
+    summarise(uploads)
+    uploads >> fail_if_any_failed()
 
 
 upload_conversions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from include.airflow.connections import graphs, warehouse_uri
@@ -139,7 +139,7 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
     return f"{name}: the platform took one test event (trace {answer.request_id})."
 
 
-def summarise(context: Any, outlet: Any) -> dict[str, Any]:
+def summarise(uploads: Iterable[dict[str, Any]], context: Any, outlet: Any) -> dict[str, Any]:
     """The summary per brand, also on the asset's event; and what must be cleared after a run.
 
     Returns:
@@ -153,9 +153,7 @@ def summarise(context: Any, outlet: Any) -> dict[str, Any]:
         outbox.retire(connection, now)
         outbox.forget_people(connection, now)
     brands: dict[str, dict[str, Any]] = {}
-    for one in context["ti"].xcom_pull(task_ids="upload") or []:
-        if one is None:
-            continue
+    for one in uploads:
         brand = brands.setdefault(one["brand"], {"errors": {}, "held": []})
         for key in ("processed", "succeeded", "failed", "skipped", "dead", "requests"):
             brand[key] = brand.get(key, 0) + one[key]

@@ -21,6 +21,7 @@ from include.errors import SettingsError
 from include.warehouse import Connection
 
 _CHUNK = 5_000
+_NOT_UTF8 = "{} is not UTF-8 text: save it as CSV UTF-8. Nothing was taken."
 _SURPLUS = "\ue000"  # marks a line with surplus fields; a private character of Unicode
 REASON = "reason"  # the column of a file of refused lines
 
@@ -46,6 +47,12 @@ def import_file(connection: Connection, path: Path, brand: str | None, now: date
     Raises:
         SettingsError: the file as a whole cannot be read; nothing was taken.
     """
+    # pandas' own strings cannot hold bytes that are no UTF-8; Python's can.
+    with pd.option_context("future.infer_string", False):
+        return _import(connection, path, brand, now)
+
+
+def _import(connection: Connection, path: Path, brand: str | None, now: datetime) -> Report:
     known = intake.brands(connection)
     if brand is not None and brand not in known:
         raise SettingsError(f"There is no brand {brand!r}. {_near(brand, known)}".rstrip())
@@ -59,8 +66,9 @@ def import_file(connection: Connection, path: Path, brand: str | None, now: date
         by_brand: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         for index, line in enumerate(frame.to_dict("records")):
             line = {str(k): v for k, v in line.items() if not _absent(v) and k != REASON}
+            fault = _fault(line)
             slug = str(line.pop("brand", None) or brand or "")
-            if fault := _fault(line):
+            if fault:
                 reasons[index] = fault
             elif slug not in known:
                 reasons[index] = (
@@ -98,7 +106,7 @@ def _frames(path: Path) -> Iterator[pd.DataFrame]:
             # What is wrong with one line must not cost the others: bad bytes and surplus fields
             # are let through here, marked, and refused line by line.
             reader = pd.read_csv(
-                path, dtype=str, keep_default_na=False, chunksize=_CHUNK, encoding="utf-8-sig",
+                path, dtype=object, keep_default_na=False, chunksize=_CHUNK, encoding="utf-8-sig",
                 encoding_errors="surrogateescape", engine="python",
                 on_bad_lines=lambda fields: _marked(fields, _width(path)),
             )  # fmt: skip
@@ -112,6 +120,8 @@ def _frames(path: Path) -> Iterator[pd.DataFrame]:
             raise SettingsError(f"{path.name}: must end in .csv, .parquet or .xlsx.")
     except FileNotFoundError:
         raise SettingsError(f"There is no file {path}.") from None
+    except UnicodeError:
+        raise SettingsError(_NOT_UTF8.format(path.name)) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError) as error:
         raise SettingsError(f"{path.name} cannot be read as {kind[1:]}: {_first(error)}") from None
     for start in range(0, len(whole), _CHUNK):
@@ -148,9 +158,7 @@ def _first(error: Exception) -> str:
 
 def _check_header(path: Path, columns: list[str], aliases: set[str]) -> None:
     if any(not char.isprintable() for name in columns for char in str(name)):
-        raise SettingsError(
-            f"{path.name} is not UTF-8 text: save it as CSV UTF-8. Nothing was taken."
-        )
+        raise SettingsError(_NOT_UTF8.format(path.name))
     allowed = {*intake.FIELDS, *intake.ALIASES, *aliases, REASON}
     unknown = [str(name) for name in columns if name not in allowed]
     if unknown:

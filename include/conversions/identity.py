@@ -8,7 +8,8 @@ field         the libraries                                      we
 em            SDK takes foo@@bar.com                             exactly one address, else nothing
 email         utilities refuse inner blanks; Java keeps +suffix  drop blanks; +suffix of Gmail only
 ph, phone     all keep a trunk zero: +44 (0)20 … → 44020…        E.164 by libphonenumber
-              utilities put + before any digits                  nothing without country, + or 00
+              utilities put + before any digits                  without country, + or 00 only a
+                                                                 valid number of 11 digits or more
 fn, ln        SDK keeps punctuation, builder drops blanks        no punctuation; both with blanks
                                                                  and without
 given_name,   utilities keep punctuation; Python keeps           no punctuation, titles or suffixes
@@ -216,17 +217,15 @@ def _clean(text: str, keep: _Keep = _VISIBLE) -> str:
     text = text.translate(keep)
     if text.isascii():
         return " ".join(text.split())
-    # Translated before as well, since NFKC makes an accent on the letter before of one that stood
-    # alone, as people write it for an apostrophe.
-    text = unicodedata.normalize("NFKC", text).translate(keep)
-    return unicodedata.normalize("NFC", " ".join(text.split()))
+    # Only now, since NFKC puts a lone accent, which many take for an apostrophe, on a letter.
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _words(text: str) -> str:
     """Lower case, without punctuation."""
     if text.isascii():
         return _clean(text.lower(), _LETTERS)
-    return _clean(_clean(text, _LETTERS).lower(), _LETTERS)
+    return _clean(_clean(text, _LETTERS).lower(), _LETTERS)  # NFKC brings capitals, parentheses
 
 
 def _joined(text: str) -> str:
@@ -275,7 +274,9 @@ def _google_phone(text: str, country: str | None) -> tuple[str, ...]:
     if "+" in text[: text.index(digits[0])] or digits.startswith("00"):
         number = _e164("+" + digits.removeprefix("00"), None)
     elif country is None:
-        number = None
+        # Many store the whole number without its "+". Eleven digits that are in use as such are
+        # no national number; of ten, 4155551212 is Californian and Swiss.
+        number = _e164("+" + digits, None, sure=True) if len(digits) >= 11 else None
     else:
         # Where it does not fit the country, it may have been stored with its prefix but no "+".
         number = _e164(digits, country) or _e164("+" + digits, None, sure=True)

@@ -75,10 +75,12 @@ _INTERNAL = (
 
 _NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
 _FUTURE = timedelta(minutes=10)  # clocks differ
-_FBC = re.compile(r"fb\.\d\.\d{10,13}\.\S{5,}")
-_FBP = re.compile(r"fb\.\d\.\d{10,13}\.\d+(\.\S+)?")
+# What may follow the last dot is the mark of Meta's parameter builder.
+_FBC = re.compile(r"fb\.\d\.\d{13}\.[\w-]+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
+_FBP = re.compile(r"fb\.\d\.\d{13}\.\d+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
+_FBCLID = re.compile(r"[\w-]{5,}", re.ASCII)
 _EMAIL = re.compile(r"[^\s@\"'<>=&?/:,;]+(@|%40)[^\s@\"'<>=&?/,;]+\.[A-Za-z]{2,}")
-_CURRENCIES = {currency.alpha_3 for currency in pycountry.currencies}
+_CURRENCIES = {currency.alpha_3 for currency in pycountry.currencies} - {"XXX", "XTS"}  # no money
 
 
 class EventRefused(TributaryError):
@@ -421,8 +423,8 @@ def _fbc(given: Raw, at: datetime) -> str | None:
     https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
     """
     whole = _matching(_FBC, given.get("fbc"))
-    fbclid = _text(given.get("fbclid"))
-    if whole or not fbclid or len(fbclid) < 5:
+    fbclid = _matching(_FBCLID, given.get("fbclid"))
+    if whole or not fbclid:
         return whole
     seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at)
     return f"fb.1.{int(seen.timestamp() * 1000)}.{fbclid}"

@@ -277,8 +277,8 @@ def _distinct(rows: Iterable[Event]) -> list[Event]:
     for row in rows:
         known = events.setdefault(row["id"], row)
         for key in ("ad_user_data", "ad_personalization"):
-            if row[key] is False:
-                known[key] = False
+            if row[key] is False or known[key] is None:
+                known[key] = row[key]
     return list(events.values())
 
 
@@ -435,7 +435,7 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
             ],
         ).rowcount
         connection.execute(
-            "update ops.conversion_events set destinations = destinations || %s "
+            "update ops.conversion_events set destinations = array_append(destinations, %s) "
             "where id = any(%s) and %s <> all (destinations)",
             [destination, [event["id"] for event in events], destination],
         )

@@ -44,7 +44,7 @@ def enqueue(
             if active:
                 new = _new_transactions(uri, known, since, now)
                 counts.update(_take(writing, known, new, now))
-                refunds = _take(writing, known, _adjustments(uri, known, since), now)
+                refunds = _take(writing, known, _adjustments(uri, known, since, now), now)
                 counts["adjustments"] = refunds["accepted"]
             done[slug] = dict(counts)
     return done
@@ -72,9 +72,12 @@ def _new_transactions(
         yield {"event_name": "Purchase", **row}
 
 
-def _adjustments(uri: str, brand: intake.Brand, since: datetime) -> Iterator[intake.Raw]:
+def _adjustments(
+    uri: str, brand: intake.Brand, since: datetime, now: datetime
+) -> Iterator[intake.Raw]:
     """Transactions whose value is not (or no longer) what was last recorded of it."""
-    for row in _rows(uri, _CHANGED, {"brand": brand.id, "slug": brand.slug, "since": since}):
+    for row in _rows(uri, _CHANGED, {"brand": brand.id, "slug": brand.slug, "since": since,
+                                     "now": now}):  # fmt: skip
         yield {"kind": "adjustment", **row}
 
 
@@ -134,7 +137,7 @@ left join app.profiles as p on p.profile_id = w.profile_id and p.brand_slug = w.
 _CHANGED = """
 select e.event_name, e.event_id, e.id as adjusts, e.transaction_id, t.currency,
     coalesce(a.revision, 0) + 1 as revision, n.value, e.contact_id, e.action_source,
-    coalesce(t.refunded_at, t.updated_at, now()) as event_time,
+    least(coalesce(t.refunded_at, t.updated_at, %(now)s), %(now)s) as event_time,
     e.gclid, e.gbraid, e.wbraid, e.event_source_url, e.is_test,
     e.user_hashes, e.google_address, e.consent
 from ops.conversion_events as e

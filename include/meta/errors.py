@@ -216,7 +216,7 @@ def from_answer(
         quote: whether Meta's own words may be repeated; of people's data they quote parts.
     """
     code, subcode = _number(error.get("code")), _number(error.get("error_subcode"))
-    said = redacted(str(error.get("message") or "no message")) if quote else "(not repeated here)"
+    said = redacted(str(error.get("message") or "no message"))
     rule = rule_for(code, subcode)
     if rule is None:
         passing = error.get("is_transient") is True or http_status >= 500
@@ -224,10 +224,9 @@ def from_answer(
     # The one error without a code of its own: "Please reduce the amount of data …".
     if code == 1 and "reduce the amount" in said.lower():
         rule = _LESS
+    sentence = _SENTENCES.get(rule.error, "Meta: {meaning}.").format(who=who, meaning=rule.meaning)
     return rule.error(
-        _SENTENCES.get(rule.error, "Meta: {meaning}. Meta said: {said}").format(
-            who=who, meaning=rule.meaning, said=said
-        ),
+        f"{sentence} Meta said: {said}" if quote else sentence,
         code=code,
         subcode=subcode,
         http_status=http_status,
@@ -237,16 +236,17 @@ def from_answer(
 
 
 _SENTENCES = {
-    MetaTransient: "Meta had a temporary failure: {said}",
-    MetaTooMuchData: "Meta wants less asked for at a time: {said}",
-    MetaRefused: "Meta refuses the request: {said}",
-    MetaEventRefused: "Meta refuses an event: {meaning}",
+    MetaTransient: "Meta had a temporary failure.",
+    MetaTooMuchData: "Meta wants less asked for at a time.",
+    MetaRefused: "Meta refuses the request.",
+    MetaEventRefused: "Meta refuses an event: {meaning}.",
     MetaTokenRefused: "Meta refuses the access token of {who}: put a valid one into its password "
-    "field. Meta said: {said}",
-    MetaForbidden: "The token of {who} may not read this object, or it does not exist: check the "
-    "id, grant ads_read and assign the ad account to the token's system user. Meta said: {said}",
-    MetaThrottled: "Meta throttles {who}: {said}",
-    MetaBlocked: "Meta blocks {who} for its policies: see Business support. Meta said: {said}",
+    "field.",
+    MetaForbidden: "The token of {who} may not use this object, or it does not exist: check the "
+    "id, grant ads_read (for conversions: ads_management) and assign the ad account or pixel to "
+    "the token's system user.",
+    MetaThrottled: "Meta throttles {who}.",
+    MetaBlocked: "Meta blocks {who} for its policies: see Business support.",
 }
 
 

@@ -13,7 +13,7 @@ from include import home
 FILES = sorted(p.name for p in (home.ROOT / "dags").glob("*.py"))
 PLUGINS = sorted(p.name for p in (home.ROOT / "plugins").glob("*.py"))
 DAGS = {name.removesuffix(".py") for name in FILES}
-TAGS = {"meta", "google", "dbt", "in", "out"}
+TAGS = {"meta", "google", "dbt", "in", "back", "out"}
 
 # What is slow to import, or opens something: none of it may come with the parsing of a file.
 HEAVY = (

@@ -268,15 +268,17 @@ _ONE_FAILED = {
         (
             {"conn_id": "meta_acme", "account_id": LOCKED},
             {},
-            "The token of connection 'meta_acme' may not read this object, or it does not exist: "
-            "check the id, grant ads_read and assign the ad account to the token's system user.",
+            "The token of connection 'meta_acme' may not use this object, or it does not exist: "
+            "check the id, grant ads_read (for conversions: ads_management) and assign the ad "
+            "account or pixel to the token's system user.",
             "MetaForbidden",
         ),
         (
             {"conn_id": "meta_acme", "account_id": "3999999999"},
             {},
-            "The token of connection 'meta_acme' may not read this object, or it does not exist: "
-            "check the id, grant ads_read and assign the ad account to the token's system user.",
+            "The token of connection 'meta_acme' may not use this object, or it does not exist: "
+            "check the id, grant ads_read (for conversions: ads_management) and assign the ad "
+            "account or pixel to the token's system user.",
             "MetaForbidden",
         ),
         (
@@ -310,7 +312,8 @@ _ONE_FAILED = {
         (
             {},
             {"extra": {}},
-            "Meta refuses the request: API calls from the server require an appsecret_proof",
+            "Meta refuses the request. Meta said: API calls from the server require an "
+            "appsecret_proof",
             "MetaRefused",
         ),
     ],

@@ -141,3 +141,8 @@ def counted_once(sandbox: Sandbox, pixel: str = PIXEL) -> int:
 
 def requests(uri: str) -> int:
     return int(query(uri, "select count(*)::int as number from ops.upload_batches")[0]["number"])
+
+
+def execute(uri: str, statement: str) -> None:
+    with wh.connect(uri, autocommit=True) as connection:
+        connection.execute(statement)

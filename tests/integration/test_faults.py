@@ -291,7 +291,7 @@ def test_a_throttle_is_waited_out_exactly_as_long_as_meta_says(
     waited = tried_as_airflow_does(once, sandbox)
     assert waited == [60.0 if minutes is None else 60.0 * minutes]
     assert [error.wait for error in seen] == [None if minutes is None else 60.0 * minutes]
-    assert f"Meta throttles {WHO}: " in str(seen[0])
+    assert f"Meta throttles {WHO}. Meta said: " in str(seen[0])
     assert code in str(seen[0])
     assert sandbox.clock.now() == NOW + timedelta(seconds=waited[0])  # nothing else was waited
     assert _left(warehouse) == clean
@@ -370,13 +370,13 @@ def test_near_a_limit_pauses_are_smooth(
 
 _LOUD = [
     # kind, matching, error, its words, calls of its edge and method, days that stand, report
-    ("fatal_1504042", {**_ROWS, "after": 1}, errors.MetaRefused, "Meta refuses the request: .*"
-     r"Invalid custom metrics.*code 2/1504042", 1, 4, False),
+    ("fatal_1504042", {**_ROWS, "after": 1}, errors.MetaRefused,
+     r"Meta refuses the request. Meta said: .*Invalid custom metrics.*code 2/1504042", 1, 4, False),
     ("token_expired", {**_ROWS, "after": 1}, errors.MetaTokenRefused,
      f"Meta refuses the access token of {WHO}: put a valid one into its password field", 1, 4,
      False),
     ("forbidden", {**_ROWS, "after": 1}, errors.MetaForbidden,
-     f"The token of {WHO} may not read this object.*code 200", 1, 4, False),
+     f"The token of {WHO} may not use this object.*code 200", 1, 4, False),
     ("error", {**_ROWS, "after": 1, "code": 77777, "status": 400}, errors.MetaUnknown,
      "an error that we have no rule for.*code 77777", 2, 4, False),
     ("error", {**_ROWS, "after": 1, "code": 368, "status": 400}, errors.MetaBlocked,

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from outgoing import (
     PIXEL,
     configure,
     counted_once,
+    execute,
     meta_destination,
     purchase,
     requests,
@@ -63,3 +65,384 @@ def test_bad_events_are_isolated_in_few_requests(
         bad,
         Counter({"100/2804050": bad}),
     )
+
+
+@pytest.mark.parametrize("bad", [1, 3, 17])
+def test_what_is_known_to_be_refused_never_leaves(
+    warehouse: str, sandbox: Sandbox, bad: int
+) -> None:
+    """A red test here: rejected batches are the rule, not the exception."""
+    configure(warehouse)
+    events = [purchase(number) for number in range(1000)]
+    for number in range(bad):
+        events[number * 50] = purchase(number * 50, user_agent=None)  # a website without a browser
+    take(warehouse, events)
+
+    summary = send(warehouse, sandbox)
+
+    assert summary.requests == 1
+    assert states(warehouse) == {("sent", "accepted"): 1000 - bad, ("dead", "website_fields"): bad}
+    assert counted_once(sandbox) == 1000 - bad
+
+
+def test_without_prechecks_the_platform_says_the_same(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: our own checks refuse what Meta takes, or miss what it refuses."""
+    configure(warehouse)
+    events = [purchase(number) for number in range(40)]
+    events[7] = purchase(7, event_source_url=None, user_agent=None)
+    events[23] = {**purchase(23), "email": None, "ip": None, "city": "Berlin"}
+    receipts = take(warehouse, events)
+    assert [receipt.status for receipt in receipts] == ["accepted"] * 40
+
+    send(warehouse, sandbox, prechecks=False)
+
+    # A refusal without a subcode that we know is one verdict of five; nobody is unaddressable.
+    assert states(warehouse) == {
+        ("sent", "accepted"): 38,
+        ("failed", "100"): 1,
+        ("skipped", "unaddressable"): 1,
+    }
+
+
+def test_the_pixel_sent_it_too(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: a purchase that browser and server both report counts twice."""
+    configure(warehouse)
+    for number in (1, 2):
+        sandbox.pixel_sent(PIXEL, "Purchase", f"order-{number}")
+    take(warehouse, [purchase(number) for number in range(4)])
+    send(warehouse, sandbox)
+    assert counted_once(sandbox) == 4
+    assert sandbox.events.totals(PIXEL)["duplicates"] == 2
+
+
+def test_five_verdicts_with_growing_delays_then_dead(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: an event that may yet be taken dies early, or is tried for ever."""
+    configure(warehouse)
+    take(warehouse, [purchase(1), purchase(2)])
+    sandbox.faults.add(Fault("refuse_event", event_id="order-1", subcode=2809999))
+    waits = []
+    for verdict in range(1, 6):
+        send(warehouse, sandbox)
+        row = query(
+            warehouse,
+            "select d.sync_status, d.outcome, d.sync_attempts, d.next_attempt_at, d.sync_error "
+            "from ops.conversion_deliveries as d inner join ops.conversion_events as e "
+            "on e.id = d.event where e.event_id = 'order-1'",
+        )[0]
+        assert row["sync_attempts"] == verdict
+        if verdict < 5:
+            assert (row["sync_status"], row["outcome"]) == ("failed", "100/2809999")
+            waits.append((row["next_attempt_at"] - sandbox.clock.now()).total_seconds() / 60)
+            assert send(warehouse, sandbox).requests == 0  # not before its time
+            sandbox.clock.set(row["next_attempt_at"])
+    assert (row["sync_status"], row["outcome"]) == ("dead", "attempts")
+    assert "100/2809999" in row["sync_error"]
+    assert [round(math.log(wait / 5, 4)) for wait in waits] == [0, 1, 2, 3]
+    assert counted_once(sandbox) == 1
+
+
+def test_an_hours_outage_loses_and_kills_nothing(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: an outage at Meta costs events, or their attempts."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(50)])
+    sandbox.faults.add(Fault("html_500", until=NOW + timedelta(hours=1)))
+    runs = 0
+    while sandbox.clock.now() < NOW + timedelta(hours=2):
+        try:
+            send(warehouse, sandbox)
+        except Troubled:
+            runs += 1
+        sandbox.clock.advance(timedelta(minutes=15))
+    assert runs >= 4
+    assert states(warehouse) == {("sent", "accepted"): 50}
+    assert counted_once(sandbox) == 50
+    assert query(warehouse, "select max(sync_attempts) as n from ops.conversion_deliveries") == [
+        {"n": 0}
+    ]
+
+
+def test_a_days_throttling_loses_and_kills_nothing(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: a throttled day costs events, or the hint how long to wait is ignored."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(50)])
+    end = NOW + timedelta(hours=24)
+    sandbox.faults.add(Fault("throttle_613", until=end, minutes=180, edge="events"))
+    asked = 0
+    while sandbox.clock.now() < end + timedelta(hours=4):
+        if not _paused(warehouse, sandbox):
+            asked += 1
+            summary = send(warehouse, sandbox)
+            assert (summary.held is not None) == (sandbox.clock.now() < end)
+            assert not summary.needs_a_person
+        sandbox.clock.advance(timedelta(minutes=15))
+    assert asked <= 24 // 3 + 18  # one probe per hint, then the ordinary rhythm
+    assert states(warehouse) == {("sent", "accepted"): 50}
+    assert counted_once(sandbox) == 50
+
+
+def _paused(warehouse: str, sandbox: Sandbox) -> bool:
+    now = sandbox.clock.now().isoformat()
+    row = query(
+        warehouse, f"select coalesce(paused_until > '{now}', false) as paused from ops.destinations"
+    )
+    return bool(row[0]["paused"])
+
+
+def test_throttles_without_a_hint_wait_longer_each_time(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: we knock every minute on a door that stays shut."""
+    configure(warehouse)
+    take(warehouse, [purchase(1)])
+    sandbox.faults.add(Fault("throttle_4", times=6, edge="events"))
+    waits = []
+    for _ in range(6):
+        assert send(warehouse, sandbox).held
+        until = query(warehouse, "select paused_until from ops.destinations")[0]["paused_until"]
+        waits.append((until - sandbox.clock.now()).total_seconds())
+        sandbox.clock.set(until)
+    assert waits == [60, 120, 240, 480, 900, 900]
+    assert send(warehouse, sandbox).succeeded == 1
+    row = query(warehouse, "select failures, paused_until, paused_reason from ops.destinations")
+    assert row == [{"failures": 0, "paused_until": None, "paused_reason": None}]
+
+
+def test_a_revoked_token_costs_one_request_per_cool_down(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: one brand's dead token hammers Meta, or slows another brand."""
+    configure(warehouse)
+    configure(
+        warehouse,
+        "lumen",
+        meta_destination("lumen-meta", pixel_id=OTHER_PIXEL, conn_id="meta_lumen"),
+    )
+    take(warehouse, [purchase(number) for number in range(3000)])
+    take(warehouse, [purchase(number) for number in range(10)], "lumen")
+    token = sandbox.tokens.pop(OTHER_TOKEN)
+    for _ in range(8):  # two hours
+        with pytest.raises(Troubled, match=r"access token of|paused until") as stopped:
+            send(warehouse, sandbox, "lumen-meta", token=OTHER_TOKEN)
+        assert OTHER_TOKEN not in str(stopped.value)
+        sandbox.clock.advance(timedelta(minutes=15))
+    asked = sum(f"/{OTHER_PIXEL}/events" in one.path for one in sandbox.requests)
+    assert asked == 2
+    assert send(warehouse, sandbox).succeeded == 3000
+    sandbox.tokens[OTHER_TOKEN] = token
+    sandbox.clock.advance(timedelta(hours=1))
+    assert send(warehouse, sandbox, "lumen-meta", token=OTHER_TOKEN).succeeded == 10
+    assert counted_once(sandbox, OTHER_PIXEL) == 10
+
+
+@pytest.mark.parametrize(
+    "kind", ["permission_10", "object_missing", "blocked_368"], ids=lambda kind: kind
+)
+def test_what_a_person_must_mend_pauses_with_a_sentence(
+    warehouse: str, sandbox: Sandbox, kind: str
+) -> None:
+    """A red test here: a missing permission is taken for a bad event, and events die of it."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(5)])
+    sandbox.faults.add(Fault(kind, edge="events"))
+    with pytest.raises(Troubled, match="acme-meta is stopped"):
+        send(warehouse, sandbox)
+    assert states(warehouse) == {("pending", None): 5}
+    with pytest.raises(Troubled, match="paused until 2026-11-20 13:00 UTC"):
+        send(warehouse, sandbox)
+    sandbox.clock.advance(timedelta(hours=1))
+    assert send(warehouse, sandbox).succeeded == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "details"),
+    [
+        ("hang_after", {"seconds": 5.0}),
+        ("dropped_after", {}),
+        ("reset_in_body", {"edge": "events"}),
+        ("truncated_json", {"edge": "events"}),
+        ("html_200", {"edge": "events", "taken": True}),
+        ("empty_json_200", {"edge": "events", "taken": True}),
+        ("html_500", {"edge": "events", "taken": True}),
+        ("events_received_short", {"missing": 3}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_lost_acknowledgement_is_sent_again_and_counts_once(
+    warehouse: str, sandbox: Sandbox, kind: str, details: dict[str, object]
+) -> None:
+    """A red test here: an answer that got lost costs events, or counts them twice."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(20)])
+    fault = sandbox.faults.add(Fault(kind, **details))  # type: ignore[arg-type]
+    summary = send(warehouse, sandbox, timeout=0.4)
+    assert (fault.hits, summary.succeeded, summary.requests) == (1, 20, 2)
+    assert counted_once(sandbox) == 20
+    assert states(warehouse) == {("sent", "accepted"): 20}
+    assert query(warehouse, "select count(*)::int as n from ops.upload_batches "
+                 "where ended_at is null") == [{"n": 0}]  # fmt: skip
+
+
+def test_answers_that_stay_lost_end_before_the_platform_forgets(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """A red test here: an event is sent again when Meta no longer drops the duplicate."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(5)])
+    sandbox.faults.add(Fault("dropped_after", times=None))
+    for _ in range(60):
+        with suppress(Troubled):
+            send(warehouse, sandbox)
+        sandbox.clock.advance(timedelta(hours=1))
+    assert states(warehouse) == {("dead", "outcome_unknown"): 5}
+    assert counted_once(sandbox) == 5
+
+
+def test_an_event_that_is_not_received_is_never_called_sent(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """A red test here: Meta drops an event of a batch in silence, and we call it sent."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(8)])
+    fault = sandbox.faults.add(Fault("events_received_short", missing=1, times=None))
+    send(warehouse, sandbox)
+    assert states(warehouse) == {("failed", "not_received"): 8}
+    sandbox.faults.remove(fault)
+    sandbox.clock.advance(timedelta(minutes=10))
+    assert send(warehouse, sandbox).succeeded == 8
+    assert counted_once(sandbox) == 8
+
+
+def test_when_every_event_is_refused_it_is_not_the_events(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: one wrong setting kills a thousand good events."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(1000)])
+    every = [f"order-{number}" for number in range(1000)]
+    sandbox.faults.add(Fault("refuse_event", event_id=every, subcode=2809999))
+    with pytest.raises(Troubled, match="none was taken"):
+        send(warehouse, sandbox)
+    assert states(warehouse)["pending", None] >= 900
+    assert len(sandbox.requests) < 130
+
+
+def test_consent_is_read_again_before_anything_leaves(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: what a person took back yesterday leaves today."""
+    configure(warehouse)
+    take(warehouse, [purchase(n, contact_id=f"p{n}") for n in range(3)])
+    execute(
+        warehouse,
+        "insert into app.profiles (profile_id, brand_slug, consent_ad_user_data, "
+        "consent_ad_personalization) values ('p0', 'acme', false, null), "
+        "('p1', 'acme', true, false), ('p2', 'acme', null, null), ('p2', 'acme', null, true)",
+    )
+    send(warehouse, sandbox)
+    assert states(warehouse) == {("sent", "accepted"): 2, ("skipped", "no_consent"): 1}
+    sent = {taken.event["event_id"]: taken.event for taken in sandbox.events.received}
+    assert sent["order-1"]["opt_out"] is True
+    assert "opt_out" not in sent["order-2"]
+
+
+def test_two_workers_at_once_share_the_work(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: two runs at once send an event twice, or wait for each other."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    configure(warehouse, "acme", meta_destination(batch_size=25))
+    take(warehouse, [purchase(number) for number in range(1000)])
+    sandbox.latency = 0.02
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(send, warehouse, sandbox) for _ in range(2)]
+        succeeded = [one.result().succeeded for one in done]
+    assert sum(succeeded) == 1000
+    assert min(succeeded) > 0
+    ledger = sandbox.events.ledger(PIXEL)
+    assert set(ledger.values()) == {(1, 1)}  # counted once, and sent once
+
+
+def test_the_person_is_forgotten_when_nothing_is_left_to_send(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """A red test here: IP addresses are kept for ever, or cleared while they are needed."""
+    from include import warehouse as wh
+    from include.conversions import outbox
+
+    configure(warehouse, "acme", meta_destination(), meta_destination("acme-second"))
+    take(warehouse, [purchase(number) for number in range(4)])
+    sandbox.faults.add(Fault("refuse_event", event_id="order-3", subcode=2804050, times=None))
+
+    def kept() -> int:
+        with wh.connect(warehouse, autocommit=True) as connection:
+            outbox.forget_people(connection, sandbox.clock.now())
+        rows = query(
+            warehouse,
+            "select count(*)::int as n from ops.conversion_events where user_ip is not null",
+        )
+        return int(rows[0]["n"])
+
+    send(warehouse, sandbox)
+    assert kept() == 4  # the second destination still needs them
+    send(warehouse, sandbox, "acme-second")
+    assert kept() == 1  # the dead one can still be tried again
+    sandbox.clock.advance(timedelta(days=8))
+    assert kept() == 0
+
+
+def test_events_expire_loudly_and_an_inactive_destination_quietly(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """A red test here: what could not be sent in time vanishes from sight."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(3)])
+    sandbox.clock.advance(timedelta(days=7))
+    assert send(warehouse, sandbox).dead == 3
+    assert states(warehouse) == {("dead", "expired"): 3}
+    later = sandbox.clock.now()
+    take(warehouse, [purchase(9, event_time=later), purchase(8, event_time=NOW)], now=later)
+    assert states(warehouse)["skipped", "expired"] == 1
+    configure(warehouse, "acme", meta_destination(is_active=False))
+    assert states(warehouse)["skipped", "inactive"] == 1
+
+
+def test_what_is_sent_is_what_meta_documents(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: a field of the event does not arrive, or arrives in another form."""
+    configure(
+        warehouse,
+        "acme",
+        meta_destination(limited_data_use=True, test_event_code="TEST123"),
+    )
+    take(
+        warehouse,
+        [
+            purchase(
+                1,
+                fbclid="IwAR0abcdefghij",
+                fbp="fb.1.1700000000000.1234567890",
+                custom_params={"planId": "pro", "content_name": "Pro plan"},
+            )
+        ],
+    )
+    send(warehouse, sandbox)
+    taken = sandbox.events.received[-1]
+    assert taken.test_event_code == "TEST123"
+    at = int((NOW - timedelta(hours=1)).timestamp())
+    assert taken.event == {
+        "event_name": "Purchase",
+        "event_time": at,
+        "event_id": "order-1",
+        "action_source": "website",
+        "event_source_url": "https://shop.example/thanks",
+        "user_data": {
+            "em": ["c636498e6c1fbca4a76a0f59f555dbccee6d8d90b6480d28a5f6bdb749b08be5"],
+            "client_ip_address": "192.0.2.7",
+            "client_user_agent": taken.event["user_data"]["client_user_agent"],
+            "fbc": f"fb.1.{at}000.IwAR0abcdefghij",
+            "fbp": "fb.1.1700000000000.1234567890",
+        },
+        "custom_data": {
+            "value": 19.9,
+            "currency": "USD",
+            "content_ids": ["pro"],
+            "content_name": "Pro plan",
+            "order_id": "T-1",
+        },
+        "data_processing_options": ["LDU"],
+        "data_processing_options_country": 0,
+        "data_processing_options_state": 0,
+    }
+    request = [one for one in sandbox.requests if one.method == "POST"][-1]
+    assert request.headers["authorization"].startswith("Bearer ")
+    assert "access_token" not in request.params

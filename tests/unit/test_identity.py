@@ -24,11 +24,13 @@ from include.conversions.identity import (
     normalise,
 )
 
-META = "em ph fn ln ct st zp country ge db external_id".split()
-GOOGLE = "email phone given_name family_name region_code country_code postal_code".split()
-FIELDS = [*(("meta", f) for f in META), *(("google", f) for f in GOOGLE)]
-HASHED = [(p, f) for p, f in FIELDS if not f.endswith("_code")]
+META = ("em", "ph", "fn", "ln", "ct", "st", "zp", "country", "ge", "db", "external_id")
+GOOGLE = ("email", "phone", "given_name", "family_name")
+CLEAR = ("region_code", "country_code", "postal_code")
+HASHED = [*(("meta", f) for f in META), *(("google", f) for f in GOOGLE)]
+FIELDS = [*HASHED, *(("google", f) for f in CLEAR)]
 TODAY = date.today()
+MD5_LIKE = "5d41402abc4b2a76b9719d911017c592"
 
 
 def _sha(text: str) -> str:
@@ -116,7 +118,8 @@ def test_published_google_hashes() -> None:
         ("0044 20 7183 8750", "US", "442071838750"),
         ("442071838750", "US", "442071838750"),  # cannot be American
         ("011 44 20 7183 8750", "USA", "442071838750"),
-        ("+1 212 555 0123", None, "12125550123"),  # fictional: possible, not valid
+        ("+1 212 555 0123", None, "12125550123"),  # fictional
+        ("+1 555 555 0123", None, "15555550123"),  # possible, though in no range of today
         ("1-650-555-1212", "United States", "16505551212"),
         ("tel. 650.555.1212 ext. 5", "US", "16505551212"),
         ("650-555-1212 x5", "US", "16505551212"),
@@ -128,6 +131,7 @@ def test_published_google_hashes() -> None:
         ("6505551212", "Atlantis", None),
         ("555-1212", "US", None),  # no area code: anyone's
         ("+1 650 555 121", None, None),
+        ("441111111111", "US", None),  # with + before it in nobody's range: a guess
         ("+44 20 7183 8750 99999", None, None),
         ("6505551212 / 6505551213", "US", None),
         ("jo1985551212@example.com", "US", None),
@@ -190,11 +194,14 @@ def test_birthdays(value: object, country: str | None, day: str | None) -> None:
         ("st", "Florida, Uruguay", None, None),
         ("st", "Bavaria, Germany", "US", None),
         ("st", "ZZ", "US", None),
+        ("st", "Los Angeles, CA", None, "losangelesca"),  # not in Canada
         ("ct", "São Paulo", None, "sãopaulo"),
         ("ct", "東京", None, "東京"),
         ("ct", "Washington, D.C.", None, "washingtondc"),
         ("ct", "हिन्दी", None, "हिन्दी"),
         ("ct", "10115", None, None),
+        ("ct", "㈠ １st", None, "一1st"),  # noqa: RUF001
+        ("ct", str(UUID(int=10**38)), None, None),  # without its dashes it looks like an MD5
         ("zp", "94035-1234", "US", "94035"),
         ("zp", "940351234", "USA", "94035"),
         ("zp", "94035-1234", None, "94035"),
@@ -202,6 +209,7 @@ def test_birthdays(value: object, country: str | None, day: str | None) -> None:
         ("zp", "m1 1ae", "UK", "m11ae"),
         ("zp", 94035.0, "US", "94035"),
         ("zp", "2134", "US", None),
+        ("zp", "٧٥٠١٨", "FR", "75018"),
         ("zp", "none", None, None),
         ("country", "USA", None, "us"),
         ("country", "United States of America", None, "us"),
@@ -222,10 +230,12 @@ def test_birthdays(value: object, country: str | None, day: str | None) -> None:
         ("ln", "D´Angelo", None, "dangelo"),  # noqa: RUF001
         ("fn", unicodedata.normalize("NFD", "정"), None, "정"),
         ("fn", "123", None, None),
+        ("fn", "Mary ❤️", None, "mary"),
         ("ge", "Mr", None, None),
         ("ge", "other", None, None),
         ("em", "foo@@bar.com", None, None),
         ("em", "foo@bar", None, None),
+        ("em", "a" * 250 + "@example.com", None, None),
         ("em", "a@example.com, b@example.com", None, None),
         ("em", "Jo <jo@example.com>", None, None),
         ("em", "foo(.bar)@baz.com/", None, None),
@@ -236,13 +246,11 @@ def test_birthdays(value: object, country: str | None, day: str | None) -> None:
         ("external_id", " User 1 ", None, "user 1"),
         ("external_id", 42, None, "42"),
         ("external_id", UUID(int=1), None, str(UUID(int=1))),
-        ("external_id", "5D41402ABC4B2A76B9719D911017C592", None, None),
+        ("external_id", MD5_LIKE.upper(), None, MD5_LIKE),
     ],
 )
 def test_where_the_libraries_err(field: str, value: object, country: str, text: str | None) -> None:
-    """Red: we copy a mistake of an SDK (or our own policy, as the module states it, has changed)."""
-    if field == "external_id" and text is None:
-        text = str(value).lower()  # 32 hex digits are an id like any other here
+    """Red: we copy a mistake of an SDK, or leave the policy that the module states."""
     assert normalise("meta", field, value, country) == text
 
 
@@ -266,6 +274,7 @@ def test_a_hash_is_never_hashed_again(platform: str, field: str) -> None:
         assert normalise(platform, field, digest) is None
         for other in (hashlib.md5(b"x"), hashlib.sha1(b"x"), hashlib.sha512(b"x")):
             assert hashed(platform, field, other.hexdigest().upper(), "US") is None
+        assert hashed(platform, field, "6505551212".ljust(32, "a"), "US") is None
 
 
 def test_wrong_names_are_refused_without_the_value() -> None:
@@ -279,7 +288,7 @@ def test_wrong_names_are_refused_without_the_value() -> None:
         for call in (normalise, hashed):
             with pytest.raises(ValueError, match=f"^{sentence}$"):
                 call(platform, field, _sha("jo@example.com"))
-    with pytest.raises(ValueError, match="^postal_code is sent in clear$"):
+    with pytest.raises(ValueError, match=r"^postal_code is sent in clear$"):
         hashed("google", "postal_code", "94035")
 
 
@@ -408,13 +417,13 @@ PLAUSIBLE = st.sampled_from(
 COUNTRIES = st.sampled_from([None, "US", "United States", "gb", "DEU", "UY", "Atlantis", ""])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(st.sampled_from(FIELDS), ANYTHING | PLAUSIBLE, COUNTRIES)
 def test_any_text(where: tuple[str, str], value: str, country: str | None) -> None:
     """Red: somebody's odd name stops a batch, changes when it is read again, or leaves as it is."""
     platform, field = where
     text = normalise(platform, field, value, country)
-    if field in META + GOOGLE[:4]:
+    if field not in CLEAR:
         digest = hashed(platform, field, value, country)
         assert digest is None or re.fullmatch("[0-9a-f]{64}", digest)
         assert hashed(platform, field, digest, country) == digest
@@ -426,7 +435,7 @@ def test_any_text(where: tuple[str, str], value: str, country: str | None) -> No
     assert normalise(platform, field, again, country) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(PERSON)), ANYTHING | PLAUSIBLE | st.lists(ANYTHING)))
 def test_any_person(person: dict[str, object]) -> None:
     """Red: a list that Meta refuses, an empty key, or something unhashed beside the hashes."""
@@ -439,7 +448,7 @@ def test_any_person(person: dict[str, object]) -> None:
 
 def test_every_character_in_a_name_is_stable() -> None:
     """Red: one letter of some script hashes differently the second time, or cannot be encoded."""
-    for code in range(0, sys.maxunicode + 1, 7 if TODAY.day % 2 else 11):
+    for code in (*range(0x3000), *range(0x3000, sys.maxunicode + 1, 37)):
         for text in (f"a{chr(code)}b", f"a {chr(code)}\u0301"):
             name = normalise("meta", "fn", text)
             city = normalise("meta", "ct", text)
@@ -450,7 +459,7 @@ def test_every_character_in_a_name_is_stable() -> None:
             city.encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(" -.()/\u00a0\u2011", max_size=2), min_size=12, max_size=12))
 def test_phone_punctuation_does_not_matter(gaps: list[str]) -> None:
     """Red: the same number typed with other dashes is another person."""
@@ -459,10 +468,10 @@ def test_phone_punctuation_does_not_matter(gaps: list[str]) -> None:
     assert normalise("google", "phone", f"0 0{written}", "US") == "+442071838750"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from([f for f in FIELDS if f[1] != "postal_code"]),
-    st.text("abcxyzäéñøабв정東.-'@ 0123456789", max_size=20) | PLAUSIBLE,
+    st.text("abcxyzäéñøжд정東.-'@ 0123456789", max_size=20) | PLAUSIBLE,
     st.text(" \t\n\u3000", max_size=3),
 )
 def test_case_and_outer_blanks_do_not_matter(

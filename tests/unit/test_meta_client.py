@@ -284,7 +284,7 @@ def test_parameters_are_sent_as_graph_wants_them(serve: Callable[..., Server]) -
         ),
         (
             (500, {"error": {"message": "An unknown error occurred", "code": 1}}, {}),
-            "Meta had a temporary failure: An unknown error occurred (code 1, HTTP 500)",
+            "Meta had a temporary failure. Meta said: An unknown error occurred (code 1, HTTP 500)",
         ),
     ],
 )

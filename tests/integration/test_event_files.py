@@ -1,0 +1,169 @@
+"""The file drop: every line is accepted, a duplicate, or refused with one clear sentence."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from conftest_of_loads import query
+from outgoing import NOW, configure
+
+from include import warehouse as wh
+from include.cli import main
+from include.conversions.files import Report, import_file
+from include.errors import SettingsError
+
+_HEADER = "brand,event_name,event_id,event_time,email,value,currency"
+_GOOD = "acme,Purchase,e{},2026-11-20T10:00:00+00:00,p{}@example.com,10.50,USD"
+
+
+def _import(uri: str, path: Path, brand: str | None = None) -> Report:
+    with wh.connect(uri, autocommit=True) as connection:
+        return import_file(connection, path, brand, NOW)
+
+
+def _write(path: Path, *lines: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes("\n".join([_HEADER, *lines]).encode(encoding))
+    return path
+
+
+def _good(number: int) -> str:
+    return _GOOD.format(number, number)
+
+
+def test_bad_lines_cost_only_themselves(warehouse: str, tmp_path: Path) -> None:
+    """A red test here: a file is refused for one line, or a line is lost without a word."""
+    configure(warehouse)
+    path = tmp_path / "drop.csv"
+    lines = [
+        _good(1),
+        "acmee,Purchase,e2,2026-11-20T10:00:00Z,p@example.com,1,USD",
+        "acme,Purchase,e3,2026-11-20T10:00:00Z,p@example.com,-1,USD",
+        "acme,Purchase,e4,2027-01-01T10:00:00Z,p@example.com,1,USD",
+        "acme,Purchase,e5,2026-11-20T10:00:00Z,p@example.com,1,DOLLAR",
+        "acme,Purchase,e6,2026-11-20T10:00:00Z,p@example.com,1,USD,too,much",
+        "acme,Purchase,e7,2026-11-20T10:00:00Z,J\xfcrgen,1,USD",
+        _good(8),
+        _good(1),
+        ",Purchase,e10,2026-11-20T10:00:00Z,p@example.com,1,USD",
+        "acme,,e11,,,,",
+    ]
+    path.write_bytes("\n".join([_HEADER, *lines]).encode("latin-1"))
+    report = _import(warehouse, path)
+    assert (report.accepted, report.duplicate) == (2, 1)
+    assert report.refused == [
+        (3, "brand: there is no brand 'acmee'. (did you mean acme?)"),
+        (4, "value: is negative; a refund is no event of its own"),
+        (5, "event_time: lies in the future"),
+        (6, "currency: is no ISO 4217 code such as USD"),
+        (7, "the line has more fields than the header; a comma may want quotes around its field"),
+        (8, "the line is not UTF-8 text; save the file as CSV UTF-8"),
+        (11, "brand: is missing; write the column or give --brand"),
+        (12, "event_name: is missing"),
+    ]
+    assert "example.com" not in str(report)
+
+
+def test_refused_lines_can_be_mended_and_imported_again(warehouse: str, tmp_path: Path) -> None:
+    """A red test here: what was refused must be looked for by hand."""
+    configure(warehouse)
+    path = _write(tmp_path / "drop.csv", _good(1), _good(2).replace("USD", "US$"))
+    report = _import(warehouse, path)
+    assert report.refused_file == tmp_path / "drop.refused.csv"
+    assert report.refused_file.stat().st_mode & 0o077 == 0
+    report.refused_file.write_text(report.refused_file.read_text().replace("US$", "USD"))
+    again = _import(warehouse, report.refused_file)
+    assert (again.accepted, again.refused) == (1, [])
+    both = _import(warehouse, _write(path, _good(1), _good(2)))
+    assert (both.accepted, both.duplicate) == (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "xlsx"])
+def test_every_format_says_the_same(warehouse: str, tmp_path: Path, kind: str) -> None:
+    """A red test here: an id or amount changes on its way through a spreadsheet."""
+    configure(warehouse)
+    frame = pd.DataFrame(
+        {
+            "event_name": ["Purchase", "Lead"],
+            "event_id": ["0012", None],
+            "event_time": ["2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z"],
+            "transaction_id": [4711, 4712],
+            "value": [10.5, None],
+            "currency": ["USD", None],
+            "is_test": [False, True],
+            "custom_params": ['{"content_ids": ["a"]}', None],
+        }
+    )
+    path = tmp_path / f"drop.{kind}"
+    if kind == "csv":
+        frame.to_csv(path, index=False)
+    elif kind == "parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_excel(path, index=False)
+    report = _import(warehouse, path, "acme")
+    assert (report.accepted, report.refused) == (2, [])
+    rows = query(
+        warehouse,
+        "select event_id, transaction_id, event_value::text as value, currency, is_test, "
+        "custom_params from ops.conversion_events order by event_time",
+    )
+    assert rows[0] == {
+        "event_id": "0012",
+        "transaction_id": "4711",
+        "value": "10.5",
+        "currency": "USD",
+        "is_test": False,
+        "custom_params": {"content_ids": ["a"]},
+    }
+    assert rows[1]["is_test"] is True
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"brand,event_name,emial\nacme,Lead,a@example.com", "emial (did you mean email?)"),
+        (b"brand,event_id\nacme,1", "the column event_name is missing"),
+        ("brand,event_name\nacme,Lead".encode("utf-16"), "is not UTF-8 text"),
+        (b"", "cannot be read as csv"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_whole(
+    warehouse: str, tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    """A red test here: a misspelt column is dropped in silence."""
+    configure(warehouse)
+    path = tmp_path / "drop.csv"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError) as refused:
+        _import(warehouse, path)
+    assert sentence in str(refused.value)
+    assert query(warehouse, "select 1 from ops.conversion_events") == []
+
+
+def test_a_missing_file_a_strange_one_and_a_strange_brand(warehouse: str, tmp_path: Path) -> None:
+    """A red test here: a typing mistake ends in a traceback."""
+    configure(warehouse)
+    for path, brand, sentence in (
+        (tmp_path / "none.csv", None, "There is no file"),
+        (_write(tmp_path / "drop.doc", _good(1)), None, "must end in .csv, .parquet or .xlsx"),
+        (_write(tmp_path / "drop.csv", _good(1)), "acne", "(did you mean acme?)"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            _import(warehouse, path, brand)
+        assert sentence in str(refused.value)
+
+
+def test_the_command_tells_lines_and_sums(
+    warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A red test here: the one who imports does not learn what became of the lines."""
+    configure(warehouse)
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    path = _write(tmp_path / "drop.csv", _good(1), _good(2).replace("USD", "US$"))
+    path.write_text(path.read_text().replace("2026-11-20", "2026-01-02"))
+    result = CliRunner().invoke(main, ["events", "import", str(path)])
+    assert result.exit_code == 1
+    assert "line 3: currency: is no ISO 4217 code such as USD" in result.output
+    assert "1 accepted, 0 duplicate, 1 refused" in result.output
+    assert "drop.refused.csv" in result.output

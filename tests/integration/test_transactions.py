@@ -1,0 +1,193 @@
+"""The user's own transactions: each confirmed one becomes one event, whenever its row appears."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from conftest_of_loads import query
+from outgoing import NOW, configure, execute, meta_destination, purchase, states, take
+
+from include import warehouse as wh
+from include.conversions import transactions
+
+
+def _enqueue(uri: str, now: datetime = NOW) -> dict[str, dict[str, int]]:
+    return transactions.enqueue(uri, clock=lambda connection: now)
+
+
+def _insert(uri: str, table: str, *rows: dict[str, Any]) -> None:
+    with wh.connect(uri, autocommit=True) as connection:
+        for row in rows:
+            connection.execute(
+                f"insert into app.{table} ({', '.join(row)}) "
+                f"values ({', '.join(f'%({name})s' for name in row)})",
+                row,
+            )
+
+
+def _sale(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "transaction_id": f"T-{number}",
+        "brand_slug": "acme",
+        "profile_id": f"p{number}",
+        "status": "completed",
+        "amount": "20.00",
+        "currency": "USD",
+        "transacted_at": NOW - timedelta(hours=number + 1),
+        **changes,
+    }
+
+
+def _profile(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "profile_id": f"p{number}",
+        "brand_slug": "acme",
+        "email": f"p{number}@example.com",
+        "country": "US",
+        "consent_ad_user_data": True,
+        **changes,
+    }
+
+
+def test_confirmed_transactions_enter_once_however_late(warehouse: str) -> None:
+    """A red test here: a row that a view shows late is never sent, or one is sent twice."""
+    configure(warehouse)
+    _insert(warehouse, "profiles", *(_profile(number) for number in range(6)))
+    _insert(
+        warehouse,
+        "transactions",
+        _sale(0),
+        _sale(1, status="pending"),
+        _sale(2, status="cancelled"),
+        _sale(3, brand_slug="of another brand"),
+    )
+    assert _enqueue(warehouse) == {
+        "acme": {"accepted": 1, "duplicate": 0, "refused": 0, "adjustments": 0}
+    }
+    # Later: the pending one is confirmed, and one turns up whose every date is long past.
+    execute(warehouse, "update app.transactions set status = 'completed' where amount = 20 "
+            "and status = 'pending'")  # fmt: skip
+    _insert(warehouse, "transactions", _sale(4, transacted_at=NOW - timedelta(days=50),
+                                              updated_at=NOW - timedelta(days=50)))  # fmt: skip
+    assert _enqueue(warehouse)["acme"]["accepted"] == 2
+    assert _enqueue(warehouse)["acme"]["accepted"] == 0
+    rows = query(warehouse, "select transaction_id, source from ops.conversion_events order by 1")
+    assert [row["transaction_id"] for row in rows] == ["T-0", "T-1", "T-4"]
+    assert {row["source"] for row in rows} == {"transactions"}
+
+
+def test_a_purchase_that_came_by_another_door_is_the_same(warehouse: str) -> None:
+    """A red test here: what a webhook reported and the shop's table holds is sent twice."""
+    configure(warehouse)
+    take(warehouse, [purchase(0), purchase(1, event_id="seen-by-pixel", transaction_id=None)])
+    _insert(
+        warehouse,
+        "transactions",
+        _sale(0, amount="19.90"),
+        _sale(1, amount="19.90", event_id="seen-by-pixel"),
+    )
+    assert _enqueue(warehouse)["acme"] == {
+        "accepted": 0, "duplicate": 1, "refused": 0, "adjustments": 0,
+    }  # fmt: skip
+    rows = query(
+        warehouse,
+        "select transaction_id, count(*)::int as n from ops.conversion_events "
+        "where kind = 'conversion' group by 1 order by 1",
+    )
+    assert rows == [{"transaction_id": "T-0", "n": 1}, {"transaction_id": "T-1", "n": 1}]
+
+
+def test_touches_add_their_clicks_and_never_their_ip(warehouse: str) -> None:
+    """A red test here: the click is lost, or another visit's address stands in for the buyer's."""
+    configure(warehouse)
+    _insert(warehouse, "profiles", _profile(0))
+    bought = NOW - timedelta(hours=1)
+    touch = {"brand_slug": "acme", "profile_id": "p0", "ip": "192.0.2.99", "user_agent": "touch"}
+    first = bought - timedelta(days=5)
+    _insert(
+        warehouse,
+        "touchpoints",
+        {**touch, "touched_at": first, "fbclid": "IwAR_clicked", "ad_id": "77", "gclid": "g-old"},
+        {**touch, "touched_at": bought - timedelta(days=1), "fbclid": "IwAR_clicked",
+         "fbp": "fb.1.1700000000000.42", "gclid": "g-new"},
+        {**touch, "touched_at": bought + timedelta(minutes=1), "fbclid": "IwAR_after_it"},
+        {**touch, "touched_at": bought - timedelta(days=91), "wbraid": "too-old"},
+    )  # fmt: skip
+    _insert(warehouse, "transactions", _sale(0, transacted_at=bought))
+    _enqueue(warehouse)
+    row = query(
+        warehouse,
+        "select fbc, fbp, gclid, wbraid, ad_id, user_ip, user_agent, action_source, contact_id, "
+        "event_time, user_email_hash from ops.conversion_events",
+    )[0]
+    assert row.pop("user_email_hash")
+    assert row == {
+        "fbc": f"fb.1.{int(first.timestamp())}000.IwAR_clicked",
+        "fbp": "fb.1.1700000000000.42",
+        "gclid": "g-new",
+        "wbraid": None,
+        "ad_id": "77",
+        "user_ip": None,
+        "user_agent": None,
+        "action_source": "system_generated",
+        "contact_id": "p0",
+        "event_time": bought,
+    }
+
+
+def test_refunds_and_changed_amounts_become_adjustments(warehouse: str) -> None:
+    """A red test here: Google goes on bidding for money that was paid back."""
+    configure(warehouse)
+    _insert(warehouse, "transactions", *(_sale(number) for number in range(4)))
+    _enqueue(warehouse)
+    for number, change in enumerate(
+        [
+            "status = 'refunded', refunded_at = now()",  # in full, the amount left out
+            "status = 'refunded', refunded_amount = 5, refunded_at = now()",
+            "amount = 25",
+        ]
+    ):
+        execute(
+            warehouse,
+            f"update app.transactions set {change} where transaction_id = 'T-{number}'",
+        )
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 3
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 0
+    execute(
+        warehouse, "update app.transactions set refunded_amount = 8 where transaction_id = 'T-1'"
+    )
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 1
+    rows = query(
+        warehouse,
+        "select e.transaction_id as t, e.revision as r, e.event_value::text as v, "
+        "e.event_id = o.event_id as same from ops.conversion_events as e "
+        "inner join ops.conversion_events as o on o.id = e.adjusts order by 1, 2",
+    )
+    assert [(row["t"], row["r"], row["v"], row["same"]) for row in rows] == [
+        ("T-0", 1, "0.00", True),
+        ("T-1", 1, "15.00", True),
+        ("T-1", 2, "12.00", True),
+        ("T-2", 1, "25", True),
+    ]
+    assert states(warehouse)["skipped", "not_mapped"] == 4  # Meta knows no adjustments
+
+
+def test_a_brand_without_a_destination_waits(warehouse: str) -> None:
+    """A red test here: events of a brand are recorded as sent to nobody, and never sent later."""
+    configure(warehouse, "acme", meta_destination(is_active=False))
+    _insert(warehouse, "transactions", _sale(0))
+    assert _enqueue(warehouse) == {"acme": {}}
+    configure(warehouse)
+    assert _enqueue(warehouse)["acme"]["accepted"] == 1
+
+
+def test_a_wrong_row_costs_only_itself_and_is_told(
+    warehouse: str, caplog: Any, make_warehouse: Callable[[str], str]
+) -> None:
+    """A red test here: one transaction in a currency that is none stops all uploads, silently."""
+    configure(warehouse)
+    _insert(warehouse, "profiles", _profile(0), _profile(0))  # the view shows a person twice
+    _insert(warehouse, "transactions", _sale(0), _sale(1, currency="EURO"), _sale(2, amount="-4"))
+    counts = _enqueue(warehouse)["acme"]
+    assert (counts["accepted"], counts["refused"]) == (1, 2)
+    assert "1 transactions were refused: currency: is no ISO 4217 code" in caplog.text

@@ -1,0 +1,195 @@
+"""Workers that are killed with -9: every event is counted once, and nothing stays unsettled."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest_of_loads import query
+from outgoing import (
+    PIXEL,
+    TOKEN,
+    configure,
+    counted_once,
+    execute,
+    meta_destination,
+    purchase,
+    sandbox_with_pixels,
+    send,
+    states,
+    take,
+)
+
+from include.conversions import outbox
+from include.sandbox.faults import Fault
+from include.sandbox.server import Sandbox
+
+pytestmark = pytest.mark.slow
+
+_ROOT = Path(__file__).parents[2]
+_WORKER = """
+import sys
+from datetime import datetime
+from include import warehouse
+from include.conversions import destinations
+from include.conversions.platforms import MetaPlatform
+from include.conversions.upload import upload
+from include.meta.client import Graph
+
+uri, host, token, now = sys.argv[1:]
+clock = lambda connection: datetime.fromisoformat(now)
+with warehouse.connect(uri, autocommit=True) as connection:
+    target = destinations.one(connection, "acme-meta", clock(connection))
+make = lambda: MetaPlatform(Graph(token, host=host, attempts=1), target.settings)
+upload(uri, target, make, clock=clock)
+"""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with sandbox_with_pixels() as running:
+        yield running
+
+
+def _kill_when(
+    uri: str, sandbox: Sandbox, true: Callable[[], bool], *, host: str | None = None
+) -> None:
+    """Run an upload in a process of its own, and kill it as soon as something is true."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _WORKER, uri, host or sandbox.url, TOKEN,
+         sandbox.clock.now().isoformat()],
+        cwd=_ROOT,
+        env=os.environ.copy(),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not true():
+        assert worker.poll() is None, "the worker ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+
+def _leased(uri: str) -> int:
+    rows = query(
+        uri,
+        "select count(*)::int as n from ops.conversion_deliveries where sync_status = 'queued'",
+    )
+    return int(rows[0]["n"])
+
+
+def _ends_well(uri: str, sandbox: Sandbox, events: int, dead: int = 0) -> None:
+    """Before the lease ends nobody else touches the deliveries; after it all is well."""
+    leased = _leased(uri)
+    assert leased > 0
+    before = len(sandbox.requests)
+    send(uri, sandbox)
+    assert _leased(uri) == leased
+    sandbox.clock.advance(outbox.LEASE + timedelta(seconds=1))
+    send(uri, sandbox)
+    assert len(sandbox.requests) > before
+    assert counted_once(sandbox) == events - dead
+    found = states(uri)
+    assert found["sent", "accepted"] == events - dead
+    assert sum(found.values()) == events
+    open_requests = "select id from ops.upload_batches where ended_at is null"
+    assert query(uri, open_requests) == []
+
+
+def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: events that were claimed and never sent stay claimed for ever."""
+    import socket
+
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(100)])
+    with socket.socket() as deaf:  # accepts connections and reads nothing
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        host = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        _kill_when(warehouse, sandbox, lambda: _leased(warehouse) == 100, host=host)
+    assert sandbox.events.totals(PIXEL)["received"] == 0
+    _ends_well(warehouse, sandbox, 100)
+
+
+def test_killed_after_the_request_was_taken(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: what Meta took just before the crash is counted twice."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(100)])
+    sandbox.faults.add(Fault("hang_after", seconds=30.0))
+    _kill_when(warehouse, sandbox, lambda: sandbox.events.totals(PIXEL)["received"] == 100)
+    _ends_well(warehouse, sandbox, 100)
+    assert sandbox.events.totals(PIXEL)["duplicates"] == 100
+
+
+def test_killed_in_the_middle_of_an_isolation(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: a crash among the halves of a refused batch loses or doubles some."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(200)])
+    sandbox.faults.add(Fault("refuse_event", event_id=["order-70", "order-150"], subcode=2804050))
+    sandbox.latency = 0.03
+    _kill_when(warehouse, sandbox, lambda: 20 <= sandbox.events.totals(PIXEL)["received"] < 190)
+    sandbox.latency = 0
+    _ends_well(warehouse, sandbox, 200, dead=2)
+    assert states(warehouse)["dead", "100/2804050"] == 2
+
+
+def test_one_of_two_workers_is_killed(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: the other worker stops, or takes what the dead one still holds."""
+    configure(warehouse, "acme", meta_destination(batch_size=20, in_flight=2))
+    take(warehouse, [purchase(number) for number in range(400)])
+    sandbox.latency = 0.05
+    _kill_when(warehouse, sandbox, lambda: 40 <= sandbox.events.totals(PIXEL)["received"] < 300)
+    sandbox.latency = 0
+    _ends_well(warehouse, sandbox, 400)
+
+
+def test_an_orphan_settles_nothing_that_is_no_longer_its_own(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """A red test here: a worker that slept through its lease overwrites the newer answer."""
+    from include import warehouse as wh
+    from include.conversions.outbox import Answer, LeaseLost, Outbox, Verdict
+
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(3)])
+    with wh.connect(warehouse, autocommit=True) as connection:
+        late = Outbox(
+            connection, "acme-meta", dedup_window=None, clock=lambda _: sandbox.clock.now()
+        )
+        batch, _ = late.claim(10, lambda event: None)
+        assert batch is not None
+        sandbox.clock.advance(outbox.LEASE + timedelta(seconds=1))
+        assert send(warehouse, sandbox).succeeded == 3
+        with pytest.raises(LeaseLost):
+            late.settle(batch, Verdict("dead", "late"), Answer())
+        with pytest.raises(LeaseLost):
+            late.part(batch)
+    assert states(warehouse) == {("sent", "accepted"): 3}
+
+
+def test_a_killed_database_connection_is_loud_and_safe(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: an answer that could not be written down is lost or counted twice."""
+    import psycopg
+
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(10)])
+    sandbox.faults.add(Fault("hang_after", seconds=0.5))
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(send, warehouse, sandbox)
+        while sandbox.events.totals(PIXEL)["received"] < 10:
+            time.sleep(0.005)
+        execute(
+            warehouse,
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
+            "and datname = current_database() and application_name = 'tributary'",
+        )
+        with pytest.raises(psycopg.OperationalError):
+            running.result()
+    _ends_well(warehouse, sandbox, 10)
