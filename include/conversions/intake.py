@@ -70,7 +70,8 @@ FIELDS = (
 )  # fmt: skip
 # What our own sources add; hashes and consent of an adjustment are its original's.
 _INTERNAL = (
-    "kind", "adjusts", "revision", "fbclid_seen_at", "user_hashes", "google_address", "consent",
+    "kind", "adjusts", "adjusts_time", "revision", "fbclid_seen_at", "user_hashes",
+    "google_address", "consent",
 )  # fmt: skip
 
 _NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
@@ -246,6 +247,7 @@ def _prepared(brand: Brand, raw: Raw, now: datetime) -> dict[str, Any]:
         "event_name": name,
         "kind": given.get("kind", "conversion"),
         "adjusts": given.get("adjusts"),
+        "adjusts_time": given.get("adjusts_time"),  # no column: the original has it
         "revision": given.get("revision", 0),
         "event_time": at,
         "action_source": _action_source(given.get("action_source"), bool(url and agent)),
@@ -530,15 +532,16 @@ def _insert(
                         "sync_status": state.sync_status,
                         "outcome": state.outcome,
                         "deadline": state.deadline,
+                        "batch_key": state.batch_key,
                         "now": now,
                     }
                 )
     connection.execute(
         "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
-        "deadline, next_attempt_at, created_at, updated_at) "
-        "select event, destination, sync_status, outcome, deadline, now, now, now "
+        "deadline, batch_key, next_attempt_at, created_at, updated_at) "
+        "select event, destination, sync_status, outcome, deadline, batch_key, now, now, now "
         "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
-        "outcome text, deadline timestamptz, now timestamptz)",
+        "outcome text, deadline timestamptz, batch_key text, now timestamptz)",
         [_json(deliveries)],
     )
     return inserted

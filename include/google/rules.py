@@ -51,6 +51,16 @@ def has_contact(event: Event) -> bool:
     return bool(hashes.get("email") or hashes.get("phone"))
 
 
+def addressable(event: Event) -> bool:
+    """Whether Google can find a click by it: the Ads API, which knows no addresses here."""
+    return has_click(event) or has_contact(event)
+
+
+def addressable_by_address(event: Event) -> bool:
+    """Whether Google can find a click by it: Data Manager."""
+    return addressable(event) or address(event) is not None
+
+
 def address(event: Event) -> dict[str, str] | None:
     """The four parts of an address, names hashed; None where one is missing (it would be
     refused)."""
