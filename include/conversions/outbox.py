@@ -189,7 +189,7 @@ class Outbox:
                 "outcome = 'outcome_unknown', updated_at = %(now)s, sync_error = "
                 "'A request went out and no answer came; to send it again now could count twice.' "
                 "where destination = %(destination)s and sync_status in ('pending', 'failed') "
-                "and unknown_since <= %(now)s - %(window)s and %(window)s::interval is not null",
+                "and unknown_since <= %(now)s - %(window)s::interval",
                 {**named, "window": self._dedup_window},
             ).rowcount
             expired = self.connection.execute(

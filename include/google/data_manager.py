@@ -19,6 +19,7 @@ from google.ads.datamanager_v1.services.ingestion_service.transports import (
     IngestionServiceRestTransport,
 )
 from google.api_core import exceptions as api
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.oauth2.credentials import Credentials
 from google.protobuf.json_format import ParseError
@@ -140,7 +141,9 @@ class DataManager:
         self._timeout = timeout
         parts = urlsplit(host or f"https://{_HOST}")
         # Without anything to refresh it by: a refusal comes back to us as such.
-        self._credentials = Credentials("anonymous")
+        self._credentials = (
+            AnonymousCredentials() if access.is_anonymous else Credentials("not fetched yet")
+        )
         self._client = dm.IngestionServiceClient(
             transport=IngestionServiceRestTransport(
                 host=parts.netloc, url_scheme=parts.scheme, credentials=self._credentials

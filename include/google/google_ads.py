@@ -165,7 +165,7 @@ class GoogleAds:
         parts = urlsplit(host) if host and "://" in host else None
         self._is_plain = parts is not None and parts.scheme == "http"
         self._endpoint = parts.netloc if parts else host
-        self._credentials = Credentials("anonymous")
+        self._credentials = Credentials("not fetched yet")
         self._channel: grpc.Channel | None = None
         self._services: dict[str, Any] = {}
 
