@@ -219,6 +219,12 @@ def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
     return {**_prepared(brand, raw, now), "opt_out": False}
 
 
+def test_event_for_google(event: Mapping[str, Any], event_name: str) -> dict[str, Any]:
+    """The same under a name that the destination maps, and with an address of nobody."""
+    hashes, _ = identity.google_identifiers({"email": "tributary-test@example.com"})
+    return {**event, "event_name": event_name, "user_hashes": {"google": hashes}}
+
+
 # From a raw event to a row.
 
 

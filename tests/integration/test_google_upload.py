@@ -522,7 +522,7 @@ def test_the_same_order_twice_leaves_in_two_requests(warehouse: str, sandbox: Sa
     configure_google(warehouse, *BOTH, events={"Purchase": "42", "Lead": "42"})
     take(warehouse, [sale(1), sale(1, event_id="another", event_name="Lead")])
     for name in (DM, ADS):
-        sandbox.google.conversions.clear()
+        sandbox.google.reset()
         send(warehouse, sandbox, name)
         sandbox.clock.advance(timedelta(minutes=2))
         send(warehouse, sandbox, name)
