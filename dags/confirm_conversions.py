@@ -7,8 +7,8 @@ the requests that are due (30 minutes after the upload, then after 60, 120, … 
 **Needs**: the connection `warehouse`, and for each destination the connection that the settings
 file names.
 
-**Leaves**: deliveries `sent / confirmed`, `duplicate` (delivered before) or `unmatched` (no click of
-a Google ad: no error), `dead` with Google's reason, or `failed` with the time of the next try
+**Leaves**: deliveries `sent / confirmed`, `duplicate` (delivered before) or `unmatched` (no click
+of a Google ad: no error), `dead` with Google's reason, or `failed` with the time of the next try
 (*too recent*: 6 hours). Where counts do not say which events they mean, these stay `accepted`, and
 the counts stand in `ops.upload_batches.answer` and in the log. The asset `conversion_deliveries`.
 
@@ -49,9 +49,7 @@ def confirm_conversions() -> None:
 
         return destinations_to_confirm(get_current_context())
 
-    @task(
-        map_index_template="{{ task.op_kwargs['destination'] }}", outlets=[CONVERSION_DELIVERIES]
-    )
+    @task(map_index_template="{{ task.op_kwargs['destination'] }}", outlets=[CONVERSION_DELIVERIES])
     def confirm(destination: str) -> dict[str, Any]:
         from include.airflow.google import confirm_one
 

@@ -277,9 +277,7 @@ def _close(
     )
 
 
-def _alert(
-    connection: Connection, destination: Destination, status: Status, now: datetime
-) -> None:
+def _alert(connection: Connection, destination: Destination, status: Status, now: datetime) -> None:
     """Say aloud what nobody has a rule for, and stop where a person must act."""
     unknown = [reason for reason in status.errors if processing(reason) is Do.UNKNOWN]
     if unknown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -223,11 +223,7 @@ def _of_row(flaw: Flaw, event: Event) -> Flaw:
 
 def _stop_where_all_are_refused(flaws: Mapping[int, Flaw], rows: int, customer: str) -> None:
     """Where no row was taken, and a person must act, the destination has to stop."""
-    stopping = [flaw for flaw in _stops(flaws.values())]
+    stopping = [flaw for flaw in flaws.values() if flaw.do in (Do.PAUSE, Do.MOVE, Do.SLOWER)]
     if stopping and len(stopping) == rows:
         worst = gravest(stopping)
         raise whole(worst.do, worst.code, worst.said, f"customer {customer}")
-
-
-def _stops(flaws: Iterator[Flaw] | Any) -> Iterator[Flaw]:
-    return (flaw for flaw in flaws if flaw.do in (Do.PAUSE, Do.MOVE, Do.SLOWER))

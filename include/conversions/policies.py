@@ -62,7 +62,6 @@ def rules_of(platform: str) -> Rules:
     return _RULES.get(platform, _META_RULES)
 
 
-
 class Consent(NamedTuple):
     """What a person allows, with the unknown decided."""
 

@@ -24,7 +24,7 @@ from include.google.errors import GoogleTokenRefused, GoogleUnreachable
 DATA_MANAGER = "https://www.googleapis.com/auth/datamanager"
 ADS = "https://www.googleapis.com/auth/adwords"
 
-_TOKEN_URI = "https://oauth2.googleapis.com/token"
+_OAUTH_SERVER = "https://oauth2.googleapis.com/token"
 _INSTALLED = ("client_id", "client_secret", "refresh_token")
 
 # One access token per credentials and process: (digest of what they are) → google-auth's object.
@@ -135,7 +135,7 @@ class Access:
             refresh_token=self._extra["refresh_token"],
             client_id=self._extra["client_id"],
             client_secret=self._extra["client_secret"],
-            token_uri=self._extra.get("token_uri") or _TOKEN_URI,
+            token_uri=self._extra.get("token_uri") or _OAUTH_SERVER,
         )
 
     def _refresh(self, found: Any) -> None:

@@ -191,9 +191,7 @@ class DataManager:
         """
         request = dm.RetrieveRequestStatusRequest(request_id=request_id)
         answer = self._ask(
-            lambda: self._client.retrieve_request_status(
-                request, retry=None, timeout=self._timeout
-            )
+            lambda: self._client.retrieve_request_status(request, retry=None, timeout=self._timeout)
         )
         if not answer.request_status_per_destination:
             raise GoogleTransient("Google answered without a status", http_status=200)

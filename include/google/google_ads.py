@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -217,9 +218,7 @@ class GoogleAds:
         query = f"{_CLICKS} where segments.date = '{day.isoformat()}'"
         service = self._service("GoogleAdsService")
         found = self._ask(
-            lambda **call: list(
-                service.search_stream(customer_id=customer_id, query=query, **call)
-            )
+            lambda **call: list(service.search_stream(customer_id=customer_id, query=query, **call))
         )
         for batch in found:
             for row in type(batch).pb(batch).results:
@@ -288,7 +287,9 @@ class GoogleAds:
                 if self._is_plain:  # call credentials need TLS
                     metadata = (("authorization", f"Bearer {token}"),)
             try:
-                return self._once(lambda: ask(timeout=self._timeout, retry=None, metadata=metadata))
+                return self._once(
+                    partial(ask, timeout=self._timeout, retry=None, metadata=metadata)
+                )
             except GoogleAccessRefused:
                 self._access.refused(token)
                 if token is None or attempt == 2:
@@ -317,7 +318,9 @@ class GoogleAds:
             return self._access_refused(status)
         if status == "UNAVAILABLE" and "failed to connect" in str(error.message).lower():
             return GoogleUnreachable("Google could not be reached: no connection came about")
-        return whole(_STATUSES.get(status, Do.UNKNOWN), status, str(error.message), self._access.who)
+        return whole(
+            _STATUSES.get(status, Do.UNKNOWN), status, str(error.message), self._access.who
+        )
 
     def _failed(self, failure: Any, request_id: str | None, status: str) -> GoogleError:
         flaws = [_flaw(error) for error in failure.errors]

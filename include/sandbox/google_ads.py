@@ -124,7 +124,7 @@ class Server:
         self, api: str, serve: Callable[..., Any], asked: Any, body: bytes, context: Any
     ) -> Any:
         sandbox, google = self._sandbox, self._sandbox.google
-        headers = {key: value for key, value in context.invocation_metadata()}
+        headers = dict(context.invocation_metadata())
         if sandbox.latency:
             self._stopping.wait(sandbox.latency)
         fault = google.enter(api, body, headers)
@@ -180,9 +180,7 @@ class Server:
             denied = Problem("authorization_error.USER_PERMISSION_DENIED")
             _fail(context, grpc.StatusCode.PERMISSION_DENIED, denied)
 
-    def _search(
-        self, google: Google, request: Any, context: Any, fault: GoogleFault | None
-    ) -> Any:
+    def _search(self, google: Google, request: Any, context: Any, fault: GoogleFault | None) -> Any:
         """GAQL, as far as `click_view` needs it."""
         invalid = grpc.StatusCode.INVALID_ARGUMENT
         found = re.fullmatch(
@@ -267,7 +265,7 @@ def _answer(
     if problems:
         pairs = ((i, problem) for i, found in sorted(problems.items()) for problem in found)
         status = answer.partial_failure_error
-        status.code, status.message = 3, "Multiple errors in ‘details’. First error: …"
+        status.code, status.message = 3, "Multiple errors in details. First error: …"
         status.details.add().Pack(_failure(pairs, rows))
     if not only:
         answer.results.extend(results)
@@ -318,9 +316,7 @@ def _upload(google: Google, request: Any, context: Any, fault: GoogleFault | Non
                     conversion_date_time=row.conversion_date_time,
                 )
             )
-    return response.wrap(
-        _answer(answer, problems, results, "conversions", request.validate_only)
-    )
+    return response.wrap(_answer(answer, problems, results, "conversions", request.validate_only))
 
 
 def _of_conversion(google: Google, row: Any) -> Iterator[Problem]:
@@ -445,7 +441,9 @@ def _adjust(google: Google, request: Any, context: Any, fault: GoogleFault | Non
     problems: dict[int, list[Problem]] = {}
     results = []
     for index, row in enumerate(rows):
-        found = [Problem(fault.code)] if fault and fault.partial else list(_of_adjustment(google, row))
+        found = (
+            [Problem(fault.code)] if fault and fault.partial else list(_of_adjustment(google, row))
+        )
         if seen[row.conversion_action, row.order_id, row.adjustment_date_time] > 1:
             found.append(Problem(f"{_ADJUST}.DUPLICATE_ADJUSTMENT_IN_REQUEST"))
         if not found:
@@ -491,7 +489,11 @@ def _of_adjustment(google: Google, row: Any) -> Iterator[Problem]:
 def _adjusted(google: Google, row: Any, *, only: bool) -> list[Problem]:
     """Change a conversion, or say why it cannot be."""
     action = row.conversion_action.rpartition("/")[2]
-    kind, at, now = _Types(row.adjustment_type).name, _at(row.adjustment_date_time), google.clock.now()
+    kind, at, now = (
+        _Types(row.adjustment_type).name,
+        _at(row.adjustment_date_time),
+        google.clock.now(),
+    )
     known = google.conversions.get((action, row.order_id))
     name = None
     if kind == "ENHANCEMENT" and google.actions[action].kind != "WEBPAGE":

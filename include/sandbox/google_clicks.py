@@ -1,4 +1,4 @@
-"""The clicks on Google's ads: those whose gclid the demo's touchpoints carry, and any a test adds."""
+"""The clicks on Google's ads: those that the demo's touchpoints carry, and any a test adds."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ _CAMPAIGNS = ("search-brand", "search-generic", "performance-max")
 _TOUCH = app_data.COLUMNS["touchpoints"].split(", ")
 
 
-def clicks_of(
-    world: World, google: Google, customer: str, day: date
-) -> Iterator[dict[str, Any]]:
+def clicks_of(world: World, google: Google, customer: str, day: date) -> Iterator[dict[str, Any]]:
     """The rows of `click_view` of an account's day, in its own time zone.
 
     Only what has happened by now, as in reality.

@@ -1,4 +1,4 @@
-"""Data Manager over HTTP: what it refuses, what it takes, and what becomes of it half an hour later.
+"""Data Manager over HTTP: what it refuses, what it takes, and what becomes of that later.
 
 Requests are read by the library's own message classes, which know no unknown name. Anything basic
 that is wrong with one event has the whole request refused, and every offender is listed.
@@ -60,9 +60,7 @@ def ingest(google: Google, body: bytes, headers: Mapping[str, str]) -> Answer:
         return _error(403, "The caller does not have permission", "PERMISSION_DENIED")
     violations = list(_violations(google, request))
     if violations:
-        return _error(
-            400, "There was a problem with the request.", "INVALID_ARGUMENT", violations
-        )
+        return _error(400, "There was a problem with the request.", "INVALID_ARGUMENT", violations)
     if request.validate_only:
         return Answer(200, b"{}", fault)
     request_id = secrets.token_urlsafe(12)
@@ -123,7 +121,9 @@ def _before(
     """What answers before the request is read, or the fault that strikes after it was taken."""
     fault = google.enter(api, body, headers)
     if not google.is_logged_in(headers.get("authorization", "")):
-        return _error(401, "Request had invalid authentication credentials.", "UNAUTHENTICATED"), None
+        return _error(
+            401, "Request had invalid authentication credentials.", "UNAUTHENTICATED"
+        ), None
     if fault is not None and not fault.is_after:
         return _struck(fault), None
     wait = google.wait_for_quota()

@@ -197,9 +197,7 @@ def test_an_adjustment_of_what_google_does_not_have_is_not_sent(
 
 
 @pytest.mark.parametrize("platform", BOTH)
-def test_only_the_newest_revision_leaves(
-    warehouse: str, sandbox: Sandbox, platform: str
-) -> None:
+def test_only_the_newest_revision_leaves(warehouse: str, sandbox: Sandbox, platform: str) -> None:
     """Red: an older amount would overwrite a newer one."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")

@@ -64,9 +64,7 @@ def test_a_row_as_it_is_stored(warehouse: str, sandbox: Sandbox) -> None:
     """Red: whoever joins a gclid to its ad would find other names."""
     _click(sandbox, "a-click-1")
     _load(warehouse, sandbox)
-    (row,) = query(
-        warehouse, "select * from raw.google_click_view where gclid = 'a-click-1'"
-    )
+    (row,) = query(warehouse, "select * from raw.google_click_view where gclid = 'a-click-1'")
     assert (row["account_id"], row["date"], row["run_id"]) == (CUSTOMER, DAY, "test")
     payload = row["payload"]
     assert set(payload) == {"click_view", "campaign", "ad_group", "customer", "segments"}

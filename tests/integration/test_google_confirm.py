@@ -210,9 +210,7 @@ def test_refused_credentials_stop_the_destination(warehouse: str, sandbox: Sandb
     assert _due(warehouse, sandbox) == []
 
 
-def test_what_a_person_must_mend_pauses_the_destination(
-    warehouse: str, sandbox: Sandbox
-) -> None:
+def test_what_a_person_must_mend_pauses_the_destination(warehouse: str, sandbox: Sandbox) -> None:
     """Red: events would be sent into an account that has not agreed to the terms."""
     terms = "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED"
     sales(warehouse, range(2))

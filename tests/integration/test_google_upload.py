@@ -194,7 +194,7 @@ def test_a_revoked_refresh_token_costs_one_request(
     sandbox.google.must_log_in = True
     sandbox.google.refresh_tokens.clear()
     login = {**LOGIN, "refresh_token": f"revoked-{platform}"}
-    with pytest.raises(Troubled, match="refresh token .* was revoked"):
+    with pytest.raises(Troubled, match=r"refresh token .* was revoked"):
         send(warehouse, sandbox, name, login=login)
     assert sandbox.google.counts == {"token": 1}
     until, reason = paused_until(warehouse, name)
@@ -251,9 +251,7 @@ def test_a_service_account_logs_in(warehouse: str, sandbox: Sandbox) -> None:
     private = key.private_bytes(
         pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()
     ).decode()
-    public = key.public_key().public_bytes(
-        pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
     who = "robot@a-project.iam.gserviceaccount.com"
     sandbox.google.service_accounts[who] = public.decode()
     sandbox.google.must_log_in = True
@@ -289,7 +287,9 @@ def test_consent_is_right_on_the_wire(warehouse: str, sandbox: Sandbox) -> None:
     }
     (request,) = bodies(sandbox, "google_ads")
     rows = {row.order_id: row.consent for row in request.conversions}
-    assert {order: (int(c.ad_user_data), int(c.ad_personalization)) for order, c in rows.items()} == {
+    assert {
+        order: (int(c.ad_user_data), int(c.ad_personalization)) for order, c in rows.items()
+    } == {
         "T-1": (2, 2),
         "T-2": (2, 3),
     }
@@ -396,9 +396,7 @@ def test_an_event_name_that_was_taken_off_the_map_meanwhile(
 
 
 @pytest.mark.parametrize("platform", BOTH)
-def test_a_test_destination_keeps_nothing(
-    warehouse: str, sandbox: Sandbox, platform: str
-) -> None:
+def test_a_test_destination_keeps_nothing(warehouse: str, sandbox: Sandbox, platform: str) -> None:
     """Red: what Google only checked would stand in the ledger as sent."""
     configure_google(warehouse, platform, validate_only=True)
     name = platform.replace("_", "-")
