@@ -79,7 +79,7 @@ def upload_conversions() -> None:
         return upload_one(destination, get_current_context())
 
     @task(outlets=[CONVERSION_DELIVERIES], trigger_rule="all_done")
-    def summarise(uploads: list[dict[str, Any]]) -> dict[str, Any]:
+    def summarise(uploads: Any) -> dict[str, Any]:
         from include.airflow.upload import summarise
 
         return summarise(uploads or [], get_current_context(), CONVERSION_DELIVERIES)

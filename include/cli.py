@@ -182,6 +182,8 @@ def destinations_() -> None:
 def test(name: str, test_event_code: str | None) -> None:
     """Send one test event to the destination NAME and print what the platform said."""
     os.environ.update(services.ready())
+    # Airflow's SDK looks into the metadata database for connections only in its own processes.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
     from include.airflow.upload import send_test_event
 
     click.echo(send_test_event(name, test_event_code))

@@ -136,7 +136,6 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
     from dataclasses import replace
 
     from include.conversions import destinations, intake, outbox
-    from include.conversions.policies import outcome_of
     from include.warehouse import connect
 
     with connect(warehouse_uri(), autocommit=True) as opened:
@@ -154,13 +153,10 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
             f"{name} has no test_event_code: take one from Events Manager → Test Events and give "
             "it with --test-event-code, else the event would count as a real one."
         )
-    try:
-        verdicts, answer = platform_of(found)().send([event])
-    except TributaryError as error:
-        raise TributaryError(f"{name}: {error} [{outcome_of(error)}]") from None
-    refused = [one for one in verdicts.values() if one.error]
-    if refused:
-        raise TributaryError(f"{name}: {refused[0].error} [{refused[0].outcome}]")
+    verdicts, answer = platform_of(found)().send([event])
+    for one in verdicts.values():
+        if one.error:
+            raise TributaryError(f"{name}: {one.error} ({one.outcome})")
     if found.settings.get("validate_only"):
         return f"{name}: the platform has checked one test event, and kept nothing."
     return f"{name}: the platform took one test event (trace {answer.request_id})."

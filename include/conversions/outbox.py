@@ -526,7 +526,8 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
             "select event, %s, status, outcome, deadline, batch_key, %s "
             "from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::text[]) "
             "as v (event, status, outcome, deadline, batch_key) "
-            "on conflict (event, destination) do update set sync_status = excluded.sync_status, outcome = excluded.outcome, "
+            "on conflict (event, destination) do update "
+            "set sync_status = excluded.sync_status, outcome = excluded.outcome, "
             "next_attempt_at = excluded.next_attempt_at, updated_at = excluded.next_attempt_at "
             "where d.outcome = 'before_send_from'",
             [

@@ -265,9 +265,12 @@ class DataManager:
             if flaw.do not in (Do.DEAD, Do.CONSENT, Do.OURS, Do.UNKNOWN, Do.LATER, Do.TOMORROW)
         ]
         if by_event and not others and not stopping:
+            flaws = {index: gravest(found) for index, found in by_event.items()}
+            first = flaws[min(flaws)]
             return GoogleEventsRefused(
-                f"Data Manager refuses {len(by_event)} events of a request",
-                flaws={index: gravest(flaws) for index, flaws in by_event.items()},
+                f"Data Manager refuses {len(flaws)} events of a request, the first one for "
+                f"{first.code}: {first.said}",
+                flaws=flaws,
                 code="INVALID_ARGUMENT",
                 http_status=status,
                 trace_id=trace_id,

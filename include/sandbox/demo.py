@@ -1,11 +1,11 @@
-"""`make demo`: sandbox → `raw` → `marts`, through a real Airflow, and the result as tables."""
+"""`make demo`: ads in, conversions back, marts out, through a real Airflow, as tables."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from rich.box import SIMPLE_HEAD
@@ -44,7 +44,7 @@ def _run() -> None:
         settings.apply(connection, wanted)
         counts = fill_app(connection, world, datetime.now(UTC))
     console.print(
-        "Configured 2 brands with 3 ad accounts; the sandbox filled "
+        "Configured 2 brands with 3 ad accounts and 2 destinations; the sandbox filled "
         + ", ".join(f"app.{name} ({count:,})" for name, count in counts.items())
     )
     services.import_connections(
@@ -68,13 +68,17 @@ def _run() -> None:
     services.start_airflow(variables)
     try:
         airflow = _Airflow(variables)
-        ended = airflow.extract(since=world.start)
-        airflow.wait_for_marts(after=ended)
+        upload = airflow.upload()
+        began = airflow.extract(since=world.start)
+        airflow.wait("upload_conversions", upload)
+        airflow.wait("extract_meta_ads", began.run_id)
+        airflow.wait_for_marts(after=began.at)
     finally:
         if not was_up:
             services.stop("airflow")
     with warehouse.connect(uri) as connection:
         _print_result(connection)
+        _print_deliveries(connection, sandbox)
     console.print("\n`make up` opens the Airflow UI:")
     console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
     console.print(home.secret("ui_password"), markup=False)
@@ -96,6 +100,13 @@ def _refuse_foreign_data(connection: warehouse.Connection) -> None:
         )
 
 
+class _Began(NamedTuple):
+    """A run, and when it was started (ISO 8601)."""
+
+    run_id: str
+    at: str
+
+
 class _Airflow:
     """Airflow's REST API, as far as the demo needs it."""
 
@@ -114,33 +125,45 @@ class _Airflow:
         url = f"{self._base}/api/v2/{path}"
         return self._http.request(method, url, timeout=60, **arguments)
 
-    def extract(self, since: date) -> str:
-        """Run `extract_meta_ads` from `since`; returns when it began (ISO 8601)."""
-        services.wait_until(
-            lambda: all(self._call("GET", f"dags/{dag}").ok for dag in _DAGS),
-            120,
-            "Airflow does not find the DAGs.",
-        )
-        # The run that the schedule would make at once, so that unpausing makes no second one.
+    def upload(self) -> str:
+        """Start `upload_conversions` for all destinations; returns the run's id."""
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        quarter = now - timedelta(minutes=now.minute % 15)
+        return self._run("upload_conversions", quarter - timedelta(minutes=15), quarter, {}).run_id
+
+    def extract(self, since: date) -> _Began:
+        """Start `extract_meta_ads` from `since`."""
         day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        interval = {
-            "logical_date": (day - timedelta(days=1)).isoformat(),
-            "data_interval_start": (day - timedelta(days=1)).isoformat(),
-            "data_interval_end": day.isoformat(),
-        }
         # A day that has ended in every time zone, whatever the hour: a repetition shows the same.
         until = day.date() - timedelta(days=2)
         conf = {"since": since.isoformat(), "until": until.isoformat()}
-        path = "dags/extract_meta_ads/dagRuns"
-        began = datetime.now(UTC).isoformat()
-        made = self._call("POST", path, json={**interval, "conf": conf})
-        if made.status_code == 409:
-            made = self._call("POST", path, json={"logical_date": None, "conf": conf})
-        made.raise_for_status()
-        for dag in _DAGS:
-            self._call("PATCH", f"dags/{dag}", json={"is_paused": False}).raise_for_status()
-        self._wait("extract_meta_ads", made.json()["dag_run_id"])
+        began = self._run("extract_meta_ads", day - timedelta(days=1), day, conf)
+        self._call("PATCH", "dags/build_marts", json={"is_paused": False}).raise_for_status()
         return began
+
+    def _run(self, dag: str, start: datetime, end: datetime, conf: dict[str, str]) -> _Began:
+        """Start a DAG; as the run that its schedule would make at once, so that there is no second.
+
+        A repetition within that interval gets a run of its own.
+        """
+        services.wait_until(
+            lambda: all(self._call("GET", f"dags/{one}").ok for one in _DAGS),
+            120,
+            "Airflow does not find the DAGs.",
+        )
+        interval = {
+            "logical_date": start.isoformat(),
+            "data_interval_start": start.isoformat(),
+            "data_interval_end": end.isoformat(),
+        }
+        began = datetime.now(UTC).isoformat()
+        made = self._call("POST", f"dags/{dag}/dagRuns", json={**interval, "conf": conf})
+        if made.status_code == 409:
+            again = {"logical_date": None, "conf": conf}
+            made = self._call("POST", f"dags/{dag}/dagRuns", json=again)
+        made.raise_for_status()
+        self._call("PATCH", f"dags/{dag}", json={"is_paused": False}).raise_for_status()
+        return _Began(made.json()["dag_run_id"], began)
 
     def wait_for_marts(self, after: str) -> None:
         """Wait for the run of `build_marts` that the loaded asset has triggered."""
@@ -153,9 +176,10 @@ class _Airflow:
             return bool(found)
 
         services.wait_until(triggered, 120, "The loaded asset did not trigger build_marts.")
-        self._wait("build_marts", found[0])
+        self.wait("build_marts", found[0])
 
-    def _wait(self, dag: str, run: str) -> None:
+    def wait(self, dag: str, run: str) -> None:
+        """Wait for the end of a run, telling each task that ends."""
         states: dict[str, str] = {}
         for _ in range(600):
             answer = self._call(
@@ -183,7 +207,7 @@ class _Airflow:
         raise TributaryError(f"the run {run} of {dag} does not end")
 
 
-_DAGS = ("extract_meta_ads", "build_marts")
+_DAGS = ("upload_conversions", "extract_meta_ads", "build_marts")
 
 
 def _print_result(connection: warehouse.Connection) -> None:
@@ -240,6 +264,38 @@ def _print_result(connection: warehouse.Connection) -> None:
     )
     if proof["differing"]:
         raise TributaryError("sums differ between raw and marts")
+
+
+def _print_deliveries(connection: warehouse.Connection, sandbox: str) -> None:
+    table = _table(
+        "Conversions by brand and destination: every event is in exactly one state",
+        ("brand", "destination", "status", "outcome"),
+        ("deliveries", "first event", "last event"),
+    )
+    for row in connection.execute(
+        "select b.name as brand, d.destination, d.sync_status, coalesce(d.outcome, '') as outcome, "
+        "count(*) as deliveries, min(e.event_time)::date::text as first, "
+        "max(e.event_time)::date::text as last from ops.conversion_deliveries as d "
+        "inner join ops.conversion_events as e on e.id = d.event "
+        "inner join ops.brands as b on b.id = e.brand_id group by 1, 2, 3, 4 order by 1, 2, 3, 4"
+    ):
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+    console.print()
+    console.print(table)
+    twice, counted = 0, 0
+    for row in connection.execute(
+        "select settings ->> 'pixel_id' as pixel from ops.destinations where platform = 'meta'"
+    ):
+        url = f"{sandbox}/_sandbox/events/ledger?pixel={row['pixel']}"
+        ledger = requests.get(url, timeout=60).json()["ledger"]
+        counted += len(ledger)
+        twice += sum(number > 1 for _, _, number, _ in ledger)
+    console.print(
+        f"\nThe sandbox's own ledger holds {counted:,} events of Meta's pixels; "
+        f"{twice or 'none'} of them {'is' if twice < 2 else 'are'} counted twice."
+    )
+    if twice:
+        raise TributaryError("events were counted twice")
 
 
 def _table(title: str, words: tuple[str, ...], figures: tuple[str, ...]) -> Table:

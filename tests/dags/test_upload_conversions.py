@@ -14,6 +14,8 @@ from test_extract_meta_ads import Ran, Told, configure, query
 from include import home
 from include import warehouse as wh
 from include.conversions import identity
+from include.errors import SettingsError
+from include.meta.errors import MetaTokenRefused
 from include.sandbox.faults import Fault
 from include.sandbox.graph import Token
 from include.sandbox.server import Sandbox
@@ -202,6 +204,22 @@ def test_a_wish_that_makes_no_sense_is_told(
     """Red: a misspelt brand would end green with nothing sent."""
     assert run(conf).state == "failed"
     assert sentence in str(told)
+
+
+def test_a_destination_can_be_tested(
+    run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: one would learn of a wrong token from lost conversions, or the test would be one."""
+    from include.airflow.upload import send_test_event
+
+    with pytest.raises(SettingsError, match="has no test_event_code"):
+        send_test_event("acme-meta", None)
+    assert "the platform took one test event" in send_test_event("acme-meta", "TEST99")
+    assert sandbox.events.received[-1].test_event_code == "TEST99"
+    assert query(warehouse, "select 1 from ops.conversion_events") == []
+    del sandbox.tokens[ACME_TOKEN]
+    with pytest.raises(MetaTokenRefused, match="connection 'meta_acme'"):
+        send_test_event("acme-meta", "TEST99")
 
 
 def test_no_person_is_named_anywhere_in_a_faulty_run(
