@@ -70,6 +70,11 @@ def widest_window(platforms: set[str]) -> timedelta:
     return max((_WINDOWS[platform] for platform in platforms), default=timedelta(0))
 
 
+def dedup_window(platform: str) -> timedelta | None:
+    """How long the platform drops what it gets twice; None: for ever."""
+    return meta.DEDUP_WINDOW
+
+
 def deadline(platform: str, event: Event) -> datetime:
     """Until when the platform takes the event."""
     return meta.deadline(event)
@@ -150,6 +155,9 @@ _META: dict[type[meta_errors.MetaError], Action] = {
 
 def action_for(error: TributaryError) -> Action:
     """What a platform's error asks for; the nearest class of the error's own tree decides."""
+    code = getattr(error, "code", None)
+    if type(error) is meta_errors.MetaRefused and code != 100:
+        return Action.PAUSE  # not of an event: an ended version, a proxy's own answer
     for kind in type(error).__mro__:
         if kind in _META:
             return _META[kind]
