@@ -213,7 +213,8 @@ class Outbox:
                 to be refused); such deliveries are settled at once.
 
         Returns:
-            The batch, None when nothing is due, and the verdicts of those settled at once.
+            The batch, None when nothing is due or the destination is paused or inactive, and the
+            verdicts of those settled at once.
 
         Raises:
             QuotaReached: no request may leave yet; nothing was claimed.
@@ -225,6 +226,8 @@ class Outbox:
                     "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
                     [f"claim|{self._destination}"],
                 )
+            if not self._is_open(now):
+                return None, []
             events = _distinct(
                 self.connection.execute(
                     _DUE, {"destination": self._destination, "now": now, "limit": limit}
@@ -253,6 +256,15 @@ class Outbox:
                     "update ops.upload_batches set ended_at = %s where id = %s", [now, batch.id]
                 )
         return batch, [verdict for _, verdict in ended]
+
+    def _is_open(self, now: datetime) -> bool:
+        """Whether nobody has paused or deactivated the destination meanwhile."""
+        found = self.connection.execute(
+            "select 1 from ops.destinations where name = %s and is_active "
+            "and (paused_until is null or paused_until <= %s)",
+            [self._destination, now],
+        )
+        return found.fetchone() is not None
 
     def part(self, batch: Batch) -> Batch:
         """The same deliveries (all or some that the batch's row stands for) in a new request.
@@ -312,7 +324,8 @@ class Outbox:
     def _end(self, batch: Batch, answer: Answer, now: datetime) -> None:
         self.connection.execute(
             "update ops.upload_batches set ended_at = %s, http_status = %s, error_code = %s, "
-            "request_id = %s, state = %s, poll_at = %s, answer = %s where id = %s",
+            "request_id = %s, state = %s, poll_at = %s, answer = %s "
+            "where id = %s and ended_at is null",
             [
                 now,
                 answer.http_status,
@@ -383,7 +396,7 @@ select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_ti
     e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
     due.sync_attempts, due.unknown_since,
     p.consent_ad_user_data as ad_user_data,
-    p.consent_ad_personalization as ad_personalization,
+    p.consent_ad_personalization as ad_personalization, p.country,
     o.event_time as adjusts_time, od.sync_status as original_status,
     od.outcome as original_outcome, od.synced_at as original_synced_at,
     ob.state as original_state, n.is_superseded, n.is_underway
@@ -435,7 +448,7 @@ def retire(connection: Connection, now: datetime) -> int:
 def forget_people(connection: Connection, now: datetime) -> int:
     """Clear IP and user agent of events whose deliveries have all ended.
 
-    A dead delivery has ended when the platform would not take it any more either.
+    One that a person may yet bring back has ended when the platform would not take it either.
     """
     return connection.execute(
         "update ops.conversion_events as e set user_ip = null, user_agent = null, "
@@ -443,7 +456,8 @@ def forget_people(connection: Connection, now: datetime) -> int:
         "where (e.user_ip is not null or e.user_agent is not null) and not exists ("
         "select 1 from ops.conversion_deliveries as d where d.event = e.id "
         "and (d.sync_status in ('pending', 'queued', 'failed') "
-        "or (d.sync_status = 'dead' and d.deadline > %(now)s)))",
+        "or (d.deadline > %(now)s and (d.sync_status = 'dead' "
+        "or d.outcome in ('inactive', 'before_send_from')))))",
         {"now": now},
     ).rowcount
 
@@ -460,8 +474,8 @@ def retry(
 ) -> dict[str, int]:
     """Put ended deliveries back: pending, with no verdict counted against them.
 
-    Those that the platform would no longer take stay as they are, and those whose outcome is
-    unknown, too, unless they are asked for by that name: they may count twice.
+    What the platform would no longer take stays as it is. So does what it may have taken so long
+    ago that it would count twice; only asking for the outcome `outcome_unknown` takes that risk.
 
     Args:
         since: only those that ended from this moment on.
@@ -469,31 +483,32 @@ def retry(
     Returns:
         How many were put back, by destination.
     """
-    rows = connection.execute(
-        "update ops.conversion_deliveries as dl set sync_status = 'pending', outcome = null, "
-        "sync_attempts = 0, next_attempt_at = %(now)s, sync_error = null, unknown_since = null, "
-        "updated_at = %(now)s "
-        "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
-        "where d.name = dl.destination and d.is_active and dl.sync_status = any(%(statuses)s) "
-        "and dl.deadline > %(now)s "
-        "and (%(brand)s::text is null or b.slug = %(brand)s) "
-        "and (%(destination)s::text is null or d.name = %(destination)s) "
-        "and dl.outcome is not distinct from coalesce(%(outcome)s, "
-        "case when dl.outcome <> 'outcome_unknown' then dl.outcome end) "
-        "and (%(since)s::timestamptz is null or dl.updated_at >= %(since)s) "
-        "returning dl.destination",
-        {
-            "now": now,
-            "brand": brand,
-            "destination": destination,
-            "outcome": outcome,
-            "since": since,
-            "statuses": list(statuses),
-        },
-    )
     counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["destination"]] = counts.get(row["destination"], 0) + 1
+    for target in destinations.load(connection, now, brand=brand, name=destination):
+        number = connection.execute(
+            "update ops.conversion_deliveries set sync_status = 'pending', outcome = null, "
+            "sync_attempts = 0, next_attempt_at = %(now)s, sync_error = null, "
+            "updated_at = %(now)s, "
+            "unknown_since = case when %(risk)s then null else unknown_since end "
+            "where destination = %(name)s and %(active)s and sync_status = any(%(statuses)s) "
+            "and deadline > %(now)s and (%(outcome)s::text is null or outcome = %(outcome)s) "
+            "and (%(risk)s or outcome is distinct from 'outcome_unknown') "
+            "and (%(risk)s or unknown_since is null or %(window)s::interval is null "
+            "or unknown_since > %(now)s - %(window)s::interval) "
+            "and (%(since)s::timestamptz is null or updated_at >= %(since)s)",
+            {
+                "name": target.name,
+                "active": target.is_active,
+                "now": now,
+                "risk": outcome == "outcome_unknown",
+                "window": policies.dedup_window(target.platform),
+                "outcome": outcome,
+                "since": since,
+                "statuses": list(statuses),
+            },
+        ).rowcount
+        if number:
+            counts[target.name] = number
     return counts
 
 
@@ -516,8 +531,21 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
             "left join ops.conversion_events as o on o.id = e.adjusts "
             "where e.brand_id = %(brand)s and e.event_time >= %(since)s and not exists (select 1 "
             "from ops.conversion_deliveries as d where d.event = e.id "
-            "and d.destination = %(name)s and d.outcome is distinct from 'before_send_from')",
-            {"brand": target.brand_id, "since": since, "name": destination},
+            "and d.destination = %(name)s and d.outcome is distinct from 'before_send_from') "
+            # Under another name the same pixel may have it already.
+            "and not exists (select 1 from ops.conversion_deliveries as d "
+            "inner join ops.destinations as o on o.name = d.destination where d.event = e.id "
+            "and o.name <> %(name)s and o.platform = %(platform)s "
+            "and o.settings ->> %(key)s = %(value)s "
+            "and (d.sync_status in ('sent', 'queued') or d.unknown_since is not null))",
+            {
+                "brand": target.brand_id,
+                "since": since,
+                "name": destination,
+                "platform": target.platform,
+                "key": (key := "pixel_id" if target.platform == "meta" else "customer_id"),
+                "value": target.settings.get(key),
+            },
         ).fetchall()
         states = [policies.first_state(event, target, now) for event in events]
         added = connection.execute(

@@ -102,6 +102,11 @@ def widest_window(platforms: set[str]) -> timedelta:
     return max((rules_of(platform).longest_age for platform in platforms), default=timedelta(0))
 
 
+def dedup_window(platform: str) -> timedelta | None:
+    """How long the platform drops what it gets twice; None: for ever."""
+    return meta.DEDUP_WINDOW
+
+
 def deadline(platform: str, event: Event) -> datetime:
     """Until when the platform takes the event."""
     return rules_of(platform).deadline(event)
@@ -224,6 +229,9 @@ _ACTIONS: dict[type[TributaryError], Action] = {
 
 def action_for(error: TributaryError) -> Action:
     """What a platform's error asks for; the nearest class of the error's own tree decides."""
+    code = getattr(error, "code", None)
+    if type(error) is meta_errors.MetaRefused and code != 100:
+        return Action.PAUSE  # not of an event: an ended version, a proxy's own answer
     for kind in type(error).__mro__:
         if kind in _ACTIONS:
             return _ACTIONS[kind]

@@ -260,7 +260,15 @@ conversion_events = Table(
     CheckConstraint(
         "kind in ('conversion', 'adjustment', 'enhancement')", name="conversion_events_kind"
     ),
-    Index("conversion_events_transaction", "brand_id", "transaction_id"),
+    # One conversion of a kind per transaction, whatever event id each door gave it.
+    Index(
+        "conversion_events_transaction",
+        "brand_id",
+        "transaction_id",
+        "event_name",
+        unique=True,
+        postgresql_where=text("kind = 'conversion' and transaction_id is not null"),
+    ),
     Index("conversion_events_created", "created_at"),
     Index("conversion_events_contact", "brand_id", "contact_id"),
     Index("conversion_events_adjusts", "adjusts", postgresql_where=text("adjusts is not null")),

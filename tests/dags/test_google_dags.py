@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from test_extract_meta_ads import Ran, configure, query
@@ -91,7 +90,7 @@ def _ledger(uri: str) -> dict[tuple[str, str, str | None], int]:
 def test_conversions_leave_and_are_told_later(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: what a settings file and two connections say would not reach Google, or its answer us."""
+    """Red: what settings and connections say would not reach Google, or its answer not us."""
     _take(warehouse)
     sandbox.google.processing = timedelta(0)
     uploaded = run("upload_conversions")
