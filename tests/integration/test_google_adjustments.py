@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conftest_of_loads import query
-from outgoing import NOW, execute, states, take, virtual
+from outgoing import NOW, execute, states, virtual
 from to_google import (
     ask,
     bodies,
@@ -14,6 +14,7 @@ from to_google import (
     google_sandbox,
     sale,
     send,
+    take,
 )
 
 from include.conversions import transactions

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from conftest_of_loads import query
-from outgoing import NOW, configure, purchase, requests, states, take
+from outgoing import NOW, configure, purchase, requests, states
 from to_google import (
     GCLID,
     LOGIN,
@@ -20,6 +20,7 @@ from to_google import (
     sale,
     sales,
     send,
+    take,
 )
 
 from include.conversions.upload import Troubled
