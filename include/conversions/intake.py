@@ -71,7 +71,8 @@ FIELDS = (
 )  # fmt: skip
 # What our own sources add; hashes and consent of an adjustment are its original's.
 _INTERNAL = (
-    "kind", "adjusts", "revision", "fbclid_seen_at", "user_hashes", "google_address", "consent",
+    "kind", "adjusts", "adjusts_time", "revision", "fbclid_seen_at", "user_hashes",
+    "google_address", "consent",
 )  # fmt: skip
 
 _NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
@@ -248,6 +249,12 @@ def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
     return {**_prepared(brand, raw, now, "test"), "opt_out": False}
 
 
+def test_event_for_google(event: Mapping[str, Any], event_name: str) -> dict[str, Any]:
+    """The same under a name that the destination maps, and with an address of nobody."""
+    hashes, _ = identity.google_identifiers({"email": "tributary-test@example.com"})
+    return {**event, "event_name": event_name, "user_hashes": {"google": hashes}}
+
+
 # From a raw event to a row.
 
 
@@ -278,6 +285,7 @@ def _prepared(
         "event_name": name,
         "kind": given.get("kind", "conversion"),
         "adjusts": given.get("adjusts"),
+        "adjusts_time": given.get("adjusts_time"),  # no column: the original has it
         "revision": given.get("revision", 0),
         "event_time": at,
         "action_source": _action_source(given.get("action_source"), bool(url and agent)),
@@ -575,15 +583,16 @@ def _insert(
                         "sync_status": state.sync_status,
                         "outcome": state.outcome,
                         "deadline": state.deadline,
+                        "batch_key": state.batch_key,
                         "now": now,
                     }
                 )
     connection.execute(
         "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
-        "deadline, next_attempt_at, created_at, updated_at) "
-        "select event, destination, sync_status, outcome, deadline, now, now, now "
+        "deadline, batch_key, next_attempt_at, created_at, updated_at) "
+        "select event, destination, sync_status, outcome, deadline, batch_key, now, now, now "
         "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
-        "outcome text, deadline timestamptz, now timestamptz)",
+        "outcome text, deadline timestamptz, batch_key text, now timestamptz)",
         [_json(deliveries)],
     )
     return inserted

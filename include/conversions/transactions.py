@@ -161,27 +161,32 @@ left join touches as t using (transaction_id)
 left join app.profiles as p on p.profile_id = w.profile_id and p.brand_slug = w.brand_slug
 """
 
-# The original's own hashes go along: Google asks for the same identifiers.
+# The original's own hashes go along: Google asks for the same identifiers. Each revision is later
+# than the one before it: Google drops a second one of the same moment.
 _CHANGED = """
 select e.event_name, e.event_id, e.id as adjusts, e.transaction_id, t.currency,
     coalesce(a.revision, 0) + 1 as revision, n.value, e.contact_id, e.action_source,
-    least(coalesce(t.refunded_at, t.updated_at, %(now)s), %(now)s) as event_time,
+    greatest(
+        least(coalesce(t.refunded_at, t.updated_at, %(now)s), %(now)s),
+        coalesce(a.event_time, e.event_time) + interval '1 second'
+    ) as event_time, e.event_time as adjusts_time,
     e.gclid, e.gbraid, e.wbraid, e.event_source_url, e.is_test,
     e.user_hashes, e.google_address, e.consent
 from ops.conversion_events as e
 inner join (
     select distinct on (transaction_id) * from app.transactions
-    where brand_slug = %(slug)s and status in ('completed', 'refunded')
+    where brand_slug = %(slug)s and status in ('completed', 'refunded', 'cancelled')
     order by transaction_id, updated_at desc nulls last, amount desc
 ) as t on t.transaction_id = e.transaction_id and upper(t.currency) = e.currency
 cross join lateral (
     select greatest(t.amount - coalesce(
-        t.refunded_amount, case when t.status = 'refunded' then t.amount else 0 end
+        case when t.status = 'cancelled' then t.amount end, t.refunded_amount,
+        case when t.status = 'refunded' then t.amount else 0 end
     ), 0) as value
 ) as n
 left join lateral (
-    select a.revision, a.event_value from ops.conversion_events as a
-    where a.adjusts = e.id order by a.revision desc limit 1
+    select a.revision, a.event_value, a.event_time from ops.conversion_events as a
+    where a.adjusts = e.id and a.kind = 'adjustment' order by a.revision desc limit 1
 ) as a on true
 where e.brand_id = %(brand)s and e.kind = 'conversion' and e.event_name = 'Purchase'
     and e.event_time >= %(since)s and n.value <> coalesce(a.event_value, e.event_value)

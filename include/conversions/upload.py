@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from include import warehouse
-from include.conversions import destinations
+from include.conversions import adjustments, destinations
 from include.conversions.destinations import Destination
 from include.conversions.identity import country_alpha2
 from include.conversions.outbox import (
@@ -30,17 +30,23 @@ from include.conversions.outbox import (
     Event,
     LeaseLost,
     Outbox,
+    Quota,
     Verdict,
     now_of,
 )
 from include.conversions.policies import (
     Action,
+    QuotaReached,
+    SomeRefused,
     action_for,
     consent_of,
     consent_required,
     is_final,
+    is_mapped,
     is_throttle,
+    is_unknown,
     outcome_of,
+    rules_of,
 )
 from include.errors import TributaryError
 from include.home import cap_on_waits
@@ -52,6 +58,7 @@ _FIRST_WAIT = 1.0
 # As many events refused one by one, and not one taken: then it is not the events.
 _ALL_REFUSED = 50
 _LASTING = 3  # runs that an outage stopped, after which one event may be its cause
+_SOON = timedelta(minutes=15)
 
 
 class Platform(Protocol):
@@ -59,6 +66,7 @@ class Platform(Protocol):
 
     max_batch: int
     dedup_window: timedelta | None
+    quota: Quota | None  # what its requests are counted against
 
     def flaw(self, event: Event) -> str | None:
         """The code with which the platform is known to refuse the event; None when sound."""
@@ -188,14 +196,15 @@ class _Upload:
             known = destinations.one(connection, name, now)
             if known.paused:
                 raise Troubled(f"The destination {name} is paused {known.paused}")
-            first = self._outbox(connection)
+            platform = self._platform()
+            first = self._outbox(connection, platform)
             swept = first.sweep()
             dead = swept["outcome_unknown"] + swept["expired"]
             summary.add([Verdict("dead", "outcome_unknown")] * swept["outcome_unknown"])
             summary.add([Verdict("dead", "expired")] * swept["expired"])
             if dead:
                 log.warning("%s: %d deliveries were not sent in time: %s", name, dead, swept)
-            self._work(first, self._platform(), only_one=True)  # a probe, after trouble
+            self._work(first, platform, only_one=True)  # a probe, after trouble
         threads = self._destination.settings.get("in_flight", 1)
         if self._flowing and not self._stopped.is_set():
             with ThreadPoolExecutor(threads, "upload") as pool:
@@ -213,15 +222,18 @@ class _Upload:
 
     def _thread(self) -> None:
         with warehouse.connect(self._uri, autocommit=True) as connection:
-            self._work(self._outbox(connection), self._platform())
+            platform = self._platform()
+            self._work(self._outbox(connection, platform), platform)
 
-    def _outbox(self, connection: warehouse.Connection) -> Outbox:
+    def _outbox(self, connection: warehouse.Connection, platform: Platform) -> Outbox:
         return Outbox(
             connection,
             self._destination.name,
-            dedup_window=self._platform().dedup_window,
+            dedup_window=platform.dedup_window,
             run_id=self._run_id,
             clock=self._clock,
+            quota=platform.quota,
+            one_by_one="adjustment" in rules_of(self._destination.platform).kinds,
         )
 
     def _work(self, outbox: Outbox, platform: Platform, *, only_one: bool = False) -> None:
@@ -229,7 +241,11 @@ class _Upload:
             wanted = self._take(platform.max_batch)
             if wanted == 0:
                 return
-            batch, settled = outbox.claim(wanted, self._judge(platform))
+            try:
+                batch, settled = outbox.claim(wanted, self._judge(platform, outbox.now()))
+            except QuotaReached as error:
+                self._stop(outbox, error)
+                return
             if batch is None:
                 return
             self._give_back(wanted - len(batch.events) - len(settled))
@@ -258,7 +274,7 @@ class _Upload:
             if self._left is not None:
                 self._left += number
 
-    def _judge(self, platform: Platform) -> Callable[[Event], Verdict | None]:
+    def _judge(self, platform: Platform, now: datetime) -> Callable[[Event], Verdict | None]:
         def judge(event: Event) -> Verdict | None:
             today = {key: event[key] for key in ("ad_user_data", "ad_personalization")}
             brand, said = self._destination.brand_settings, dict(event["consent"])
@@ -269,6 +285,11 @@ class _Upload:
             if not consent.user_data:
                 return Verdict("skipped", "no_consent")
             event["opt_out"] = not consent.personalization
+            if not is_mapped(event, self._destination):
+                return Verdict("skipped", "not_mapped")
+            verdict = adjustments.in_turn(self._destination.platform, event, now)
+            if verdict is not None:
+                return verdict
             code = platform.flaw(event) if self._prechecks else None
             if code is not None:
                 return Verdict("dead", code, "Found before it was sent.")
@@ -284,9 +305,20 @@ class _Upload:
         """
         unknown: set[UUID] = set()  # events of which a request may have been carried out
         waiting, alone = [batch], list[_Refused]()
+        dropped = False
         while waiting:
             part, error, answer = self._send(outbox, platform, waiting.pop(), unknown)
             if error is None:
+                continue
+            if is_unknown(error):
+                log.error("%s: %s", self._destination.name, error)
+            if isinstance(error, SomeRefused):
+                rest = self._drop(outbox, part, error, answer)
+                if dropped:  # all of them were named the first time; it must not go on for ever
+                    self._release(outbox, rest, error, answer, unknown, _SOON)
+                elif rest.events:
+                    waiting.append(rest)
+                dropped = True
                 continue
             if self._isolates(error) and len(part.events) > 1:
                 outbox.end(part, answer)
@@ -333,7 +365,10 @@ class _Upload:
         """
         for attempt in range(1, _TRIES + 1):
             if batch.is_used:
-                batch = outbox.part(batch)
+                try:
+                    batch = outbox.part(batch)
+                except QuotaReached as error:
+                    return batch, error, Answer(error_code=outcome_of(error))
             batch.is_used = True
             with self._lock:
                 self._summary.requests += 1
@@ -371,6 +406,15 @@ class _Upload:
         if first and (self._destination.failures or self._destination.had_pause):
             destinations.recovered(outbox.connection, self._destination.name, outbox.now())
 
+    def _drop(self, outbox: Outbox, batch: Batch, error: SomeRefused, answer: Answer) -> Batch:
+        """Settle the events that were named; returns the others."""
+        named = [event for event in batch.events if event["id"] in error.verdicts]
+        rest = [event for event in batch.events if event["id"] not in error.verdicts]
+        outbox.settle(Batch(batch.id, named), error.verdicts, answer)
+        self._summary.add(list(error.verdicts.values()))
+        log.warning("%s: %s", self._destination.name, error)
+        return Batch(batch.id, rest)
+
     def _refuse(self, outbox: Outbox, one: _Refused, unknown: set[UUID]) -> None:
         """A verdict about one event: final where the code says so, one of five otherwise."""
         verdict = Verdict(
@@ -391,10 +435,11 @@ class _Upload:
         error: TributaryError,
         answer: Answer,
         unknown: set[UUID],
+        wait: timedelta | None = None,
     ) -> None:
         """Back into the outbox: nothing was learnt about the events themselves."""
         verdicts = {
-            id_: Verdict("failed", outcome_of(error), str(error), unknown=id_ in unknown)
+            id_: Verdict("failed", outcome_of(error), str(error), unknown=id_ in unknown, wait=wait)
             for id_ in batch.ids
         }
         outbox.settle(batch, verdicts, answer)
@@ -406,12 +451,8 @@ class _Upload:
             if self._stopped.is_set():
                 return
             self._stopped.set()
-        name, now, reason, action = (
-            self._destination.name,
-            outbox.now(),
-            str(error),
-            action_for(error),
-        )
+        name, now = self._destination.name, outbox.now()
+        reason, action = str(error), action_for(error)
         if action.isolates:
             reason = f"Events were refused one by one, and none was taken: {error}"
         if action.isolates or action is Action.PAUSE:

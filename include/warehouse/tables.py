@@ -102,6 +102,21 @@ brands = Table(
 )
 
 
+# Google's clicks of an account's day: which campaign, ad group and ad a gclid belongs to.
+google_click_view = Table(
+    "google_click_view",
+    metadata,
+    Column("account_id", Text),
+    Column("date", Date),
+    Column("gclid", Text),
+    Column("payload", JSONB, nullable=False),
+    _moment("extracted_at"),
+    Column("run_id", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "date", "gclid"),
+    schema="raw",
+)
+
+
 def _run_state() -> list[Column[object]]:
     return [
         _moment("last_sync_at", nullable=True),
@@ -274,7 +289,29 @@ upload_batches = Table(
     Column("http_status", Integer),
     Column("error_code", Text),
     Column("request_id", Text),
+    # Where the platform tells later what became of a request: what it says, and when to ask again.
+    Column("state", Text),
+    _moment("poll_at", nullable=True),
+    Column("polls", Integer, nullable=False, server_default=text("0")),
+    Column("answer", JSONB),
     Index("upload_batches_started", "destination", "started_at"),
+    Index(
+        "upload_batches_polled",
+        "destination",
+        "poll_at",
+        postgresql_where=text("poll_at is not null"),
+    ),
+    schema="ops",
+)
+
+# Requests by second of a project whose quota several destinations share; kept for a day.
+platform_calls = Table(
+    "platform_calls",
+    metadata,
+    Column("project", Text),
+    _moment("at"),
+    Column("calls", Integer, nullable=False),
+    PrimaryKeyConstraint("project", "at"),
     schema="ops",
 )
 
@@ -297,6 +334,8 @@ conversion_deliveries = Table(
     Column("platform_trace_id", Text),
     _moment("created_at", now=True),
     _moment("updated_at", now=True),
+    # Only deliveries of one key leave in one request.
+    Column("batch_key", Text, nullable=False, server_default=text("''")),
     PrimaryKeyConstraint("event", "destination"),
     CheckConstraint(
         "sync_status in ('pending', 'queued', 'sent', 'failed', 'skipped', 'dead')",
