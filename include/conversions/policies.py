@@ -104,7 +104,7 @@ def widest_window(platforms: set[str]) -> timedelta:
 
 def dedup_window(platform: str) -> timedelta | None:
     """How long the platform drops what it gets twice; None: for ever."""
-    return meta.DEDUP_WINDOW
+    return meta.DEDUP_WINDOW if platform == "meta" else None
 
 
 def deadline(platform: str, event: Event) -> datetime:

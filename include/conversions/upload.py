@@ -451,12 +451,8 @@ class _Upload:
             if self._stopped.is_set():
                 return
             self._stopped.set()
-        name, now, reason, action = (
-            self._destination.name,
-            outbox.now(),
-            str(error),
-            action_for(error),
-        )
+        name, now = self._destination.name, outbox.now()
+        reason, action = str(error), action_for(error)
         if action.isolates:
             reason = f"Events were refused one by one, and none was taken: {error}"
         if action.isolates or action is Action.PAUSE:

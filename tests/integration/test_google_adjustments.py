@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conftest_of_loads import query
-from outgoing import NOW, execute, states, virtual
+from outgoing import NOW, execute, states, take, virtual
 from to_google import (
     ask,
     bodies,
@@ -14,7 +14,6 @@ from to_google import (
     google_sandbox,
     sale,
     send,
-    take,
 )
 
 from include.conversions import transactions
@@ -280,6 +279,7 @@ def test_an_enhancement_leaves_within_its_day(warehouse: str, sandbox: Sandbox) 
             sale(1, kind="enhancement", **fresh, **person),
             sale(2, kind="enhancement", **late, **person),
         ],
+        internal=True,
     )
     send(warehouse, sandbox, ADS)
     assert states(warehouse, ADS) == {("sent", "confirmed"): 1, ("skipped", "expired"): 1}

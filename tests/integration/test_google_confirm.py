@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from conftest_of_loads import query
-from outgoing import NOW, states
+from outgoing import NOW, states, take
 from to_google import (
     access,
     ask,
@@ -17,7 +17,6 @@ from to_google import (
     sale,
     sales,
     send,
-    take,
 )
 
 from include import warehouse as wh

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from conftest_of_loads import query
-from outgoing import NOW, configure, purchase, requests, states
+from outgoing import NOW, configure, purchase, requests, states, take
 from to_google import (
     GCLID,
     LOGIN,
@@ -20,7 +20,6 @@ from to_google import (
     sale,
     sales,
     send,
-    take,
 )
 
 from include.conversions.upload import Troubled
@@ -66,6 +65,7 @@ def test_bad_events_are_told_by_row(
     take(
         warehouse,
         [sale(n, **(wrong[n][0] if n in wrong else {})) for n in range(MAX_BATCH)],
+        internal=True,
     )
     # All of one identifier kind and day, so that they leave in one request.
     summary = send(warehouse, sandbox, name)
@@ -558,6 +558,7 @@ def test_nothing_of_a_person_is_stored_or_logged(
             sale(1, user_hashes={"google": {"email": ["abc123" * 10]}}),
             sale(2, gclid="bad gclid of ann@example.com"),
         ],
+        internal=True,
     )
     caplog.set_level("DEBUG", "include")
     for name in (DM, ADS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from google.ads.googleads.v26.services.types import (
     conversion_adjustment_upload_service as adjusting,
 )
 from google.ads.googleads.v26.services.types import conversion_upload_service as uploading
-from outgoing import NOW, configure, purchase, virtual
+from outgoing import NOW, configure, purchase, take, virtual
 
 from include import warehouse as wh
 from include.conversions import confirm, destinations, intake
@@ -59,13 +59,6 @@ def configure_google(uri: str, *platforms: str, **changes: Any) -> None:
 def sale(number: int, **fields: Any) -> intake.Raw:
     """A purchase that came from a click on a Google ad."""
     return purchase(number, **{"gclid": GCLID.format(number), **fields})
-
-
-def take(uri: str, events: Sequence[intake.Raw]) -> list[intake.Receipt]:
-    """Hand events in as our own sources do, with hashes of their own where they have them."""
-    with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
-        return intake.take(connection, brand, events, source="test", now=NOW, internal=True)
 
 
 def sales(uri: str, numbers: range, **fields: Any) -> None:
