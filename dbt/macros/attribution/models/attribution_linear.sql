@@ -1,0 +1,4 @@
+{#- Each touch has the same share. -#}
+{% macro attribution_linear() -%}
+    1
+{%- endmacro %}

@@ -1,0 +1,138 @@
+{{ config(materialized='table', indexes=[{'columns': ['brand_slug', 'name_key']}]) }}
+{#-
+    What names in a URL stood for, and when: spans of time in which a key (names of campaign, ad
+    set and ad, each given or left out) stood for one object, or for several. An object's names
+    count from its creation on, so that a new campaign of an old name does not blur the past.
+-#}
+with
+
+ad_objects as (
+    select * from {{ ref('int_ad_objects') }}
+    where brand_slug is not null
+),
+
+history as (
+    select * from {{ ref('int_ad_names_history') }}
+),
+
+-- Objects that Meta has not described have one name: the newest that insights gave them.
+named as (
+    select
+        ad_objects.kind,
+        ad_objects.fb_id,
+        coalesce(history.object_name, ad_objects.object_name) as object_name,
+        greatest(
+            coalesce(history.valid_from, '-infinity'),
+            coalesce(ad_objects.created_at, '-infinity')
+        ) as valid_from,
+        coalesce(history.valid_to, 'infinity') as valid_to
+    from ad_objects
+    left join history
+        on ad_objects.fb_id = history.fb_id and ad_objects.kind = history.object_type
+),
+
+chains as (
+    select
+        ad_objects.*,
+        coalesce(campaigns.object_name, '') as campaign_name,
+        coalesce(adsets.object_name, '') as adset_name,
+        coalesce(ads.object_name, '') as ad_name,
+        greatest(campaigns.valid_from, adsets.valid_from, ads.valid_from) as valid_from,
+        least(campaigns.valid_to, adsets.valid_to, ads.valid_to) as valid_to
+    from ad_objects
+    left join named as campaigns
+        on ad_objects.fb_campaign_id = campaigns.fb_id and campaigns.kind = 'campaign'
+    left join named as adsets
+        on ad_objects.fb_adset_id = adsets.fb_id and adsets.kind = 'adset'
+    left join named as ads
+        on ad_objects.fb_ad_id = ads.fb_id and ads.kind = 'ad'
+),
+
+entries as (
+    select
+        chains.*,
+        keys.name_key
+    from chains
+    cross join lateral (
+        values
+        (
+            'ad',
+            {{ name_key('chains.campaign_name', 'chains.adset_name', 'chains.ad_name') }}
+        ),
+        ('ad', {{ name_key(none, 'chains.adset_name', 'chains.ad_name') }}),
+        ('ad', {{ name_key('chains.campaign_name', none, 'chains.ad_name') }}),
+        ('ad', {{ name_key(none, none, 'chains.ad_name') }}),
+        ('adset', {{ name_key('chains.campaign_name', 'chains.adset_name', none) }}),
+        ('adset', {{ name_key(none, 'chains.adset_name', none) }}),
+        ('campaign', {{ name_key('chains.campaign_name', none, none) }})
+    ) as keys (kind, name_key)
+    where
+        keys.kind = chains.kind
+        and chains.valid_from < chains.valid_to
+        and case chains.kind
+            when 'ad' then chains.ad_name
+            when 'adset' then chains.adset_name
+            else chains.campaign_name
+        end <> ''
+),
+
+moments as (
+    select
+        brand_slug,
+        name_key,
+        valid_from as moment
+    from entries
+    union
+    select
+        brand_slug,
+        name_key,
+        valid_to as moment
+    from entries
+),
+
+spans as (
+    select
+        brand_slug,
+        name_key,
+        moment as valid_from,
+        lead(moment) over (partition by brand_slug, name_key order by moment) as valid_to
+    from moments
+),
+
+counted as (
+    select
+        spans.brand_slug,
+        spans.name_key,
+        spans.valid_from,
+        spans.valid_to,
+        min(entries.fb_id) as first_id,
+        max(entries.fb_id) as last_id
+    from spans
+    inner join entries
+        on
+            spans.brand_slug = entries.brand_slug
+            and spans.name_key = entries.name_key
+            and entries.valid_from <= spans.valid_from
+            and entries.valid_to >= spans.valid_to
+    group by spans.brand_slug, spans.name_key, spans.valid_from, spans.valid_to
+),
+
+resolved as (
+    select
+        counted.brand_slug,
+        counted.name_key,
+        ad_objects.fb_id,
+        ad_objects.fb_ad_id,
+        ad_objects.fb_adset_id,
+        ad_objects.fb_campaign_id,
+        ad_objects.account_id,
+        ad_objects.time_zone,
+        counted.first_id <> counted.last_id as is_ambiguous,
+        counted.valid_from,
+        counted.valid_to
+    from counted
+    left join ad_objects
+        on counted.first_id = ad_objects.fb_id and counted.first_id = counted.last_id
+)
+
+select * from resolved

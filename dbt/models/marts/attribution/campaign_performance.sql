@@ -1,0 +1,5 @@
+{{ config(materialized='mart_view') }}
+
+{{ performance('campaign') }}
+
+select * from compared
