@@ -1,56 +1,78 @@
 {#-
-    Shares of each touch by each model of the var `attribution_models`: `<model>_weight`,
-    `<model>_value`, and `<model>_last`, the newest touch that has a share, which takes what rounding
-    leaves (null: no touch has one).
+    What each touch of a path has by each model of the var `attribution_models`: `<model>_weight` and
+    `<model>_value`, null where it has nothing; and `<model>_missing`, whether no touch of the path
+    has anything.
 
-    All models are computed side by side, so that paths are sorted once, not once a model.
+    All models are computed side by side, so that paths are sorted once, not once a model. Shares are
+    counted in units of 10⁻¹² and values in cents; the newest touch that has a share takes what is
+    left. A value a ten-thousandth of a cent short of a full cent is a full cent: of 3.00 a third is
+    1.00.
 
     Args:
         paths: relation with the columns of `eligible_paths()`.
 -#}
 {% macro weighted_paths(paths) %}
     {%- set models = attribution_setting('attribution_models') %}
+    {%- set winners = [] %}
+    {%- for model in models if context.get('winner_' ~ model) %}{% do winners.append(model) %}{% endfor %}
+    {%- set sharing = models | reject('in', winners) | list %}
     select
-        *,
-        {%- for model in models %}
+        *
+        {%- for model in winners %},
+        case when {{ model }}_wins then 1::numeric end as {{ model }}_weight,
+        case when {{ model }}_wins then value end as {{ model }}_value
+        {%- endfor %}
+        {%- for model in sharing %},
         case
+            when touch_index < {{ model }}_last then {{ model }}_share * 0.000000000001
             when touch_index = {{ model }}_last
-                then 1 - coalesce(sum({{ model }}_share) over whole_path, 0)
-            else {{ model }}_share
+                then 1 - coalesce(sum({{ model }}_share) over whole_path, 0) * 0.000000000001
         end as {{ model }}_weight,
         case
+            when touch_index < {{ model }}_last then {{ model }}_cents * 0.01
             when touch_index = {{ model }}_last
-                then value - coalesce(sum({{ model }}_part) over whole_path, 0)
-            else {{ model }}_part
-        end as {{ model }}_value{{ ',' if not loop.last }}
+                then value - coalesce(sum({{ model }}_cents) over whole_path, 0) * 0.01
+        end as {{ model }}_value,
+        {{ model }}_last is null as {{ model }}_missing
         {%- endfor %}
     from (
         select
-            *,
-            {%- for model in models %}
-            case when touch_index < {{ model }}_last then {{ model }}_ratio end as {{ model }}_share,
+            *
+            {%- for model in sharing %},
             case
-                when touch_index < {{ model }}_last then trunc(value * {{ model }}_ratio, 2)
-            end as {{ model }}_part{{ ',' if not loop.last }}
+                when touch_index < {{ model }}_last
+                    then round({{ model }}_ratio * 1000000000000)::bigint
+            end as {{ model }}_share,
+            case
+                when touch_index < {{ model }}_last
+                    then trunc(
+                        value::float8 * 100 * {{ model }}_ratio + 0.0001 * sign(value)::float8
+                    )::bigint
+            end as {{ model }}_cents
             {%- endfor %}
         from (
             select
-                *,
-                {%- for model in models %}
-                trunc(
-                    ({{ model }}_raw / nullif(sum({{ model }}_raw) over whole_path, 0))::numeric, 12
-                ) as {{ model }}_ratio,
+                *
+                {%- for model in winners %},
+                not coalesce(bool_or({{ model }}_wins) over whole_path, false) as {{ model }}_missing
+                {%- endfor %}
+                {%- for model in sharing %},
+                {{ model }}_raw / nullif(sum({{ model }}_raw) over whole_path, 0)
+                    as {{ model }}_ratio,
                 max(touch_index) filter (where {{ model }}_raw > 0) over whole_path
-                    as {{ model }}_last{{ ',' if not loop.last }}
+                    as {{ model }}_last
                 {%- endfor %}
             from (
                 select
-                    path.*,
-                    {%- for model in models %}
+                    path.*
+                    {%- for model in winners %},
+                    path.touch_index > 0 and {{ context['winner_' ~ model]() }}
+                        as {{ model }}_wins
+                    {%- endfor %}
+                    {%- for model in sharing %},
                     case
-                        when path.touch_index > 0
-                            then {{ context['attribution_' ~ model]() }}::float8
-                    end as {{ model }}_raw{{ ',' if not loop.last }}
+                        when path.touch_index > 0 then {{ context['shares_' ~ model]() }}::float8
+                    end as {{ model }}_raw
                     {%- endfor %}
                 from {{ paths }} as path
             ) as counted

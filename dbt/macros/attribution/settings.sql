@@ -52,5 +52,5 @@
     {%- for name in names -%}
         {%- do told.append(attribution_setting(name) | string) -%}
     {%- endfor -%}
-    '{{ local_md5(told | join("|")) }}'
+    '{{ local_md5(told | join("|")) }}'::text
 {%- endmacro %}

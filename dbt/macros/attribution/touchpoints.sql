@@ -65,78 +65,99 @@
         touches: relation with the columns of `touchpoints()`.
 -#}
 {% macro touchpoints_resolved(touches) %}
+    {%- set names = [
+        ('full_name', true, true), ('ad_name', false, true), ('adset_name', true, false),
+        ('campaign_name', false, false),
+    ] -%}
     select
-        touchpoint_id,
-        brand_slug,
-        profile_id,
-        person_id,
-        source_platform,
-        fb_campaign_id,
-        fb_adset_id,
-        fb_ad_id,
-        google_campaign_id,
-        google_ad_group_id,
-        google_ad_id,
-        account_id,
-        account_time_zone,
-        match_method,
+        matched.touchpoint_id,
+        matched.brand_slug,
+        matched.profile_id,
+        matched.person_id,
         case
-            when coalesce(fb_campaign_id, fb_ad_id, google_campaign_id) is not null then null
-            when match_method = 'gclid' then 'gclid_not_in_click_view'
-            when match_method = 'google_click_id' then 'google_click_without_gclid'
-            when is_ambiguous then 'name_ambiguous'
-            when has_malformed_ad_id then 'ad_id_malformed'
-            when may_be_meta and has_names then 'name_not_found'
-            when match_method = 'fbclid' then 'click_id_alone'
-            when source_platform is not null or is_paid then 'no_ad_named'
+            when objects.fb_id is not null or matched.fb_ad_id is not null then 'meta'
+            when matched.google_campaign_id is not null then 'google'
+            when matched.fb_click_id is not null then 'meta'
+            when matched.has_google_click then 'google'
+            when matched.utm_source in {{ sql_list(attribution_setting('meta_sources')) }}
+                then 'meta'
+            when matched.utm_source in {{ sql_list(attribution_setting('google_sources')) }}
+                then 'google'
+        end as source_platform,
+        objects.campaign_id,
+        objects.adset_id,
+        objects.ad_id,
+        objects.fb_campaign_id,
+        objects.fb_adset_id,
+        coalesce(objects.fb_ad_id, matched.fb_ad_id) as fb_ad_id,
+        matched.google_campaign_id,
+        matched.google_ad_group_id,
+        matched.google_ad_id,
+        objects.account_id,
+        objects.time_zone as account_time_zone,
+        matched.match_method,
+        case
+            when coalesce(objects.fb_id, matched.fb_ad_id, matched.google_campaign_id) is not null
+                then null
+            when matched.match_method = 'gclid' then 'gclid_not_in_click_view'
+            when matched.match_method = 'google_click_id' then 'google_click_without_gclid'
+            when matched.is_ambiguous then 'name_ambiguous'
+            when matched.has_malformed_ad_id then 'ad_id_malformed'
+            when matched.may_be_meta and matched.has_names then 'name_not_found'
+            when matched.match_method = 'fbclid' then 'click_id_alone'
+            when matched.match_method = 'utm_source' or matched.is_paid then 'no_ad_named'
             else 'not_an_ad'
         end as unresolved_reason,
-        utm_source,
-        utm_medium,
-        fb_click_id,
-        click_id,
-        is_view,
-        is_paid,
-        touched_at
+        matched.utm_source,
+        matched.utm_medium,
+        matched.fb_click_id,
+        matched.click_id,
+        matched.is_view,
+        matched.is_paid,
+        matched.touched_at
     from (
         select
-            touch.touchpoint_id,
-            touch.brand_slug,
-            touch.profile_id,
-            touch.person_id,
-            touch.utm_source,
-            touch.utm_medium,
-            touch.fb_click_id,
-            touch.click_id,
-            touch.is_view,
-            touch.touched_at,
-            touch.may_be_meta,
-            touch.has_malformed_ad_id,
+            touch.*,
+            chosen.match_method,
+            case chosen.match_method
+                when 'ad_id' then touch.ad_id
+                when 'utm_ad_id' then touch.utm_content
+                when 'contact_ad_id' then by_contact.fb_ad_id
+            end as fb_ad_id,
+            case chosen.match_method
+                when 'ad_id' then touch.ad_id
+                when 'utm_ad_id' then touch.utm_content
+                when 'contact_ad_id' then by_contact.fb_ad_id
+                {%- for kind in ['adset', 'campaign'] %}
+                when '{{ kind }}_id'
+                    then case '{{ kind }}'
+                        when by_content.kind then touch.utm_content
+                        when by_term.kind then touch.utm_term
+                        else touch.utm_campaign
+                    end
+                {%- endfor %}
+                when 'ad_name' then coalesce(by_full_name.fb_id, by_ad_name.fb_id)
+                when 'adset_name' then by_adset_name.fb_id
+                when 'campaign_name' then by_campaign_name.fb_id
+            end as fb_id,
+            case when chosen.match_method = 'gclid' then by_gclid.google_campaign_id end
+                as google_campaign_id,
+            case when chosen.match_method = 'gclid' then by_gclid.google_ad_group_id end
+                as google_ad_group_id,
+            case when chosen.match_method = 'gclid' then by_gclid.google_ad_id end as google_ad_id,
+            coalesce(
+                by_full_name.is_ambiguous
+                or by_ad_name.is_ambiguous
+                or by_adset_name.is_ambiguous
+                or by_campaign_name.is_ambiguous,
+                false
+            ) as is_ambiguous,
             coalesce(touch.utm_campaign, touch.utm_term, touch.utm_content) is not null
                 as has_names,
-            case
-                when found.fb_campaign_id is not null or found.fb_ad_id is not null then 'meta'
-                when found.google_campaign_id is not null then 'google'
-                when touch.fb_click_id is not null then 'meta'
-                when touch.has_google_click then 'google'
-                when touch.utm_source in {{ sql_list(attribution_setting('meta_sources')) }}
-                    then 'meta'
-                when touch.utm_source in {{ sql_list(attribution_setting('google_sources')) }}
-                    then 'google'
-            end as source_platform,
-            found.match_method,
-            found.fb_ad_id,
-            coalesce(by_id.fb_adset_id, found.fb_adset_id) as fb_adset_id,
-            coalesce(by_id.fb_campaign_id, found.fb_campaign_id) as fb_campaign_id,
-            found.google_campaign_id,
-            found.google_ad_group_id,
-            found.google_ad_id,
-            coalesce(by_id.account_id, found.account_id) as account_id,
-            coalesce(by_id.time_zone, found.time_zone) as account_time_zone,
-            found.is_ambiguous,
             touch.is_paid_medium
             or touch.has_google_click
-            or found.match_method in ('ad_id', 'utm_ad_id', 'contact_ad_id') as is_paid
+            or coalesce(chosen.match_method in ('ad_id', 'utm_ad_id', 'contact_ad_id'), false)
+                as is_paid
         from (
             select
                 *,
@@ -146,7 +167,7 @@
                 coalesce(
                     utm_medium in {{ sql_list(attribution_setting('view_mediums')) }}, false
                 ) as is_view,
-                coalesce(
+                not has_google_click and coalesce(
                     utm_source in {{ sql_list(attribution_setting('meta_sources')) }}
                     or fb_click_id is not null
                     or (
@@ -154,36 +175,39 @@
                         and utm_medium in {{ sql_list(attribution_setting('paid_mediums')) }}
                     ),
                     false
-                ) and not has_google_click as may_be_meta
+                ) as may_be_meta
             from {{ touches }}
         ) as touch
-        left join (select * from {{ ref('int_ad_objects') }}) as by_id on touch.ad_id = by_id.fb_ad_id
-            and by_id.kind = 'ad'
-        left join (select * from {{ ref('int_ad_objects') }}) as by_content on touch.utm_content = by_content.fb_id
-        left join (select * from {{ ref('int_ad_objects') }}) as by_term on touch.utm_term = by_term.fb_id
-        left join (select * from {{ ref('int_ad_objects') }}) as by_campaign on touch.utm_campaign = by_campaign.fb_id
+        {%- for field in ['content', 'term', 'campaign'] %}
+        left join (select * from {{ ref('int_ad_objects') }}) as by_{{ field }}
+            on touch.utm_{{ field }} = by_{{ field }}.fb_id
+        {%- endfor %}
         left join (select * from {{ ref('int_contact_ads') }}) as by_contact
-            on touch.brand_slug = by_contact.brand_slug and touch.click_id = by_contact.click_id
-        left join (select * from {{ ref('int_google_clicks') }}) as by_gclid on touch.gclid = by_gclid.gclid
-        {%- for alias, campaign, adset, ad in [
-            ('by_full_name', true, true, true), ('by_ad_name', true, false, true),
-            ('by_adset_name', true, true, false), ('by_campaign_name', true, false, false),
-        ] %}
-        left join (select * from {{ ref('int_ad_names') }}) as {{ alias }}
-            on touch.brand_slug = {{ alias }}.brand_slug
-            and case
-                when touch.may_be_meta
-                {%- if adset %} and touch.utm_term is not null{% endif %}
-                {%- if ad %} and touch.utm_content is not null{% endif %}
-                {%- if not adset and not ad %} and touch.utm_campaign is not null{% endif %}
-                    then {{ name_key(
-                        'touch.utm_campaign',
-                        'touch.utm_term' if adset else none,
-                        'touch.utm_content' if ad else none,
-                    ) }}
-            end = {{ alias }}.name_key
-            and touch.touched_at >= {{ alias }}.valid_from
-            and touch.touched_at < {{ alias }}.valid_to
+            on
+                touch.click_id = by_contact.click_id
+                and touch.brand_slug = by_contact.brand_slug
+        left join (select * from {{ ref('int_google_clicks') }}) as by_gclid
+            on touch.gclid = by_gclid.gclid
+        {%- for name, has_adset, has_ad in names %}
+        left join (select * from {{ ref('int_ad_names') }}) as by_{{ name }}
+            on
+                case
+                    when
+                        touch.may_be_meta
+                        {%- if has_adset %} and touch.utm_term is not null{% endif %}
+                        {%- if has_ad %} and touch.utm_content is not null{% endif %}
+                        {%- if not has_adset and not has_ad %}
+                        and touch.utm_campaign is not null
+                        {%- endif %}
+                        then {{ name_key(
+                            'touch.brand_slug',
+                            'touch.utm_campaign',
+                            'touch.utm_term' if has_adset else none,
+                            'touch.utm_content' if has_ad else none,
+                        ) }}
+                end = by_{{ name }}.name_key
+                and touch.touched_at >= by_{{ name }}.valid_from
+                and touch.touched_at < by_{{ name }}.valid_to
         {%- endfor %}
         cross join lateral (
             select
@@ -208,58 +232,17 @@
                             + attribution_setting('google_sources')
                         ) }}
                         then 'utm_source'
-                end as method
+                end as match_method
         ) as chosen
-        cross join lateral (
-            select
-                chosen.method as match_method,
-                case chosen.method
-                    when 'ad_id' then touch.ad_id
-                    when 'utm_ad_id' then by_content.fb_ad_id
-                    when 'contact_ad_id' then by_contact.fb_ad_id
-                    when 'ad_name' then coalesce(by_full_name.fb_ad_id, by_ad_name.fb_ad_id)
-                end as fb_ad_id,
-                {%- for column in ['fb_adset_id', 'fb_campaign_id', 'account_id', 'time_zone'] %}
-                case chosen.method
-                    when 'utm_ad_id' then by_content.{{ column }}
-                    when 'contact_ad_id' then by_contact.{{ column }}
-                    {%- for kind in ['adset', 'campaign'] %}
-                    when '{{ kind }}_id'
-                        then case
-                            when by_content.kind = '{{ kind }}' then by_content.{{ column }}
-                            when by_term.kind = '{{ kind }}' then by_term.{{ column }}
-                            else by_campaign.{{ column }}
-                        end
-                    {%- endfor %}
-                    when 'ad_name'
-                        then case
-                            when by_full_name.fb_id is not null then by_full_name.{{ column }}
-                            else by_ad_name.{{ column }}
-                        end
-                    when 'adset_name' then by_adset_name.{{ column }}
-                    when 'campaign_name' then by_campaign_name.{{ column }}
-                end as {{ column }},
-                {%- endfor %}
-                case when chosen.method = 'gclid' then by_gclid.google_campaign_id end
-                    as google_campaign_id,
-                case when chosen.method = 'gclid' then by_gclid.google_ad_group_id end
-                    as google_ad_group_id,
-                case when chosen.method = 'gclid' then by_gclid.google_ad_id end as google_ad_id,
-                coalesce(
-                    by_full_name.is_ambiguous
-                    or by_ad_name.is_ambiguous
-                    or by_adset_name.is_ambiguous
-                    or by_campaign_name.is_ambiguous,
-                    false
-                ) as is_ambiguous
-        ) as found
     ) as matched
+    left join (select * from {{ ref('int_ad_objects') }}) as objects
+        on matched.fb_id = objects.fb_id
 {% endmacro %}
 
 
-{#- By what names are looked up: campaign, ad set and ad, each or not, whatever their case. -#}
-{% macro name_key(campaign, adset, ad) -%}
-    lower(
+{#- By what names are looked up: brand, campaign, ad set and ad, each or not, whatever their case. -#}
+{% macro name_key(brand, campaign, adset, ad) -%}
+    {{ brand }} || chr(31) || lower(
         coalesce({{ campaign or 'null' }}, '') || chr(31)
         || coalesce({{ adset or 'null' }}, '') || chr(31)
         || coalesce({{ ad or 'null' }}, '')

@@ -1,4 +1,4 @@
-{{ config(materialized='table', indexes=[{'columns': ['brand_slug', 'name_key']}]) }}
+{{ config(materialized='table', post_hook='analyze {{ this }}') }}
 {#-
     What names in a URL stood for, and when: spans of time in which a key (names of campaign, ad
     set and ad, each given or left out) stood for one object, or for several. An object's names
@@ -57,14 +57,14 @@ entries as (
         values
         (
             'ad',
-            {{ name_key('chains.campaign_name', 'chains.adset_name', 'chains.ad_name') }}
+            {{ name_key('chains.brand_slug', 'chains.campaign_name', 'chains.adset_name', 'chains.ad_name') }}
         ),
-        ('ad', {{ name_key(none, 'chains.adset_name', 'chains.ad_name') }}),
-        ('ad', {{ name_key('chains.campaign_name', none, 'chains.ad_name') }}),
-        ('ad', {{ name_key(none, none, 'chains.ad_name') }}),
-        ('adset', {{ name_key('chains.campaign_name', 'chains.adset_name', none) }}),
-        ('adset', {{ name_key(none, 'chains.adset_name', none) }}),
-        ('campaign', {{ name_key('chains.campaign_name', none, none) }})
+        ('ad', {{ name_key('chains.brand_slug', none, 'chains.adset_name', 'chains.ad_name') }}),
+        ('ad', {{ name_key('chains.brand_slug', 'chains.campaign_name', none, 'chains.ad_name') }}),
+        ('ad', {{ name_key('chains.brand_slug', none, none, 'chains.ad_name') }}),
+        ('adset', {{ name_key('chains.brand_slug', 'chains.campaign_name', 'chains.adset_name', none) }}),
+        ('adset', {{ name_key('chains.brand_slug', none, 'chains.adset_name', none) }}),
+        ('campaign', {{ name_key('chains.brand_slug', 'chains.campaign_name', none, none) }})
     ) as keys (kind, name_key)
     where
         keys.kind = chains.kind
@@ -78,13 +78,11 @@ entries as (
 
 moments as (
     select
-        brand_slug,
         name_key,
         valid_from as moment
     from entries
     union
     select
-        brand_slug,
         name_key,
         valid_to as moment
     from entries
@@ -92,16 +90,14 @@ moments as (
 
 spans as (
     select
-        brand_slug,
         name_key,
         moment as valid_from,
-        lead(moment) over (partition by brand_slug, name_key order by moment) as valid_to
+        lead(moment) over (partition by name_key order by moment) as valid_to
     from moments
 ),
 
 counted as (
     select
-        spans.brand_slug,
         spans.name_key,
         spans.valid_from,
         spans.valid_to,
@@ -110,29 +106,20 @@ counted as (
     from spans
     inner join entries
         on
-            spans.brand_slug = entries.brand_slug
-            and spans.name_key = entries.name_key
+            spans.name_key = entries.name_key
             and entries.valid_from <= spans.valid_from
             and entries.valid_to >= spans.valid_to
-    group by spans.brand_slug, spans.name_key, spans.valid_from, spans.valid_to
+    group by spans.name_key, spans.valid_from, spans.valid_to
 ),
 
 resolved as (
     select
-        counted.brand_slug,
-        counted.name_key,
-        ad_objects.fb_id,
-        ad_objects.fb_ad_id,
-        ad_objects.fb_adset_id,
-        ad_objects.fb_campaign_id,
-        ad_objects.account_id,
-        ad_objects.time_zone,
-        counted.first_id <> counted.last_id as is_ambiguous,
-        counted.valid_from,
-        counted.valid_to
+        name_key,
+        case when first_id = last_id then first_id end as fb_id,
+        first_id <> last_id as is_ambiguous,
+        valid_from,
+        valid_to
     from counted
-    left join ad_objects
-        on counted.first_id = ad_objects.fb_id and counted.first_id = counted.last_id
 )
 
 select * from resolved

@@ -1,4 +1,4 @@
-{{ config(materialized='table', indexes=[{'columns': ['fb_id']}]) }}
+{{ config(materialized='table', post_hook='analyze {{ this }}') }}
 
 with
 
@@ -114,6 +114,9 @@ best as (
     select distinct on (unioned.fb_id)
         unioned.kind,
         unioned.fb_id,
+        {{ meta_key('campaign', 'unioned.fb_campaign_id') }} as campaign_id,
+        {{ meta_key('adset', 'unioned.fb_adset_id') }} as adset_id,
+        {{ meta_key('ad', 'unioned.fb_ad_id') }} as ad_id,
         unioned.fb_ad_id,
         unioned.fb_adset_id,
         unioned.fb_campaign_id,

@@ -27,7 +27,7 @@ inputs as (
                 transactions.status,
                 deliveries.event_name,
                 deliveries.deliveries::text,
-                '{{ attribution_setting("attribution_default_model") }}'
+                '{{ attribution_setting("attribution_default_model") }}'::text
             ),
             0
         ) as inputs_hash,

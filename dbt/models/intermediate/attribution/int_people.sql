@@ -1,4 +1,4 @@
-{{ config(materialized='table') }}
+{{ config(materialized='table', post_hook='analyze {{ this }}') }}
 {#-
     Profiles that are one person: they share a hashed e-mail or phone, or are known to be a contact.
     Linked over any number of steps. An identifier that more profiles have than the var
@@ -12,6 +12,14 @@ profiles as (
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
+),
+
+touchpoints as (
+    select * from {{ ref('stg_app__touchpoints') }}
+),
+
+contact_touches as (
+    select * from {{ ref('int_contact_touches') }}
 ),
 
 conversion_events as (
@@ -48,7 +56,8 @@ shared as (
     having count(*) between 2 and {{ attribution_setting('identity_max_profiles') }}
 ),
 
--- A contact's id may stand in the place of a profile's, unless it is another profile's own.
+-- A contact's id may stand in the place of a profile's, in touches or purchases, unless it is
+-- another profile's own.
 contact_links as (
     select
         profiles.brand_slug,
@@ -91,6 +100,22 @@ links as (
     from contact_links
     where
         contact_links.profile_id <> contact_links.contact_id
+        and (contact_links.brand_slug, contact_links.contact_id) in (
+            select
+                brand_slug,
+                profile_id
+            from touchpoints
+            union all
+            select
+                brand_slug,
+                contact_id
+            from contact_touches
+            union all
+            select
+                brand_slug,
+                profile_id
+            from transactions
+        )
         and not exists (
             select 1 from profiles
             where

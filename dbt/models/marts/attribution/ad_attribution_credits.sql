@@ -7,7 +7,7 @@
         slices_kept=true,
         pre_hook="set local work_mem = '128MB'",
         indexes=[
-            {'columns': ['date', 'model']},
+            {'columns': ['date']},
             {'columns': ['ad_id', 'date']},
             {'columns': ['campaign_id', 'date']},
         ],
@@ -57,56 +57,18 @@ paths as (
     {{ eligible_paths('transactions', 'resolved') }}
 ),
 
-keyed as (
-    select
-        *,
-        case
-            when account_id is not null then {{ meta_key('campaign', 'fb_campaign_id') }}
-            else {{ meta_unknown_key('campaign') }}
-        end as campaign_id,
-        case
-            when account_id is not null then {{ meta_key('adset', 'fb_adset_id') }}
-            else {{ meta_unknown_key('adset') }}
-        end as adset_id,
-        case
-            when account_id is not null then {{ meta_key('ad', 'fb_ad_id') }}
-            else {{ meta_unknown_key('ad') }}
-        end as ad_id,
-        (transacted_at at time zone coalesce(account_time_zone, brand_time_zone))::date as date
-    from paths
-),
-
 weighted as (
-    {{ weighted_paths('keyed') }}
+    {{ weighted_paths('paths') }}
 ),
 
-credits as (
+-- Of a path that a model gives nothing to, the first row stands for the purchase: touch_index 0.
+unpivoted as (
     select
-        weighted.transaction_id,
+        weighted.*,
         shares.model,
-        weighted.touch_index,
-        weighted.touch_count,
-        weighted.touchpoint_id,
-        weighted.brand_slug,
-        weighted.campaign_id,
-        weighted.adset_id,
-        weighted.ad_id,
-        weighted.fb_campaign_id,
-        weighted.fb_adset_id,
-        weighted.fb_ad_id,
-        weighted.google_campaign_id,
-        weighted.google_ad_group_id,
-        weighted.google_ad_id,
-        weighted.account_id,
-        weighted.source_platform,
-        weighted.match_method,
-        weighted.unresolved_reason as unattributed_reason,
-        weighted.currency,
         shares.weight,
         shares.attributed_value,
-        weighted.date,
-        weighted.touched_at,
-        weighted.transacted_at
+        shares.is_missing
     from weighted
     cross join lateral (
         values
@@ -114,54 +76,53 @@ credits as (
         (
             '{{ model }}',
             weighted.{{ model }}_weight,
-            weighted.{{ model }}_value
+            weighted.{{ model }}_value,
+            weighted.{{ model }}_missing
         ){{ ',' if not loop.last }}
         {%- endfor %}
-    ) as shares (model, weight, attributed_value)
-    where shares.weight > 0
+    ) as shares (model, weight, attributed_value, is_missing)
+    where
+        shares.weight > 0
+        or (shares.is_missing and weighted.position = 1)
 ),
 
-unattributed as (
+credits as (
     select
-        weighted.transaction_id,
-        missing.model,
-        0::smallint as touch_index,
-        weighted.touch_count,
-        null::text as touchpoint_id,
-        weighted.brand_slug,
-        {{ meta_unknown_key('campaign') }} as campaign_id,
-        {{ meta_unknown_key('adset') }} as adset_id,
-        {{ meta_unknown_key('ad') }} as ad_id,
-        null::text as fb_campaign_id,
-        null::text as fb_adset_id,
-        null::text as fb_ad_id,
-        null::text as google_campaign_id,
-        null::text as google_ad_group_id,
-        null::text as google_ad_id,
-        null::text as account_id,
-        null::text as source_platform,
-        null::text as match_method,
-        coalesce(weighted.no_path_reason, 'no_paid_touch') as unattributed_reason,
-        weighted.currency,
-        1::numeric as weight,
-        weighted.value as attributed_value,
-        (weighted.transacted_at at time zone weighted.brand_time_zone)::date as date,
-        null::timestamptz as touched_at,
-        weighted.transacted_at
-    from weighted
-    cross join lateral (
-        values
-        {%- for model in attribution_setting('attribution_models') %}
-        ('{{ model }}', weighted.{{ model }}_last){{ ',' if not loop.last }}
+        transaction_id,
+        model,
+        case when is_missing then 0 else touch_index end as touch_index,
+        touch_count,
+        case when not is_missing then touchpoint_id end as touchpoint_id,
+        brand_slug,
+        coalesce(
+            case when not is_missing then campaign_id end, {{ meta_unknown_key('campaign') }}
+        ) as campaign_id,
+        coalesce(
+            case when not is_missing then adset_id end, {{ meta_unknown_key('adset') }}
+        ) as adset_id,
+        coalesce(case when not is_missing then ad_id end, {{ meta_unknown_key('ad') }}) as ad_id,
+        {%- for column in [
+            'fb_campaign_id', 'fb_adset_id', 'fb_ad_id', 'google_campaign_id',
+            'google_ad_group_id', 'google_ad_id', 'account_id', 'source_platform', 'match_method',
+        ] %}
+        case when not is_missing then {{ column }} end as {{ column }},
         {%- endfor %}
-    ) as missing (model, last_index)
-    where weighted.position = 1 and missing.last_index is null
-),
-
-unioned as (
-    select * from credits
-    union all
-    select * from unattributed
+        case
+            when is_missing then coalesce(no_path_reason, 'no_paid_touch')
+            else unresolved_reason
+        end as unattributed_reason,
+        currency,
+        coalesce(weight, 1) as weight,
+        coalesce(attributed_value, value) as attributed_value,
+        (
+            transacted_at
+            at time zone coalesce(
+                case when not is_missing then account_time_zone end, brand_time_zone
+            )
+        )::date as date,
+        case when not is_missing then touched_at end as touched_at,
+        transacted_at
+    from unpivoted
 )
 
-select * from unioned
+select * from credits

@@ -1,7 +1,7 @@
 {#- A touch counts half as much as one that came a half-life later (var `attribution_half_life_days`).
     Measured back from the newest touch, which changes no share and keeps the numbers from vanishing;
     so does the limit of 1,000 half-lives. -#}
-{% macro attribution_time_decay() -%}
+{% macro shares_time_decay() -%}
     power(
         0.5::float8,
         least(

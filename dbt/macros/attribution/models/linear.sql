@@ -1,4 +1,4 @@
 {#- Each touch has the same share. -#}
-{% macro attribution_linear() -%}
+{% macro shares_linear() -%}
     1
 {%- endmacro %}
