@@ -1,4 +1,10 @@
-{{ config(materialized='table', post_hook='analyze {{ this }}') }}
+{{
+    config(
+        materialized='table',
+        pre_hook="set local work_mem = '64MB'",
+        post_hook='analyze {{ this }}',
+    )
+}}
 {#-
     Profiles that are one person: they share a hashed e-mail or phone, or are known to be a contact.
     Linked over any number of steps. An identifier that more profiles have than the var
@@ -37,7 +43,7 @@ identifiers as (
         profile_id
     from profiles
     where email_hash is not null
-    union
+    union all
     select
         brand_slug,
         'phone|' || phone_hash as identifier,
