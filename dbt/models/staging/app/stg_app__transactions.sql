@@ -19,7 +19,7 @@ renamed as (
                 else 0
             end
         ) as refunded_amount,
-        transacted_at,
+        coalesce(transacted_at, updated_at) as transacted_at,
         refunded_at,
         updated_at
     from source

@@ -14,7 +14,7 @@ renamed as (
         contact_id,
         event_value,
         upper(currency) as currency,
-        destinations,
+        to_jsonb(destinations) as destinations,
         event_time,
         created_at
     from source
