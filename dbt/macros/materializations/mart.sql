@@ -202,7 +202,10 @@
             {%- set present = load_cached_relation(
                 api.Relation.create(node.database, node.schema, node.alias, type='view')
             ) -%}
-            {%- if present is not none -%}{%- do adapter.drop_relation(present) -%}{%- endif -%}
+            {%- if present is not none -%}
+                {%- do refuse_to_drop_views_of_others(present) -%}
+                {%- do adapter.drop_relation(present) -%}
+            {%- endif -%}
         {%- endfor -%}
         {%- if column['held'] is none -%}
             {%- do added.append(column['name']) -%}

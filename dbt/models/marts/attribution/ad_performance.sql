@@ -1,4 +1,4 @@
-{{ config(materialized='mart_view') }}
+{{ config(materialized='view') }}
 
 {{ performance('ad') }},
 
