@@ -4,8 +4,7 @@
     has anything.
 
     All models are computed side by side, so that paths are sorted once, not once a model. Shares are
-    counted in units of 10⁻¹² and values in cents; the newest touch that has a share takes what is
-    left. A value a ten-thousandth of a cent short of a full cent is a full cent: of 3.00 a third is
+    counted in units of 10⁻¹² and values in cents; the newest touch takes what is left. A value a ten-thousandth of a cent short of a full cent is a full cent: of 3.00 a third is
     1.00.
 
     Args:
@@ -24,27 +23,27 @@
         {%- endfor %}
         {%- for model in sharing %},
         case
-            when touch_index < {{ model }}_last then {{ model }}_share * 0.000000000001
-            when touch_index = {{ model }}_last
+            when touch_index < touch_count then {{ model }}_share * 0.000000000001
+            when touch_index > 0
                 then 1 - coalesce(sum({{ model }}_share) over whole_path, 0) * 0.000000000001
         end as {{ model }}_weight,
         case
-            when touch_index < {{ model }}_last then {{ model }}_cents * 0.01
-            when touch_index = {{ model }}_last
+            when touch_index < touch_count then {{ model }}_cents * 0.01
+            when touch_index > 0
                 then value - coalesce(sum({{ model }}_cents) over whole_path, 0) * 0.01
         end as {{ model }}_value,
-        {{ model }}_last is null as {{ model }}_missing
+        touch_index = 0 as {{ model }}_missing
         {%- endfor %}
     from (
         select
             *
             {%- for model in sharing %},
             case
-                when touch_index < {{ model }}_last
+                when touch_index < touch_count
                     then round({{ model }}_ratio * 1000000000000)::bigint
             end as {{ model }}_share,
             case
-                when touch_index < {{ model }}_last
+                when touch_index < touch_count
                     then trunc(
                         value::float8 * 100 * {{ model }}_ratio + 0.0001 * sign(value)::float8
                     )::bigint
@@ -58,9 +57,7 @@
                 {%- endfor %}
                 {%- for model in sharing %},
                 {{ model }}_raw / nullif(sum({{ model }}_raw) over whole_path, 0)
-                    as {{ model }}_ratio,
-                max(touch_index) filter (where {{ model }}_raw > 0) over whole_path
-                    as {{ model }}_last
+                    as {{ model }}_ratio
                 {%- endfor %}
             from (
                 select

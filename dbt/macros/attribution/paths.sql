@@ -105,7 +105,7 @@
                     case
                         when click_id is not null
                             then lag(touched_at) over (
-                                partition by brand_slug, person_id, click_id
+                                partition by click_id, person_id, brand_slug
                                 order by touched_at, touchpoint_id
                             )
                     end as same_click_before

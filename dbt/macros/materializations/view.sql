@@ -14,7 +14,6 @@
 
     {% if existing is not none and not existing.is_view %}
         {% do adapter.drop_relation(existing) %}
-        {% set existing = none %}
     {% endif %}
     {%- set wanted -%}
         {% if config.get('contract').enforced -%}
@@ -26,7 +25,9 @@
             {{ sql }}
         {%- endif %}
     {%- endset %}
-    {% if existing is not none and view_columns_differ(target_relation, wanted) %}
+    {# Asked of Postgres: this build may have dropped it with what it reads, unknown to dbt's cache. #}
+    {% if run_query("select to_regclass('" ~ target_relation ~ "')").rows[0][0] is not none
+        and view_columns_differ(target_relation, wanted) %}
         {% do refuse_to_drop_views_of_others(target_relation) %}
         {% do run_query("drop view " ~ target_relation ~ " cascade") %}
     {% endif %}

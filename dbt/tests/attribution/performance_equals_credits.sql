@@ -1,5 +1,6 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the newest week, and of the days of all purchases that the latest build computed.
+-- `ad_spend` do: of the newest week of spend, and of the 31 newest days on which there are purchases
+-- that the latest build computed.
 with
 
 credits as (
@@ -19,12 +20,16 @@ campaign_performance as (
 ),
 
 days as materialized (
-    select distinct credits.date
-    from credits
-    where
-        credits.transaction_id in (
-            select transaction_id from {{ mart_slices(ref('ad_attribution_credits')) }}
-        )
+    (
+        select distinct credits.date
+        from credits
+        where
+            credits.transaction_id in (
+                select transaction_id from {{ mart_slices(ref('ad_attribution_credits')) }}
+            )
+        order by credits.date desc
+        limit 31
+    )
     union
     select (select max(ad_spend.date) from ad_spend) - days_back.number as date
     from generate_series(0, 6) as days_back (number)

@@ -5,11 +5,10 @@
         slices='int_credit_inputs',
         slice_by=['transaction_id'],
         slices_kept=true,
-        pre_hook="set local work_mem = '128MB'",
+        pre_hook="set local work_mem = '128MB'; set local maintenance_work_mem = '256MB'",
         indexes=[
             {'columns': ['date']},
             {'columns': ['ad_id', 'date']},
-            {'columns': ['campaign_id', 'date']},
         ],
     )
 }}
