@@ -1,4 +1,4 @@
-"""How long attribution takes: a million touches and 200,000 purchases, first and after a day's news.
+"""How long attribution takes: a million touches and 200,000 purchases, at first and every day.
 
 A fresh database of an embedded Postgres of its own is filled and built; then, some times over, a
 day's new touches and purchases arrive, with some late ones, refunds and restated insights, and it
@@ -22,14 +22,12 @@ from bench.dbt_build import (
     _dbt,
     _fingerprint,
     _fresh_database,
-    _progress,
     _server,
     _timed,
     build,
     generate,
 )
-from include import home
-from include.warehouse import Connection, connect, embedded
+from include.warehouse import Connection, connect
 
 MARTS = ("ad_attribution_credits", "ad_attributions")
 GOAL_FULL, GOAL_DAILY = 60, 10

@@ -27,4 +27,4 @@ summed as (
 )
 
 select * from summed
-order by cpa asc nulls last
+order by 6 asc nulls last

@@ -17,4 +17,4 @@ counted as (
 )
 
 select * from counted
-order by brand_slug, days_to_convert
+order by 1, 2

@@ -18,4 +18,4 @@ counted as (
 )
 
 select * from counted
-order by brand_slug, touches desc
+order by 1 asc, 5 desc

@@ -13,15 +13,14 @@ summed as (
     select
         performance.brand_slug,
         campaigns.name as campaign,
-        performance.currency
-        {%- for model in attribution_setting('attribution_models') %},
-        sum(performance.attributed_value) filter (where performance.model = '{{ model }}')
-            as {{ model }}
-        {%- endfor %}
+        performance.currency,
+        performance.model,
+        sum(performance.attributed_conversions) as purchases,
+        sum(performance.attributed_value) as revenue
     from performance
     inner join campaigns on performance.campaign_id = campaigns.id
-    group by 1, 2, 3
+    group by 1, 2, 3, 4
 )
 
 select * from summed
-order by brand_slug, campaign
+order by 1, 2, 3, 4

@@ -22,4 +22,4 @@ counted as (
 )
 
 select * from counted
-order by brand_slug, customer, revenue desc
+order by 1 asc, 2 asc, 6 desc

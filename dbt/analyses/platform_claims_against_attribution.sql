@@ -20,4 +20,4 @@ summed as (
 )
 
 select * from summed
-order by brand_slug, attribution_window
+order by 1, 2

@@ -21,4 +21,4 @@ counted as (
 )
 
 select * from counted
-order by revenue desc
+order by 6 desc

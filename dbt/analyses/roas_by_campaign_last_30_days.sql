@@ -27,4 +27,4 @@ summed as (
 )
 
 select * from summed
-order by brand_slug, spend desc
+order by 1 asc, 4 desc

@@ -26,4 +26,4 @@ summed as (
 )
 
 select * from summed
-order by spend desc
+order by 4 desc

@@ -17,4 +17,4 @@ counted as (
 )
 
 select * from counted
-order by brand_slug, touch_count
+order by 1, 2

@@ -16,4 +16,4 @@ counted as (
 )
 
 select * from counted
-order by brand_slug, purchases desc
+order by 1 asc, 3 desc

@@ -248,3 +248,25 @@
         || coalesce({{ ad or 'null' }}, '')
     )
 {%- endmacro %}
+
+
+{#- What a touch's URL names, as one number. -#}
+{% macro evidence_hash(touch) -%}
+    hash_record_extended(
+        row(
+            {{ touch }}.brand_slug,
+            {{ touch }}.ad_id,
+            {{ touch }}.utm_campaign,
+            {{ touch }}.utm_term,
+            {{ touch }}.utm_content
+        ),
+        0
+    )
+{%- endmacro %}
+
+
+{#- What resolving takes from an object of the hierarchy. -#}
+{% macro object_columns(alias) -%}
+    {{ alias }}.kind, {{ alias }}.fb_id, {{ alias }}.fb_ad_id, {{ alias }}.fb_adset_id,
+    {{ alias }}.fb_campaign_id, {{ alias }}.account_id, {{ alias }}.time_zone
+{%- endmacro %}

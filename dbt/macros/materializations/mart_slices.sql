@@ -53,6 +53,16 @@
 {% endmacro %}
 
 
+{#- A condition: the row is of a slice that is to be computed; of a mart with one column in slice_by. -#}
+{% macro of_slices(column) -%}
+    {%- if is_sliced() -%}
+    {{ column }} in (select slices.{{ column }} from {{ mart_slices(this) }} as slices)
+    {%- else -%}
+    true
+    {%- endif -%}
+{%- endmacro %}
+
+
 {#-
     Write down which slices are stale: those whose attributes in the `slices` model differ from what
     the mart's rows carry in columns of the same names (a new load, a late exchange rate, another

@@ -1,5 +1,5 @@
 -- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value.
--- Of the newest days, and of all purchases that the latest build computed.
+-- Of the newest week, and of all purchases that the latest build computed.
 with
 
 transactions as (
@@ -22,7 +22,7 @@ to_check as (
     from transactions
     where
         transacted_at >= (select max(newest.transacted_at) from transactions as newest)
-        - interval '{{ var("reconcile_days") }} days'
+        - interval '7 days'
         or transaction_id in (select computed.transaction_id from computed)
 ),
 

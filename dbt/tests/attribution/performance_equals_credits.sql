@@ -1,6 +1,6 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the newest week of spend, and of the 31 newest days on which there are purchases
--- that the latest build computed.
+-- `ad_spend` do: of the newest week of spend, and of the 14 newest days on which there are
+-- purchases that the latest build computed.
 with
 
 credits as (
@@ -25,10 +25,11 @@ days as materialized (
         from credits
         where
             credits.transaction_id in (
-                select transaction_id from {{ mart_slices(ref('ad_attribution_credits')) }}
+                select slices.transaction_id
+                from {{ mart_slices(ref('ad_attribution_credits')) }} as slices
             )
         order by credits.date desc
-        limit 31
+        limit 14
     )
     union
     select (select max(ad_spend.date) from ad_spend) - days_back.number as date

@@ -3,9 +3,8 @@
 
 with
 
-credits as (
-    select * from {{ ref('ad_attribution_credits') }}
-    where model = '{{ attribution_setting("attribution_default_model") }}'
+attributions as (
+    select * from {{ ref('ad_attributions') }}
 ),
 
 brands as (
@@ -18,23 +17,23 @@ exchange_rates as (
 
 unpriced as (
     select
-        credits.brand_slug,
-        credits.currency,
+        attributions.brand_slug,
+        attributions.currency,
         brands.reporting_currency,
         count(*) as purchase_count,
-        min(credits.date) as first_date,
-        max(credits.date) as last_date
-    from credits
-    inner join brands on credits.brand_slug = brands.brand_slug
+        min(attributions.date) as first_date,
+        max(attributions.date) as last_date
+    from attributions
+    inner join brands on attributions.brand_slug = brands.brand_slug
     left join exchange_rates
         on
-            credits.currency = exchange_rates.base
+            attributions.currency = exchange_rates.base
             and upper(brands.reporting_currency) = exchange_rates.quote
-            and credits.date = exchange_rates.date
+            and attributions.date = exchange_rates.date
     where
-        credits.currency is distinct from upper(brands.reporting_currency)
+        attributions.currency is distinct from upper(brands.reporting_currency)
         and exchange_rates.rate is null
-    group by credits.brand_slug, credits.currency, brands.reporting_currency
+    group by attributions.brand_slug, attributions.currency, brands.reporting_currency
 )
 
 select * from unpriced

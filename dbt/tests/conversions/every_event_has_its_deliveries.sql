@@ -16,7 +16,8 @@ wanted as (
         conversion_events.event_id,
         active.destination
     from conversion_events
-    cross join lateral
+    cross join
+        lateral
         jsonb_array_elements_text(conversion_events.destinations) as active (destination)
 ),
 

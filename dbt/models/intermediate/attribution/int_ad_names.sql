@@ -53,19 +53,25 @@ entries as (
         chains.*,
         keys.name_key
     from chains
-    cross join lateral (
-        values
-        (
-            'ad',
-            {{ name_key('chains.brand_slug', 'chains.campaign_name', 'chains.adset_name', 'chains.ad_name') }}
-        ),
-        ('ad', {{ name_key('chains.brand_slug', none, 'chains.adset_name', 'chains.ad_name') }}),
-        ('ad', {{ name_key('chains.brand_slug', 'chains.campaign_name', none, 'chains.ad_name') }}),
-        ('ad', {{ name_key('chains.brand_slug', none, none, 'chains.ad_name') }}),
-        ('adset', {{ name_key('chains.brand_slug', 'chains.campaign_name', 'chains.adset_name', none) }}),
-        ('adset', {{ name_key('chains.brand_slug', none, 'chains.adset_name', none) }}),
-        ('campaign', {{ name_key('chains.brand_slug', 'chains.campaign_name', none, none) }})
-    ) as keys (kind, name_key)
+    cross join
+        lateral (
+            values
+            {%- for kind, campaign, adset, ad in [
+                ('ad', true, true, true), ('ad', false, true, true), ('ad', true, false, true),
+                ('ad', false, false, true), ('adset', true, true, false),
+                ('adset', false, true, false), ('campaign', true, false, false),
+            ] %}
+            (
+                '{{ kind }}',
+                {{ name_key(
+                    'chains.brand_slug',
+                    'chains.campaign_name' if campaign else none,
+                    'chains.adset_name' if adset else none,
+                    'chains.ad_name' if ad else none,
+                ) }}
+            ){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as keys (kind, name_key)
     where
         keys.kind = chains.kind
         and chains.valid_from < chains.valid_to
@@ -107,8 +113,8 @@ counted as (
     inner join entries
         on
             spans.name_key = entries.name_key
-            and entries.valid_from <= spans.valid_from
-            and entries.valid_to >= spans.valid_to
+            and spans.valid_from >= entries.valid_from
+            and spans.valid_to <= entries.valid_to
     group by spans.name_key, spans.valid_from, spans.valid_to
 ),
 

@@ -1,6 +1,11 @@
 {#-
     What the credits of each purchase are computed from, as one number: whatever changes in the
-    purchase, in any touch of its person, in what an ad is known by, or in the settings changes it.
+    purchase, in any touch of its person, in what is known of what the touch names, or in the
+    settings changes it.
+
+    Touches are not resolved for that: what is known of what a URL names is looked up once for each
+    different URL (`int_url_evidence`). A number that changes without need costs the computation of
+    one person.
 -#}
 with
 
@@ -8,8 +13,36 @@ transactions as (
     select * from {{ ref('int_transactions') }}
 ),
 
+url_evidence as (
+    select * from {{ ref('int_url_evidence') }}
+),
+
+contact_ads as (
+    select * from {{ ref('int_contact_ads') }}
+),
+
+google_clicks as (
+    select * from {{ ref('int_google_clicks') }}
+),
+
+ad_objects as (
+    select * from {{ ref('int_ad_objects') }}
+),
+
+-- The touches, as the models of credits read them.
 touches as (
-    select * from {{ ref('int_touchpoints_resolved') }}
+    {{ touchpoints() }}
+),
+
+captured as (
+    select
+        contact_ads.brand_slug,
+        contact_ads.click_id,
+        hash_record_extended(
+            row(contact_ads.fb_ad_id, {{ object_columns('ad_objects') }}), 0
+        ) as captured_hash
+    from contact_ads
+    left join ad_objects on contact_ads.fb_ad_id = ad_objects.fb_id
 ),
 
 touches_of_people as (
@@ -21,26 +54,29 @@ touches_of_people as (
             hash_record_extended(
                 row(
                     touches.touchpoint_id,
-                    touches.source_platform,
-                    touches.fb_campaign_id,
-                    touches.fb_adset_id,
-                    touches.fb_ad_id,
-                    touches.google_campaign_id,
-                    touches.google_ad_group_id,
-                    touches.google_ad_id,
-                    touches.account_id,
-                    touches.account_time_zone,
-                    touches.match_method,
-                    touches.unresolved_reason,
+                    touches.utm_source,
+                    touches.utm_medium,
+                    {{ evidence_hash('touches') }},
+                    touches.has_malformed_ad_id,
+                    touches.fb_click_id,
                     touches.click_id,
-                    touches.is_view,
-                    touches.is_paid,
-                    touches.touched_at
+                    touches.has_google_click,
+                    touches.touched_at,
+                    url_evidence.known_hash,
+                    captured.captured_hash,
+                    google_clicks.google_campaign_id,
+                    google_clicks.google_ad_group_id,
+                    google_clicks.google_ad_id
                 ),
                 0
             )
         ) as touches_hash
     from touches
+    left join url_evidence
+        on {{ evidence_hash('touches') }} = url_evidence.evidence_hash
+    left join captured
+        on touches.click_id = captured.click_id and touches.brand_slug = captured.brand_slug
+    left join google_clicks on touches.gclid = google_clicks.gclid
     group by touches.brand_slug, touches.person_id
 ),
 

@@ -108,18 +108,18 @@ links as (
         contact_links.profile_id <> contact_links.contact_id
         and (contact_links.brand_slug, contact_links.contact_id) in (
             select
-                brand_slug,
-                profile_id
+                touchpoints.brand_slug,
+                touchpoints.profile_id
             from touchpoints
             union all
             select
-                brand_slug,
-                contact_id
+                contact_touches.brand_slug,
+                contact_touches.contact_id
             from contact_touches
             union all
             select
-                brand_slug,
-                profile_id
+                transactions.brand_slug,
+                transactions.profile_id
             from transactions
         )
         and not exists (

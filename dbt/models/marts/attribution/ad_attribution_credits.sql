@@ -17,9 +17,7 @@ with
 
 transactions as (
     select * from {{ ref('int_transactions') }}
-    {%- if is_sliced() %}
-    where transaction_id in (select transaction_id from {{ mart_slices(this) }})
-    {%- endif %}
+    where {{ of_slices('transaction_id') }}
 ),
 
 people as (
@@ -27,7 +25,7 @@ people as (
 ),
 
 -- All profiles of the people who bought: nobody else's touches are read.
-profiles as (
+profiles as ( -- noqa: ST03
     select
         brand_slug,
         person_id as profile_id
@@ -69,17 +67,18 @@ unpivoted as (
         shares.attributed_value,
         shares.is_missing
     from weighted
-    cross join lateral (
-        values
-        {%- for model in attribution_setting('attribution_models') %}
-        (
-            '{{ model }}',
-            weighted.{{ model }}_weight,
-            weighted.{{ model }}_value,
-            weighted.{{ model }}_missing
-        ){{ ',' if not loop.last }}
-        {%- endfor %}
-    ) as shares (model, weight, attributed_value, is_missing)
+    cross join
+        lateral (
+            values
+            {%- for model in attribution_setting('attribution_models') %}
+            (
+                '{{ model }}',
+                weighted.{{ model }}_weight,
+                weighted.{{ model }}_value,
+                weighted.{{ model }}_missing
+            ){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as shares (model, weight, attributed_value, is_missing)
     where
         shares.weight > 0
         or (shares.is_missing and weighted.position = 1)

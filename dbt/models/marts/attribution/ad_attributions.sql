@@ -19,18 +19,14 @@ with
 
 transactions as (
     select * from {{ ref('int_transactions') }}
-    {%- if is_sliced() %}
-    where transaction_id in (select transaction_id from {{ mart_slices(this) }})
-    {%- endif %}
+    where {{ of_slices('transaction_id') }}
 ),
 
 credits as (
     select * from {{ ref('ad_attribution_credits') }}
     where
         model = '{{ attribution_setting("attribution_default_model") }}'
-        {%- if is_sliced() %}
-        and transaction_id in (select transaction_id from {{ mart_slices(this) }})
-        {%- endif %}
+        and {{ of_slices('transaction_id') }}
 ),
 
 touchpoints as (

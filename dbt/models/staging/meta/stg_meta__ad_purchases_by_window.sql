@@ -3,6 +3,7 @@
     that counted nothing; `value` is the account's own window, by default seven days after a click
     and one after a view.
 -#}
+-- noqa: disable=ST05
 select
     insights.ad_id as fb_ad_id,
     insights.account_id,
@@ -15,24 +16,26 @@ select
     end as platform_purchase_value,
     insights.date
 from {{ source('meta', 'meta_ad_insights') }} as insights
-cross join lateral (
-    select coalesce(
-        jsonb_path_query_first(
-            insights.payload, '$.actions[*] ? (@.action_type == "omni_purchase")'
-        ),
-        jsonb_path_query_first(insights.payload, '$.actions[*] ? (@.action_type == "purchase")')
-    ) as action
-) as purchases
-cross join lateral (
-    select coalesce(
-        jsonb_path_query_first(
-            insights.payload, '$.action_values[*] ? (@.action_type == "omni_purchase")'
-        ),
-        jsonb_path_query_first(
-            insights.payload, '$.action_values[*] ? (@.action_type == "purchase")'
-        )
-    ) as action
-) as purchase_values
+cross join
+    lateral (
+        select coalesce(
+            jsonb_path_query_first(
+                insights.payload, '$.actions[*] ? (@.action_type == "omni_purchase")'
+            ),
+            jsonb_path_query_first(insights.payload, '$.actions[*] ? (@.action_type == "purchase")')
+        ) as action
+    ) as purchases
+cross join
+    lateral (
+        select coalesce(
+            jsonb_path_query_first(
+                insights.payload, '$.action_values[*] ? (@.action_type == "omni_purchase")'
+            ),
+            jsonb_path_query_first(
+                insights.payload, '$.action_values[*] ? (@.action_type == "purchase")'
+            )
+        ) as action
+    ) as purchase_values
 cross join (
     values
     ('default', 'value')

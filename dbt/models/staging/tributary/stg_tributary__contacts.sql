@@ -12,7 +12,9 @@ renamed as (
         coalesce(nullif(fbclid, ''), nullif(split_part(fbc, '.', 4), '')) as fb_click_id,
         nullif(gclid, '') as gclid,
         case
-            when fbc ~ '^fb\.\d\.\d{13}\.' then to_timestamp(split_part(fbc, '.', 3)::bigint / 1000.0)
+            when
+                fbc ~ '^fb\.\d\.\d{13}\.'
+                then to_timestamp(split_part(fbc, '.', 3)::bigint / 1000.0)
         end as clicked_at,
         first_seen_at,
         last_seen_at
