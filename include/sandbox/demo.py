@@ -15,6 +15,7 @@ from rich.table import Table
 from include import home, services, settings, warehouse
 from include.errors import TributaryError
 from include.sandbox.app_data import fill_app
+from include.sandbox.attribution_demo import print_attribution
 from include.sandbox.world import World
 
 # Figures must not be cut off where the output is a file or a narrow window.
@@ -85,6 +86,7 @@ def _run() -> None:
     with warehouse.connect(uri) as connection:
         _print_result(connection)
         _print_deliveries(connection, sandbox)
+        print_attribution(connection)
     console.print("\n`make up` opens the Airflow UI:")
     console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
     console.print(home.secret("ui_password"), markup=False)

@@ -87,6 +87,20 @@ meta_account_insights = Table(
     schema="raw",
 )
 
+# What Google's `click_view` says of each click of a day: the GAQL row, with snake_case names.
+google_click_view = Table(
+    "google_click_view",
+    metadata,
+    Column("account_id", Text),
+    Column("date", Date),
+    Column("gclid", Text),
+    Column("payload", JSONB, nullable=False),
+    _moment("extracted_at"),
+    Column("run_id", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "date", "gclid"),
+    schema="raw",
+)
+
 brands = Table(
     "brands",
     metadata,
@@ -99,21 +113,6 @@ brands = Table(
     Column("settings", JSONB, nullable=False),
     _moment("updated_at", now=True),
     schema="ops",
-)
-
-
-# Google's clicks of an account's day: which campaign, ad group and ad a gclid belongs to.
-google_click_view = Table(
-    "google_click_view",
-    metadata,
-    Column("account_id", Text),
-    Column("date", Date),
-    Column("gclid", Text),
-    Column("payload", JSONB, nullable=False),
-    _moment("extracted_at"),
-    Column("run_id", Text, nullable=False),
-    PrimaryKeyConstraint("account_id", "date", "gclid"),
-    schema="raw",
 )
 
 
