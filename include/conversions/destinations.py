@@ -2,10 +2,13 @@
 
 A pause has a reason in one sentence. It ends by itself: after it one request goes out alone, and
 only when the platform takes it the others follow. Each trouble in a row lengthens the next pause.
+A person's pause (until infinity) ends when a person resumes; psycopg cannot read that time, so it
+stays in SQL.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -86,11 +89,15 @@ def one(connection: Connection, name: str, now: datetime) -> Destination:
     """
     found = load(connection, now, name=name)
     if not found:
-        raise SettingsError(
-            f"There is no destination {name!r}: add it to the settings file and apply it with "
-            "`python -m include.cli configure FILE.yaml`."
-        )
+        raise _unknown(name)
     return found[0]
+
+
+def _unknown(name: str) -> SettingsError:
+    return SettingsError(
+        f"There is no destination {name!r}: add it to the settings file and apply it with "
+        "`python -m include.cli configure FILE.yaml`."
+    )
 
 
 def to_upload(
@@ -132,6 +139,8 @@ def hold(
 ) -> float:
     """Leave a destination alone after a throttle or an outage.
 
+    A person's pause stays as it is.
+
     Args:
         wait: seconds that the platform asked for; None: 60, doubling to 900.
 
@@ -142,7 +151,7 @@ def hold(
         "update ops.destinations set failures = failures + 1, paused_reason = %(reason)s, "
         "paused_until = greatest(paused_until, %(now)s + make_interval(secs => coalesce("
         "%(wait)s, least(%(longest)s, %(first)s * 2 ^ least(failures, 10))))) "
-        "where name = %(name)s "
+        "where name = %(name)s and paused_until is distinct from 'infinity' "
         "returning extract(epoch from paused_until - %(now)s)::float as seconds",
         {
             "name": name,
@@ -153,8 +162,7 @@ def hold(
             "longest": _LONGEST_HOLD,
         },
     ).fetchone()
-    assert row is not None
-    return float(row["seconds"])
+    return math.inf if row is None else float(row["seconds"])
 
 
 def pause(connection: Connection, name: str, now: datetime, reason: str) -> float:
@@ -162,11 +170,50 @@ def pause(connection: Connection, name: str, now: datetime, reason: str) -> floa
     return hold(connection, name, now, reason, _COOL_DOWN)
 
 
-def resume(connection: Connection, name: str) -> None:
-    """End a pause: the platform takes events, or a person says so."""
+def stop(connection: Connection, name: str, reason: str) -> None:
+    """Leave a destination alone until a person resumes it; nothing else ends this pause.
+
+    Args:
+        reason: says who stopped it, and why.
+
+    Raises:
+        SettingsError: there is no such destination.
+    """
+    if not connection.execute(
+        "update ops.destinations set paused_until = 'infinity', paused_reason = %s where name = %s",
+        [reason, name],
+    ).rowcount:
+        raise _unknown(name)
+
+
+def resume(connection: Connection, name: str) -> bool:
+    """A person ends a pause, whoever began it; whether there was one.
+
+    Raises:
+        SettingsError: there is no such destination.
+    """
+    with connection.transaction():
+        known = connection.execute(
+            "select paused_until > now() as paused from ops.destinations where name = %s "
+            "for update",
+            [name],
+        ).fetchone()
+        if known is None:
+            raise _unknown(name)
+        connection.execute(
+            "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
+            "where name = %s",
+            [name],
+        )
+    return bool(known["paused"])
+
+
+def recovered(connection: Connection, name: str) -> None:
+    """The platform takes events again: its troubles are over, a person's pause is not."""
     connection.execute(
         "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
-        "where name = %s and (failures > 0 or paused_until is not null)",
+        "where name = %s and (failures > 0 or paused_until is not null) "
+        "and paused_until is distinct from 'infinity'",
         [name],
     )
 

@@ -287,6 +287,9 @@ with due as (
     select event, sync_attempts, unknown_since from ops.conversion_deliveries
     where destination = %(destination)s and sync_status in ('pending', 'failed')
         and next_attempt_at <= %(now)s
+        and not exists (  -- a person pauses what is under way, too
+            select 1 from ops.destinations where name = %(destination)s and paused_until = 'infinity'
+        )
     order by deadline limit %(limit)s for update skip locked
 )
 select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,

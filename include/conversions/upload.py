@@ -331,7 +331,7 @@ class _Upload:
             self._alone = -sys.maxsize  # the platform does take events
             first, self._flowing = not self._flowing, True
         if first and (self._destination.failures or self._destination.had_pause):
-            destinations.resume(outbox.connection, self._destination.name)
+            destinations.recovered(outbox.connection, self._destination.name)
 
     def _refuse(
         self,
