@@ -33,7 +33,5 @@ class TributaryPage(AirflowPlugin):
             "href": "tributary/page/",
             "destination": "nav",
             "url_route": "tributary",
-            "icon": "tributary/page/static/icon.svg",
-            "icon_dark_mode": "tributary/page/static/icon-dark.svg",
         }
     ]

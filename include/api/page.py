@@ -40,7 +40,6 @@ _FILES = {
     "page.js": "text/javascript",
     "theme.js": "text/javascript",
     "icon.svg": "image/svg+xml",
-    "icon-dark.svg": "image/svg+xml",
 }
 _HEADERS = {
     "Cache-Control": "no-cache",

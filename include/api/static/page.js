@@ -198,7 +198,7 @@ function drawConversions() {
     tile("Expiring in 24 hours", sum(mine(figures.expiring), "within_24_hours"), "warn"),
   );
   $("destinations").replaceChildren(table("Destinations", [
-    ["Destination", ""], ["State", "words"], ["Last sync", ""], ["Pending", "number"],
+    ["Destination", "key"], ["State", "words"], ["Last sync", ""], ["Pending", "number"],
     ["Sent", "number"], ["Failed", "number"], ["Dead", "number"], ["Skipped", "number"],
     ["Actions", ""],
   ], targets.map((one) => [
@@ -206,18 +206,18 @@ function drawConversions() {
     state(one, now),
     lastSync(one, now),
     [figure(one.pending, ""), one.queued ? h("small", {}, `+ ${number(one.queued)} under way`) : null],
-    figure(one.sent, ""), figure(one.failed, "badge wait"), figure(one.dead, "badge bad"),
+    figure(one.sent, ""), figure(one.failed, "wait"), figure(one.dead, "bad"),
     figure(one.skipped, ""),
     buttons(one, may_act),
   ]), "No destination is configured yet: add one to the settings file and apply it."));
   drawChart(hours, now);
   drawErrors(mine(figures.errors), mine(figures.not_sent), may_act);
   $("expiring").replaceChildren(table("Expiring soon", [
-    ["Destination", ""], ["First deadline", ""], ["in 6 hours", "number"],
+    ["Destination", "key"], ["First deadline", ""], ["in 6 hours", "number"],
     ["in 24 hours", "number"], ["in 3 days", "number"],
   ], mine(figures.expiring).map((row) => [
     h("strong", {}, row.destination), when(row.first_deadline, now),
-    figure(row.within_6_hours, "badge bad"), figure(row.within_24_hours, "badge wait"),
+    figure(row.within_6_hours, "bad"), figure(row.within_24_hours, "wait"),
     figure(row.within_72_hours, ""),
   ]), "Nothing that waits expires within three days."));
   drawLag(targets);
@@ -266,7 +266,7 @@ function drawErrors(errors, notSent, may) {
       }, one.retryable ? `Retry ${number(one.retryable)}` : "Too late to retry")) : null],
   ];
   const columns = [
-    ["Code", ""], ["Destination", ""], ["State", ""], ["Deliveries", "number"],
+    ["Code", "key"], ["Destination", "key"], ["State", ""], ["Deliveries", "number"],
     ["Sample event", ""], ["Means", "words"], ["What to do", "words"],
   ];
   $("errors").replaceChildren(table("Errors by code", columns, errors.map((one) => row(one, true)),
@@ -287,7 +287,7 @@ function drawLag(targets) {
   const none = h("span", { class: "zero" }, "—");
   const or = (row, show) => (row ? show(row) : none.cloneNode(true));
   $("lag").replaceChildren(table("Lag and match keys", [
-    ["Destination", ""], ["Accepted", "number"], ["Lag p50", "number"], ["Lag p95", "number"],
+    ["Destination", "key"], ["Accepted", "number"], ["Lag p50", "number"], ["Lag p95", "number"],
     ["Events", "number"], ["E-mail", "number"], ["Phone", "number"], ["Click id", "number"],
     ["Match quality", "number"],
   ], targets.map(({ name }) => [

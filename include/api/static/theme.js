@@ -1,4 +1,4 @@
-// Dark or light as Airflow's own, also while it is switched; before anything is painted.
+// Dark or light as Airflow's own, else as the system's; before anything is painted.
 (() => {
   const airflow = () => {
     try {
@@ -7,19 +7,18 @@
       return null; // framed by another origin
     }
   };
-  const apply = () => {
-    let theme = null;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const theme = () => {
     for (const name of ["dark", "light"]) {
-      if (airflow()?.classList.contains(name)) theme = name;
+      if (airflow()?.classList.contains(name)) return name;
     }
-    theme ??= localStorage.getItem("theme");
-    const root = document.documentElement;
-    if (theme === "dark" || theme === "light") root.dataset.theme = theme;
-    else delete root.dataset.theme;
+    const chosen = localStorage.getItem("theme"); // in Airflow, for a page that stands alone
+    if (chosen === "dark" || chosen === "light") return chosen;
+    return system.matches ? "dark" : "light";
   };
+  const apply = () => { document.documentElement.dataset.theme = theme(); };
   apply();
   addEventListener("storage", apply);
-  if (airflow()) {
-    new MutationObserver(apply).observe(airflow(), { attributeFilter: ["class"] });
-  }
+  system.addEventListener("change", apply);
+  if (airflow()) new MutationObserver(apply).observe(airflow(), { attributeFilter: ["class"] });
 })();
