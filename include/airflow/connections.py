@@ -14,6 +14,7 @@ from include.errors import SettingsError
 
 if TYPE_CHECKING:
     from include.meta.client import Graph
+    from include.posthog.events import Posthog
 
 _ADD = "Add it under Admin → Connections, or with `airflow connections add`."
 
@@ -73,6 +74,21 @@ def graphs(conn_id: str, what_for: str, **options: Any) -> Callable[[], Graph]:
         host=_base_url(found),
         who=f"connection {conn_id!r}",
         **options,
+    )
+
+
+def posthogs(conn_id: str, what_for: str, **options: Any) -> Callable[[], Posthog]:
+    """Makes PostHog clients with the key of a `posthog` connection, one per thread."""
+    from include.posthog.events import Posthog
+
+    found = connection(conn_id, "posthog", what_for)
+    if not found.password:
+        raise SettingsError(
+            f"The Airflow connection {conn_id!r} ({what_for}) has no project key: put the key that "
+            "begins with phc_ into the password field."
+        )
+    return partial(
+        Posthog, found.password, _base_url(found), who=f"connection {conn_id!r}", **options
     )
 
 

@@ -33,6 +33,25 @@ def get_provider_info() -> dict[str, Any]:
                     "app_secret": _text("App secret", secret=True),
                     "api_version": _text("API version, such as v26.0"),
                 },
-            }
+            },
+            {
+                "connection-type": "posthog",
+                "hook-class-name": "include.airflow.hooks.PosthogHook",
+                "hook-name": "PostHog",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["port", "schema", "login", "extra"],
+                    "relabeling": {"password": "Project key", "host": "Host"},
+                    "placeholders": {"host": "https://us.i.posthog.com", "password": "phc_…"},
+                },
+            },
+            {
+                "connection-type": "tributary_webhook",
+                "hook-class-name": "include.airflow.hooks.WebhookHook",
+                "hook-name": "Tributary webhook",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["host", "port", "schema", "login", "extra"],
+                    "relabeling": {"password": "Signing secret"},
+                },
+            },
         ],
     }

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from include.airflow.connections import graphs, warehouse_uri
+from include.airflow.connections import graphs, posthogs, warehouse_uri
 from include.airflow.extract import refuse_unknown
 from include.errors import SettingsError, TributaryError
 
@@ -98,12 +98,15 @@ def platform_of(destination: Destination) -> Callable[[], Platform]:
     Raises:
         SettingsError: the connection is missing or incomplete.
     """
-    from include.conversions.platforms import MetaPlatform
+    from include.conversions.platforms import MetaPlatform, PosthogPlatform
 
     what_for = f"for destination {destination.name}"
     if destination.platform == "meta":
         make = graphs(destination.conn_id, what_for, attempts=1, timeout=_TIMEOUT)
         return lambda: MetaPlatform(make(), destination.settings)
+    if destination.platform == "posthog":
+        project = posthogs(destination.conn_id, what_for, timeout=_TIMEOUT)
+        return lambda: PosthogPlatform(project())
     raise SettingsError(f"{destination.name}: nothing can be sent to {destination.platform} yet.")
 
 
@@ -123,6 +126,11 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
         now = outbox.now_of(connection)
         found = destinations.one(connection, name, now)
         brand = intake.brands(connection)[found.brand]
+    if found.platform == "posthog":
+        posthogs(found.conn_id, f"for destination {name}")().check()
+        return (
+            f"{name}: PostHog knows the project key. No event was sent: PostHog has no test events."
+        )
     if test_event_code:
         found = replace(found, settings={**found.settings, "test_event_code": test_event_code})
     if not found.is_for_tests:

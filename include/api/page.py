@@ -240,7 +240,7 @@ def _dags_of(runs: set[str]) -> dict[str, str]:
     )
     with create_session() as session:
         found = session.execute(asked).all()
-    return {run: dag for run, dag in sorted(found, key=lambda row: dags.index(row[1]))}
+    return dict(sorted((tuple(row) for row in found), key=lambda row: dags.index(row[1])))
 
 
 # Without the documentation paths, which nothing would protect.

@@ -131,7 +131,7 @@ class Outbox:
                 "outcome = 'outcome_unknown', updated_at = %(now)s, sync_error = "
                 "'A request went out and no answer came; to send it again now could count twice.' "
                 "where destination = %(destination)s and sync_status in ('pending', 'failed') "
-                "and unknown_since <= %(now)s - %(window)s and %(window)s::interval is not null",
+                "and unknown_since <= %(now)s - %(window)s::interval",
                 {**named, "window": self._dedup_window},
             ).rowcount
             expired = self.connection.execute(
@@ -288,7 +288,8 @@ with due as (
     where destination = %(destination)s and sync_status in ('pending', 'failed')
         and next_attempt_at <= %(now)s
         and not exists (  -- a person pauses what is under way, too
-            select 1 from ops.destinations where name = %(destination)s and paused_until = 'infinity'
+            select 1 from ops.destinations
+            where name = %(destination)s and paused_until = 'infinity'
         )
     order by deadline limit %(limit)s for update skip locked
 )

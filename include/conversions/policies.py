@@ -7,7 +7,7 @@ Consent (the design's rule): `ad_user_data` refused: nothing leaves. Never asked
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from include.errors import TributaryError
 from include.meta import conversions as meta
 from include.meta import errors as meta_errors
+from include.posthog import errors as posthog_errors
+from include.posthog import events as posthog
 
 Event = Mapping[str, Any]
 
@@ -24,10 +26,25 @@ _EEA = {
     "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
 }  # fmt: skip
 
-# How long after it happened a platform takes an event of any kind.
-_WINDOWS = {
-    "meta": meta.LONGEST_AGE,
+
+class Rules(NamedTuple):
+    """What a platform takes."""
+
+    longest_age: timedelta  # how long after it happened, an event of any kind
+    deadline: Callable[[Event], datetime]
+    addressable: Callable[[Event], bool]  # whether the event can identify somebody
+
+
+_META_RULES = Rules(meta.LONGEST_AGE, meta.deadline, meta.addressable)
+_RULES = {
+    "meta": _META_RULES,
+    "posthog": Rules(posthog.LONGEST_AGE, posthog.deadline, posthog.addressable),
 }
+
+
+def rules_of(platform: str) -> Rules:
+    """The rules of a platform; Meta's for one that has none of its own."""
+    return _RULES.get(platform, _META_RULES)
 
 
 class Consent(NamedTuple):
@@ -67,12 +84,12 @@ def consent_required(country: str | None, brand: Mapping[str, Any]) -> bool:
 
 def widest_window(platforms: set[str]) -> timedelta:
     """How far back an event may lie that any of these platforms still takes."""
-    return max((_WINDOWS[platform] for platform in platforms), default=timedelta(0))
+    return max((rules_of(platform).longest_age for platform in platforms), default=timedelta(0))
 
 
 def deadline(platform: str, event: Event) -> datetime:
     """Until when the platform takes the event."""
-    return meta.deadline(event)
+    return rules_of(platform).deadline(event)
 
 
 class FirstState(NamedTuple):
@@ -98,7 +115,7 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
         outcome = "test"
     elif not consent_of(event["consent"], destination.brand_settings).user_data:
         outcome = "no_consent"
-    elif not meta.addressable(event):
+    elif not rules_of(destination.platform).addressable(event):
         outcome = "unaddressable"
     elif event["event_time"] < destination.send_from:
         outcome = "before_send_from"
@@ -134,7 +151,7 @@ class Action(Enum):
         return self in (Action.RETRY, Action.RECOUNT)
 
 
-_META: dict[type[meta_errors.MetaError], Action] = {
+_ACTIONS: dict[type[TributaryError], Action] = {
     meta_errors.MetaRefused: Action.ISOLATE,
     meta_errors.MetaUnknown: Action.ISOLATE,
     meta_errors.MetaTooMuchData: Action.ISOLATE,
@@ -145,14 +162,21 @@ _META: dict[type[meta_errors.MetaError], Action] = {
     meta_errors.MetaBlocked: Action.PAUSE,
     meta_errors.MetaTokenRefused: Action.PAUSE,
     meta_errors.MetaForbidden: Action.PAUSE,
+    posthog_errors.PosthogRefused: Action.ISOLATE,
+    posthog_errors.PosthogThrottled: Action.HOLD,
+    posthog_errors.PosthogUnreachable: Action.HOLD,
+    posthog_errors.PosthogTransient: Action.RETRY,
+    posthog_errors.PosthogKeyRefused: Action.PAUSE,
+    posthog_errors.PosthogNotThere: Action.PAUSE,
+    posthog_errors.PosthogQuotaReached: Action.PAUSE,
 }
 
 
 def action_for(error: TributaryError) -> Action:
     """What a platform's error asks for; the nearest class of the error's own tree decides."""
     for kind in type(error).__mro__:
-        if kind in _META:
-            return _META[kind]
+        if kind in _ACTIONS:
+            return _ACTIONS[kind]
     raise error
 
 
@@ -163,9 +187,8 @@ def is_final(error: TributaryError) -> bool:
 
 def is_throttle(error: TributaryError) -> bool:
     """Whether the platform only wants us to be slower: nothing that a person must mend."""
-    return isinstance(error, meta_errors.MetaThrottled) and not isinstance(
-        error, meta_errors.MetaBlocked
-    )
+    slower = (meta_errors.MetaThrottled, posthog_errors.PosthogThrottled)
+    return isinstance(error, slower) and not isinstance(error, meta_errors.MetaBlocked)
 
 
 def outcome_of(error: TributaryError) -> str:

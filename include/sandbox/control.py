@@ -16,6 +16,7 @@
 | `GET`, `DELETE events` | what was taken, newest first, and totals by pixel; forgets it |
 | `POST events` | `pixel`, `event_name`, `event_id`: the pixel in a browser sends this event |
 | `GET events/ledger` | of `?pixel=`: totals, all [event_name, event_id, counted, received] |
+| `GET`, `POST`, `DELETE posthog` | what PostHog has; adds a `posthog.PosthogFault`; forgets all |
 | `GET`, `POST website` | `strict`: whether a website's events need all that Meta documents |
 
 `events` takes `?pixel=`, `?test_event_code=` and `?last=100`. A token has `accounts`, `pixels`,

@@ -25,6 +25,7 @@ from include.sandbox.events import Events
 from include.sandbox.faults import Faults
 from include.sandbox.graph import DEFAULT_TOKENS, Graph, Token
 from include.sandbox.limits import Limits
+from include.sandbox.posthog import Posthog
 from include.sandbox.restate import restatement
 from include.sandbox.wire import Protocol, Travelling, Wire
 from include.sandbox.world import Clock, World
@@ -137,6 +138,7 @@ class Sandbox:
         self.latency = latency
         self.requests = Requests()
         self.graph = Graph(self.world, self.clock, self.tokens, empty_pages=empty_pages)
+        self.posthog = Posthog()
         self._port = port
         self._at_first = (dict(self.tokens), latency)
 
@@ -196,6 +198,7 @@ class Sandbox:
     def reset(self) -> None:
         """As if it had just started, its tokens and latency too; the time of its clock stays."""
         self.graph.reset()
+        self.posthog.reset()
         self.requests.clear()
         tokens, self.latency = self._at_first
         self.tokens.clear()
@@ -209,6 +212,7 @@ class Sandbox:
         return Starlette(
             routes=[
                 *control.routes(self),
+                *self.posthog.routes(self),
                 Route("/{path:path}", self._graph, methods=_METHODS),
             ]
         )
