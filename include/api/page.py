@@ -239,8 +239,8 @@ def _dags_of(runs: set[str]) -> dict[str, str]:
         DagRun.run_id.in_(runs), DagRun.dag_id.in_(dags)
     )
     with create_session() as session:
-        found = session.execute(asked).all()
-    return dict(sorted((tuple(row) for row in found), key=lambda row: dags.index(row[1])))
+        found = [(run, dag) for run, dag in session.execute(asked)]
+    return dict(sorted(found, key=lambda row: dags.index(row[1])))
 
 
 # Without the documentation paths, which nothing would protect.

@@ -51,6 +51,10 @@ _OURS = {
         "The platform says that it received fewer events than were sent.",
         "Nothing: they are sent again, in halves, until the missing ones are found.",
     ),
+    "quota": Meaning(
+        "A quota is used up: the platform takes no more for now.",
+        "See the destination's pause; raise the quota, or wait until it is renewed.",
+    ),
     # Rightly not sent.
     "no_consent": Meaning(
         "The person does not allow it, or was never asked.",
