@@ -10,6 +10,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from include.airflow.test_button import WithoutPortZero
+
 
 async def app(
     scope: MutableMapping[str, Any],
@@ -27,6 +29,7 @@ class TributaryPage(AirflowPlugin):
 
     name = "tributary_page"
     fastapi_apps = [{"app": app, "url_prefix": "/tributary", "name": "Tributary"}]
+    fastapi_root_middlewares = [{"middleware": WithoutPortZero, "name": "Tests of connections"}]
     external_views = [
         {
             "name": "Tributary",
