@@ -8,7 +8,6 @@ stays in SQL.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -137,21 +136,19 @@ def _due(destination: Destination, now: datetime) -> bool:
 def hold(
     connection: Connection, name: str, now: datetime, reason: str, wait: float | None
 ) -> float:
-    """Leave a destination alone after a throttle or an outage.
-
-    A person's pause stays as it is.
+    """Leave a destination alone after a throttle or an outage; a pause that stands is kept.
 
     Args:
         wait: seconds that the platform asked for; None: 60, doubling to 900.
 
     Returns:
-        Seconds until the next request.
+        Seconds until the next request; 0 where another pause stands.
     """
     row = connection.execute(
         "update ops.destinations set failures = failures + 1, paused_reason = %(reason)s, "
-        "paused_until = greatest(paused_until, %(now)s + make_interval(secs => coalesce("
-        "%(wait)s, least(%(longest)s, %(first)s * 2 ^ least(failures, 10))))) "
-        "where name = %(name)s and paused_until is distinct from 'infinity' "
+        "paused_until = %(now)s + make_interval(secs => coalesce("
+        "%(wait)s, least(%(longest)s, %(first)s * 2 ^ least(failures, 10)))) "
+        "where name = %(name)s and (paused_until is null or paused_until <= %(now)s) "
         "returning extract(epoch from paused_until - %(now)s)::float as seconds",
         {
             "name": name,
@@ -162,12 +159,21 @@ def hold(
             "longest": _LONGEST_HOLD,
         },
     ).fetchone()
-    return math.inf if row is None else float(row["seconds"])
+    return 0.0 if row is None else float(row["seconds"])
 
 
 def pause(connection: Connection, name: str, now: datetime, reason: str) -> float:
     """Stop a destination whose credentials, permissions or settings the platform refuses."""
     return hold(connection, name, now, reason, _COOL_DOWN)
+
+
+def recovered(connection: Connection, name: str, now: datetime) -> None:
+    """The platform takes events again: forget past troubles, but no pause that stands."""
+    connection.execute(
+        "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
+        "where name = %s and (paused_until is null or paused_until <= %s)",
+        [name, now],
+    )
 
 
 def stop(connection: Connection, name: str, reason: str) -> None:
@@ -206,16 +212,6 @@ def resume(connection: Connection, name: str) -> bool:
             [name],
         )
     return bool(known["paused"])
-
-
-def recovered(connection: Connection, name: str) -> None:
-    """The platform takes events again: its troubles are over, a person's pause is not."""
-    connection.execute(
-        "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
-        "where name = %s and (failures > 0 or paused_until is not null) "
-        "and paused_until is distinct from 'infinity'",
-        [name],
-    )
 
 
 def record_sync(connection: Connection, name: str, now: datetime, status: str, count: int) -> None:

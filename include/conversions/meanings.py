@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from include.google import errors as google
+from include.google.errors import Do
 from include.meta import errors as meta
 
 
@@ -51,6 +53,13 @@ _OURS = {
         "The platform says that it received fewer events than were sent.",
         "Nothing: they are sent again, in halves, until the missing ones are found.",
     ),
+    "currency_missing": Meaning(
+        "The event has a value and no currency.", "Send the currency with the event; then retry."
+    ),
+    "same_id_in_request": Meaning(
+        "Another event of the same order was in the same request.",
+        "Nothing: it leaves with the next one.",
+    ),
     "quota": Meaning(
         "A quota is used up: the platform takes no more for now.",
         "See the destination's pause; raise the quota, or wait until it is renewed.",
@@ -84,6 +93,7 @@ _OURS = {
         "It adjusts an event that this platform never got.",
         "Nothing: there is nothing to adjust.",
     ),
+    "superseded": Meaning("A newer adjustment of the same order takes its place.", "Nothing."),
     "erased": Meaning("The person's data were erased.", "Nothing."),
 }
 # As above, where it was seen at intake already.
@@ -103,6 +113,21 @@ _META: dict[type[meta.MetaError], str] = {
     "then resume.",
     meta.MetaEventRefused: "Mend the source of the event; then retry.",
     meta.MetaError: "Read the delivery's error; " + _RETRY,
+}
+
+_GOOGLE = {
+    Do.DUPLICATE: "Nothing: it is delivered.",
+    Do.UNMATCHED: "Nothing: nobody came by an ad.",
+    Do.LATER: "Nothing: it is sent again.",
+    Do.TOMORROW: "Nothing: it is sent again.",
+    Do.AGAIN: _NOTHING,
+    Do.SLOWER: "Nothing: the destination waits as long as Google says.",
+    Do.PAUSE: "Mend what the destination's pause or the delivery's error names; then resume.",
+    Do.MOVE: "Set the platform to google_data_manager, with a connection of that type.",
+    Do.DEAD: "Mend the source of the event; then retry.",
+    Do.CONSENT: "Nothing.",
+    Do.OURS: "Read the delivery's error; " + _RETRY,
+    Do.GONE: "Look in Google Ads whether the events have arrived.",
 }
 
 _UNKNOWN = Meaning(
@@ -127,9 +152,8 @@ def meaning(platform: str, outcome: str | None, status: str = "dead") -> Meaning
         return _OURS[outcome]
     if found := re.fullmatch(r"http_(\d{3})", outcome):
         return _http(int(found[1]))
-    if platform == "meta":
-        return _meta(outcome) or _UNKNOWN
-    return _UNKNOWN
+    told = _meta(outcome) if platform == "meta" else _google(platform, outcome)
+    return told or _UNKNOWN
 
 
 def _http(status: int) -> Meaning:
@@ -150,3 +174,15 @@ def _meta(outcome: str) -> Meaning | None:
         return None
     to_do = next(_META[kind] for kind in rule.error.__mro__ if kind in _META)
     return Meaning(f"Meta: {rule.meaning}.", to_do)
+
+
+def _google(platform: str, outcome: str) -> Meaning | None:
+    if platform == "google_ads":
+        do = google.ads(outcome)
+    else:
+        do = google.fast_fail(outcome)
+        do = google.processing(outcome) if do is Do.UNKNOWN else do
+    if do not in _GOOGLE:
+        return None
+    code = outcome.rpartition(".")[2].replace("_", " ").lower()
+    return Meaning(f"Google: {code}; {do.value.partition(':')[0]}.", _GOOGLE[do])

@@ -13,6 +13,8 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from include.errors import TributaryError
+from include.google import errors as google_errors
+from include.google import rules as google
 from include.meta import conversions as meta
 from include.meta import errors as meta_errors
 from include.posthog import errors as posthog_errors
@@ -33,11 +35,27 @@ class Rules(NamedTuple):
     longest_age: timedelta  # how long after it happened, an event of any kind
     deadline: Callable[[Event], datetime]
     addressable: Callable[[Event], bool]  # whether the event can identify somebody
+    kinds: frozenset[str] = frozenset({"conversion"})
+    batch_key: Callable[[Event], str] = lambda event: ""  # what one request may not mix
 
 
 _META_RULES = Rules(meta.LONGEST_AGE, meta.deadline, meta.addressable)
 _RULES = {
     "meta": _META_RULES,
+    "google_data_manager": Rules(
+        google.LONGEST_AGE,
+        google.deadline,
+        google.addressable_by_address,
+        frozenset({"conversion", "adjustment"}),
+        google.data_manager_batch,
+    ),
+    "google_ads": Rules(
+        google.LONGEST_AGE,
+        google.deadline,
+        google.addressable,
+        frozenset({"conversion", "adjustment", "enhancement"}),
+        google.ads_batch,
+    ),
     "posthog": Rules(posthog.LONGEST_AGE, posthog.deadline, posthog.addressable),
 }
 
@@ -87,6 +105,11 @@ def widest_window(platforms: set[str]) -> timedelta:
     return max((rules_of(platform).longest_age for platform in platforms), default=timedelta(0))
 
 
+def dedup_window(platform: str) -> timedelta | None:
+    """How long the platform drops what it gets twice; None: for ever."""
+    return meta.DEDUP_WINDOW if platform == "meta" else None
+
+
 def deadline(platform: str, event: Event) -> datetime:
     """Until when the platform takes the event."""
     return rules_of(platform).deadline(event)
@@ -98,6 +121,7 @@ class FirstState(NamedTuple):
     sync_status: str
     outcome: str | None
     deadline: datetime
+    batch_key: str
 
 
 def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
@@ -109,7 +133,7 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
     """
     until = deadline(destination.platform, event)
     outcome = None
-    if not _mapped(event, destination):
+    if not is_mapped(event, destination):
         outcome = "not_mapped"
     elif event["is_test"] and not destination.is_for_tests:
         outcome = "test"
@@ -121,12 +145,14 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
         outcome = "before_send_from"
     elif until <= now:
         outcome = "expired"
-    return FirstState("skipped" if outcome else "pending", outcome, until)
+    key = rules_of(destination.platform).batch_key(event)
+    return FirstState("skipped" if outcome else "pending", outcome, until, key)
 
 
-def _mapped(event: Event, destination: Any) -> bool:
-    if event["kind"] != "conversion" and destination.platform in ("meta", "posthog"):
-        return False  # neither knows adjustments
+def is_mapped(event: Event, destination: Any) -> bool:
+    """Whether the destination takes events of that name and kind at all."""
+    if event["kind"] not in rules_of(destination.platform).kinds:
+        return False
     events = destination.settings.get("events")
     return events is None or event["event_name"] in events
 
@@ -135,6 +161,7 @@ class Action(Enum):
     """What a failed request asks of us."""
 
     ISOLATE = "one of the events is refused: find it, deliver the others"
+    DROP = "the events that are refused are named: send the others again"
     RETRY = "it may have been taken: send the same again while the platform drops duplicates"
     RECOUNT = "not all were taken: send the same again, then find out which"
     HOLD = "nothing was taken: leave the destination alone for a while"
@@ -151,7 +178,45 @@ class Action(Enum):
         return self in (Action.RETRY, Action.RECOUNT)
 
 
+class SomeRefused(TributaryError):
+    """A request of which nothing was taken, since some of its events are refused.
+
+    Attributes:
+        verdicts: by event id, an `outbox.Verdict` for each of those.
+    """
+
+    def __init__(
+        self, error: google_errors.GoogleEventsRefused, verdicts: Mapping[Any, Any]
+    ) -> None:
+        super().__init__(str(error))
+        self.verdicts = verdicts
+        self.http_status, self.trace_id, self.label = error.http_status, error.trace_id, error.label
+
+
+class QuotaReached(TributaryError):
+    """Our own count says that the platform would refuse another request now."""
+
+    label = "quota"
+    retryable = True
+
+    def __init__(self, project: str, wait: float) -> None:
+        super().__init__(
+            f"The requests that the project {project} may make are used up; others may share it. "
+            f"The next may leave in {wait:.0f} s."
+        )
+        self.wait = wait
+
+
 _ACTIONS: dict[type[TributaryError], Action] = {
+    SomeRefused: Action.DROP,
+    QuotaReached: Action.HOLD,
+    google_errors.GoogleTransient: Action.RETRY,
+    google_errors.GoogleUnreachable: Action.HOLD,
+    google_errors.GoogleThrottled: Action.HOLD,
+    google_errors.GoogleTokenRefused: Action.PAUSE,
+    google_errors.GoogleForbidden: Action.PAUSE,
+    google_errors.GoogleRefused: Action.ISOLATE,
+    google_errors.GoogleUnknown: Action.ISOLATE,
     meta_errors.MetaRefused: Action.ISOLATE,
     meta_errors.MetaUnknown: Action.ISOLATE,
     meta_errors.MetaTooMuchData: Action.ISOLATE,
@@ -174,6 +239,9 @@ _ACTIONS: dict[type[TributaryError], Action] = {
 
 def action_for(error: TributaryError) -> Action:
     """What a platform's error asks for; the nearest class of the error's own tree decides."""
+    code = getattr(error, "code", None)
+    if type(error) is meta_errors.MetaRefused and code != 100:
+        return Action.PAUSE  # not of an event: an ended version, a proxy's own answer
     for kind in type(error).__mro__:
         if kind in _ACTIONS:
             return _ACTIONS[kind]
@@ -187,10 +255,20 @@ def is_final(error: TributaryError) -> bool:
 
 def is_throttle(error: TributaryError) -> bool:
     """Whether the platform only wants us to be slower: nothing that a person must mend."""
-    slower = (meta_errors.MetaThrottled, posthog_errors.PosthogThrottled)
+    slower = (
+        meta_errors.MetaThrottled,
+        google_errors.GoogleThrottled,
+        posthog_errors.PosthogThrottled,
+        QuotaReached,
+    )
     return isinstance(error, slower) and not isinstance(error, meta_errors.MetaBlocked)
 
 
 def outcome_of(error: TributaryError) -> str:
     """The platform's code, such as `100/2804009`, or what stands in its place."""
     return str(getattr(error, "label", type(error).__name__))
+
+
+def is_unknown(error: TributaryError) -> bool:
+    """Whether a platform gave a code that has no rule here: somebody must write one."""
+    return isinstance(error, google_errors.GoogleUnknown | meta_errors.MetaUnknown)

@@ -274,7 +274,7 @@ def test_a_persons_pause_ends_only_with_a_person(warehouse: str) -> None:
             with pytest.raises(Troubled, match="olga paused it"):
                 send(warehouse, sandbox)
             destinations.hold(connection, "acme-meta", now, "a throttle", 5)
-            destinations.recovered(connection, "acme-meta")
+            destinations.recovered(connection, "acme-meta", now)
             (one,) = overview.overview(connection)["destinations"]
             assert (one["is_paused"], one["paused_until"], one["paused_reason"]) == (
                 True, None, "olga paused it: audit.",
@@ -325,6 +325,8 @@ def test_a_pause_stops_an_upload_that_is_under_way(warehouse: str) -> None:
         ("meta", "expired", "dead", "It waited until"),
         ("meta", "expired", "skipped", "too old for the platform when it came in"),
         ("google_ads", "SOME_NEW_CODE", "dead", "no text here"),
+        ("google_ads", "quota_error.RESOURCE_EXHAUSTED", "failed", "a quota is used up"),
+        ("google_data_manager", "CONVERSION_ACTION_TOO_RECENTLY_CREATED", "failed", "too recent"),
         ("meta", None, "failed", "waits for its turn"),
     ],
 )
@@ -337,9 +339,19 @@ def test_every_outcome_has_words(
     assert told.to_do
 
 
-def test_every_rule_of_metas_codes_has_words() -> None:
-    """Red: a rule added to the table would break the page."""
+def test_every_rule_of_the_platforms_codes_has_words() -> None:
+    """Red: a rule added to a table would break the page, or be shown bare."""
+    from include.google.errors import ADS, FAST_FAIL, PROCESSING
     from include.meta.errors import POLICY
+
+    for platform, table in (
+        ("google_ads", ADS),
+        ("google_data_manager", FAST_FAIL),
+        ("google_data_manager", PROCESSING),
+    ):
+        for code, do in table.items():
+            told = meanings.meaning(platform, code)
+            assert told.means.startswith("Google: ") or do.name == "UNKNOWN", code
 
     for code, subcode in POLICY:
         label = f"{code}/{subcode}" if subcode else str(code)
