@@ -39,7 +39,7 @@ BRANDS = [
                 "name": f"{slug}-meta",
                 "platform": "meta",
                 "conn_id": "m",
-                "pixel_id": "1",
+                "pixel_id": account,
                 "send_from": "2020-01-01T00:00:00Z",
             }
         ],
