@@ -286,6 +286,7 @@ CONTRAST = """() => {
 def test_it_can_be_read_on_every_screen(tab: Any, view: str) -> None:
     """Red: something would lie beyond the edge of a phone, or be grey on grey."""
     open_page(tab, view)
+    assert tab.evaluate("scrollY") == 0  # the head with its links is in sight
     wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert wide <= 0
     assert tab.evaluate(CONTRAST) == []

@@ -2,7 +2,7 @@
 "use strict";
 
 const STATES = ["sent", "pending", "queued", "failed", "dead", "skipped"];
-const EVERY = 30_000; // milliseconds between two looks at the figures
+const EVERY = 60_000; // milliseconds between two looks at the figures
 const $ = (id) => document.getElementById(id);
 const shown = new Set(STATES.filter((state) => state !== "skipped"));
 let figures = null;
@@ -463,8 +463,8 @@ function move(event) {
 
 function draw() {
   const loads = isLoads();
-  $("conversions").hidden = loads;
-  $("loads").hidden = !loads;
+  $("view-conversions").hidden = loads; // ids other than the hashes: nothing is scrolled to
+  $("view-loads").hidden = !loads;
   for (const anchor of document.querySelectorAll("nav a")) {
     if ((anchor.hash === "#loads") === loads) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
