@@ -90,7 +90,7 @@ def _ledger(uri: str) -> dict[tuple[str, str, str | None], int]:
 def test_conversions_leave_and_are_told_later(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: what a settings file and two connections say would reach nobody, or no answer come."""
+    """Red: what the settings say would not reach Google, or its answer would not reach us."""
     _take(warehouse)
     sandbox.google.processing = timedelta(0)
     uploaded = run("upload_conversions")
