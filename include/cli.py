@@ -46,6 +46,9 @@ def configure(file: Path, prune: bool) -> None:
 @main.command()
 def status() -> None:
     """What is configured, and what became of the latest loads and uploads."""
+    from include.api import overview
+    from include.conversions.meanings import meaning
+
     uri = services.warehouse_uri()
     warehouse.migrate(uri)
     table = Table(
@@ -86,6 +89,16 @@ def status() -> None:
         ):
             table.add_row(*("" if value is None else str(value) for value in row.values()))
     console.print(table)
+    with warehouse.connect(uri) as connection:
+        errors = connection.execute(overview.OUTCOMES).fetchall()
+    table = Table("destination", "state", "code", "deliveries", "means", "what to do")
+    for row in errors:
+        if row["sync_status"] != "skipped":
+            told = meaning(row["platform"], row["outcome"], row["sync_status"])
+            number = f"{row['deliveries']:,}"
+            table.add_row(row["destination"], row["sync_status"], row["outcome"], number, *told)
+    if table.rows:
+        console.print(table)
 
 
 @main.group()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -92,3 +94,28 @@ def airflow(postgres: str) -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture(scope="session")
+def api_server(airflow: None) -> Iterator[str]:
+    """URL of Airflow's API server with our plugins, and the DAGs in its database."""
+    import uvicorn
+    from airflow.api_fastapi.app import create_app
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(DagBag(home.ROOT / "dags"), "dags-folder", None)
+    port = int(os.environ["AIRFLOW__API__PORT"])
+    config = uvicorn.Config(create_app(apps="core"), port=port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="api-server", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert thread.is_alive(), "Airflow's API server did not start"
+        assert time.monotonic() < deadline, "Airflow's API server did not start"
+        time.sleep(0.05)
+    yield os.environ["AIRFLOW__API__BASE_URL"]
+    server.should_exit = True
+    thread.join(10)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from include.google.data_manager import DataManager
     from include.google.google_ads import GoogleAds
     from include.meta.client import Graph
+    from include.posthog.events import Posthog
 
 _ADD = "Add it under Admin → Connections, or with `airflow connections add`."
 
@@ -120,6 +121,21 @@ def login_customer(extra: dict[str, Any]) -> str | None:
     """The manager account of a Google connection, digits only."""
     digits = "".join(filter(str.isdecimal, str(extra.get("login_customer_id") or "")))
     return digits or None
+
+
+def posthogs(conn_id: str, what_for: str, **options: Any) -> Callable[[], Posthog]:
+    """Makes PostHog clients with the key of a `posthog` connection, one per thread."""
+    from include.posthog.events import Posthog
+
+    found = connection(conn_id, "posthog", what_for)
+    if not found.password:
+        raise SettingsError(
+            f"The Airflow connection {conn_id!r} ({what_for}) has no project key: put the key that "
+            "begins with phc_ into the password field."
+        )
+    return partial(
+        Posthog, found.password, _base_url(found), who=f"connection {conn_id!r}", **options
+    )
 
 
 def _base_url(found: Any) -> str | None:

@@ -75,3 +75,49 @@ class MetaHook(BaseHook):
         except TributaryError as error:
             return False, str(error)
         return True, f"The token is valid; it sees {len(accounts.get('data', []))} ad accounts."
+
+
+class PosthogHook(BaseHook):
+    """A `posthog` connection: project key as password; host: PostHog's EU cloud or your own."""
+
+    conn_name_attr = "posthog_conn_id"
+    conn_type = "posthog"
+    hook_name = "PostHog"
+
+    def __init__(self, posthog_conn_id: str = "posthog_default") -> None:
+        super().__init__()
+        self.posthog_conn_id = posthog_conn_id
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask PostHog whether the key is of a project; nothing is recorded there."""
+        from include.airflow.connections import posthogs
+        from include.errors import TributaryError
+
+        try:
+            posthogs(self.posthog_conn_id, "being tested", timeout=15)().check()
+        except TributaryError as error:
+            return False, str(error)
+        return True, "PostHog knows the project key."
+
+
+class WebhookHook(BaseHook):
+    """A `tributary_webhook` connection: the sender's signing secret as password."""
+
+    conn_name_attr = "webhook_conn_id"
+    conn_type = "tributary_webhook"
+    hook_name = "Tributary webhook"
+
+    def __init__(self, webhook_conn_id: str = "webhook_default") -> None:
+        super().__init__()
+        self.webhook_conn_id = webhook_conn_id
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Only the sender can prove the secret: say whether there is one that can be used."""
+        from include.airflow.connections import connection
+
+        secret = connection(self.webhook_conn_id, "tributary_webhook", "being tested").password
+        if not secret:
+            return False, "There is no signing secret: copy the sender's into the password field."
+        if secret != secret.strip():
+            return False, "The signing secret begins or ends with a blank: copy it anew."
+        return True, "There is a secret; whether it is the right one shows the sender's first call."

@@ -65,5 +65,24 @@ def get_provider_info() -> dict[str, Any]:
                 "https://datamanager.googleapis.com",
             ),
             _google("google_ads", "Google Ads", "GoogleAdsHook", "googleads.googleapis.com"),
+            {
+                "connection-type": "posthog",
+                "hook-class-name": "include.airflow.hooks.PosthogHook",
+                "hook-name": "PostHog",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["port", "schema", "login", "extra"],
+                    "relabeling": {"password": "Project key", "host": "Host"},
+                    "placeholders": {"host": "https://us.i.posthog.com", "password": "phc_…"},
+                },
+            },
+            {
+                "connection-type": "tributary_webhook",
+                "hook-class-name": "include.airflow.hooks.WebhookHook",
+                "hook-name": "Tributary webhook",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["host", "port", "schema", "login", "extra"],
+                    "relabeling": {"password": "Signing secret"},
+                },
+            },
         ],
     }

@@ -13,6 +13,7 @@ from include.airflow.connections import (
     google_ads,
     graphs,
     login_customer,
+    posthogs,
     warehouse_uri,
 )
 from include.airflow.extract import refuse_unknown
@@ -109,6 +110,7 @@ def platform_of(destination: Destination) -> Callable[[], Platform]:
         DataManagerPlatform,
         GoogleAdsPlatform,
         MetaPlatform,
+        PosthogPlatform,
     )
 
     what_for = f"for destination {destination.name}"
@@ -123,6 +125,9 @@ def platform_of(destination: Destination) -> Callable[[], Platform]:
     if destination.platform == "google_ads":
         ads = google_ads(destination.conn_id, what_for)
         return lambda: GoogleAdsPlatform(ads(), destination.settings)
+    if destination.platform == "posthog":
+        project = posthogs(destination.conn_id, what_for, timeout=_TIMEOUT)
+        return lambda: PosthogPlatform(project())
     raise SettingsError(f"{destination.name}: nothing can be sent to {destination.platform} yet.")
 
 
@@ -142,6 +147,11 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
         now = outbox.now_of(opened)
         found = destinations.one(opened, name, now)
         brand = intake.brands(opened)[found.brand]
+    if found.platform == "posthog":
+        posthogs(found.conn_id, f"for destination {name}")().check()
+        return (
+            f"{name}: PostHog knows the project key. No event was sent: PostHog has no test events."
+        )
     event = intake.test_event(brand, now)
     if found.platform.startswith("google"):
         found = replace(found, settings={**found.settings, "validate_only": True})

@@ -2,6 +2,8 @@
 
 A pause has a reason in one sentence. It ends by itself: after it one request goes out alone, and
 only when the platform takes it the others follow. Each trouble in a row lengthens the next pause.
+A person's pause (until infinity) ends when a person resumes; psycopg cannot read that time, so it
+stays in SQL.
 """
 
 from __future__ import annotations
@@ -86,11 +88,15 @@ def one(connection: Connection, name: str, now: datetime) -> Destination:
     """
     found = load(connection, now, name=name)
     if not found:
-        raise SettingsError(
-            f"There is no destination {name!r}: add it to the settings file and apply it with "
-            "`python -m include.cli configure FILE.yaml`."
-        )
+        raise _unknown(name)
     return found[0]
+
+
+def _unknown(name: str) -> SettingsError:
+    return SettingsError(
+        f"There is no destination {name!r}: add it to the settings file and apply it with "
+        "`python -m include.cli configure FILE.yaml`."
+    )
 
 
 def to_upload(
@@ -170,13 +176,42 @@ def recovered(connection: Connection, name: str, now: datetime) -> None:
     )
 
 
-def resume(connection: Connection, name: str) -> None:
-    """End a pause, because a person says so."""
-    connection.execute(
-        "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
-        "where name = %s",
-        [name],
-    )
+def stop(connection: Connection, name: str, reason: str) -> None:
+    """Leave a destination alone until a person resumes it; nothing else ends this pause.
+
+    Args:
+        reason: says who stopped it, and why.
+
+    Raises:
+        SettingsError: there is no such destination.
+    """
+    if not connection.execute(
+        "update ops.destinations set paused_until = 'infinity', paused_reason = %s where name = %s",
+        [reason, name],
+    ).rowcount:
+        raise _unknown(name)
+
+
+def resume(connection: Connection, name: str) -> bool:
+    """A person ends a pause, whoever began it; whether there was one.
+
+    Raises:
+        SettingsError: there is no such destination.
+    """
+    with connection.transaction():
+        known = connection.execute(
+            "select paused_until > now() as paused from ops.destinations where name = %s "
+            "for update",
+            [name],
+        ).fetchone()
+        if known is None:
+            raise _unknown(name)
+        connection.execute(
+            "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
+            "where name = %s",
+            [name],
+        )
+    return bool(known["paused"])
 
 
 def record_sync(connection: Connection, name: str, now: datetime, status: str, count: int) -> None:

@@ -14,6 +14,7 @@ from include.google import rules
 from include.google.errors import WAITS, Do, Flaw, GoogleEventsRefused, gravest, whole
 from include.meta import conversions as meta
 from include.meta.client import Graph
+from include.posthog import events as posthog
 
 if TYPE_CHECKING:
     from include.google.data_manager import DataManager
@@ -51,6 +52,30 @@ class MetaPlatform:
             self._settings.get("test_event_code"),
         )
         return {}, Answer(200, None, received.trace_id)
+
+
+class PosthogPlatform:
+    """PostHog as a platform: product analytics, which knows people by contact id."""
+
+    max_batch = posthog.MAX_BATCH
+    dedup_window: timedelta | None = None  # an event's uuid is known for good
+    quota: Quota | None = None
+
+    def __init__(self, client: posthog.Posthog) -> None:
+        self._client = client
+        self._is_checked = False
+
+    def flaw(self, event: Event) -> str | None:
+        """As `Platform.flaw`."""
+        return None
+
+    def send(self, events: Sequence[Event]) -> Sent:
+        """As `Platform.send`; the first request asks whether the key is of a project at all."""
+        if not self._is_checked:
+            self._client.check()
+            self._is_checked = True
+        self._client.send([posthog.payload(event) for event in events])
+        return {}, Answer(200)
 
 
 class DataManagerPlatform:

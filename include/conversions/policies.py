@@ -17,6 +17,8 @@ from include.google import errors as google_errors
 from include.google import rules as google
 from include.meta import conversions as meta
 from include.meta import errors as meta_errors
+from include.posthog import errors as posthog_errors
+from include.posthog import events as posthog
 
 Event = Mapping[str, Any]
 
@@ -54,6 +56,7 @@ _RULES = {
         frozenset({"conversion", "adjustment", "enhancement"}),
         google.ads_batch,
     ),
+    "posthog": Rules(posthog.LONGEST_AGE, posthog.deadline, posthog.addressable),
 }
 
 
@@ -224,6 +227,13 @@ _ACTIONS: dict[type[TributaryError], Action] = {
     meta_errors.MetaBlocked: Action.PAUSE,
     meta_errors.MetaTokenRefused: Action.PAUSE,
     meta_errors.MetaForbidden: Action.PAUSE,
+    posthog_errors.PosthogRefused: Action.ISOLATE,
+    posthog_errors.PosthogThrottled: Action.HOLD,
+    posthog_errors.PosthogUnreachable: Action.HOLD,
+    posthog_errors.PosthogTransient: Action.RETRY,
+    posthog_errors.PosthogKeyRefused: Action.PAUSE,
+    posthog_errors.PosthogNotThere: Action.PAUSE,
+    posthog_errors.PosthogQuotaReached: Action.PAUSE,
 }
 
 
@@ -245,7 +255,12 @@ def is_final(error: TributaryError) -> bool:
 
 def is_throttle(error: TributaryError) -> bool:
     """Whether the platform only wants us to be slower: nothing that a person must mend."""
-    slower = (meta_errors.MetaThrottled, google_errors.GoogleThrottled, QuotaReached)
+    slower = (
+        meta_errors.MetaThrottled,
+        google_errors.GoogleThrottled,
+        posthog_errors.PosthogThrottled,
+        QuotaReached,
+    )
     return isinstance(error, slower) and not isinstance(error, meta_errors.MetaBlocked)
 
 

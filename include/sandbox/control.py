@@ -23,6 +23,7 @@
 | `POST google/tag` | `action`, `order_id`, `value`, `currency`: a tag reports a conversion |
 | `POST`, `DELETE google/tokens` | allows or revokes a `refresh_token`; revoking without one ends
   all access tokens |
+| `GET`, `POST`, `DELETE posthog` | what PostHog has; adds a `posthog.PosthogFault`; forgets all |
 | `GET`, `POST website` | `strict`: whether a website's events need all that Meta documents |
 
 `events` takes `?pixel=`, `?test_event_code=` and `?last=100`. A token has `accounts`, `pixels`,

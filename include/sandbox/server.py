@@ -26,6 +26,7 @@ from include.sandbox.faults import Faults
 from include.sandbox.google import Google
 from include.sandbox.graph import DEFAULT_TOKENS, Graph, Token
 from include.sandbox.limits import Limits
+from include.sandbox.posthog import Posthog
 from include.sandbox.restate import restatement
 from include.sandbox.wire import Protocol, Travelling, Wire
 from include.sandbox.world import Clock, World
@@ -145,6 +146,7 @@ class Sandbox:
         self.google = Google(self.clock)
         self._ads: google_ads.Server | None = None
         self._ads_port = ads_port
+        self.posthog = Posthog()
         self._port = port
         self._at_first = (dict(self.tokens), latency)
 
@@ -214,6 +216,7 @@ class Sandbox:
         """As if it had just started, its tokens and latency too; the time of its clock stays."""
         self.graph.reset()
         self.google.reset()
+        self.posthog.reset()
         self.requests.clear()
         tokens, self.latency = self._at_first
         self.tokens.clear()
@@ -230,6 +233,7 @@ class Sandbox:
                 Route("/v1/events:ingest", self._google_ingest, methods=["POST"]),
                 Route("/v1/requestStatus:retrieve", self._google_status, methods=["GET"]),
                 Route("/token", self._google_token, methods=["POST"]),
+                *self.posthog.routes(self),
                 Route("/{path:path}", self._graph, methods=_METHODS),
             ]
         )

@@ -16,6 +16,7 @@ from include import warehouse as wh
 from include.conversions import identity
 from include.errors import SettingsError
 from include.meta.errors import MetaTokenRefused
+from include.posthog.errors import PosthogKeyRefused
 from include.sandbox.faults import Fault
 from include.sandbox.graph import Token
 from include.sandbox.server import Sandbox
@@ -220,6 +221,36 @@ def test_a_destination_can_be_tested(
     del sandbox.tokens[ACME_TOKEN]
     with pytest.raises(MetaTokenRefused, match="connection 'meta_acme'"):
         send_test_event("acme-meta", "TEST99")
+
+
+def test_posthog_is_served_beside_meta(
+    run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: a configured destination would be refused, or its key not be checked."""
+    from include.airflow.upload import send_test_event
+
+    configure(
+        warehouse,
+        SETTINGS.replace(
+            "    destinations:\n      - {name: lumen-meta,",
+            "    destinations:\n      - {name: lumen-posthog, platform: posthog, conn_id: posthog, "
+            'send_from: "2020-01-01T00:00:00Z"}\n      - {name: lumen-meta,',
+        ),
+    )
+    project = {"conn_type": "posthog", "host": sandbox.url, "password": "phc_sandbox_lumen"}
+    monkeypatch.setenv("AIRFLOW_CONN_POSTHOG", json.dumps(project))
+    _sell(warehouse, "lumen", 1)
+    assert run({"brand": "lumen"}).state == "success"
+    assert _ledger(warehouse) == {
+        ("lumen-meta", "sent", "accepted"): 1,
+        ("lumen-posthog", "sent", "accepted"): 1,
+    }
+    assert sandbox.posthog.counted("phc_sandbox_lumen") == 1
+    assert "PostHog knows the project key" in send_test_event("lumen-posthog", None)
+    project["password"] = "phc_of_nobody"
+    monkeypatch.setenv("AIRFLOW_CONN_POSTHOG", json.dumps(project))
+    with pytest.raises(PosthogKeyRefused, match="connection 'posthog'"):
+        send_test_event("lumen-posthog", None)
 
 
 def test_no_person_is_named_anywhere_in_a_faulty_run(

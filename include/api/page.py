@@ -1,0 +1,248 @@
+"""The page in Airflow's UI: what became of conversions and loads, and the buttons of its rows.
+
+Airflow's own login and roles hold: who may see the DAG `upload_conversions` sees the page, who may
+change it presses the buttons, and each press stands in Airflow's audit log. Mounted by the plugin;
+paths are relative to where it is mounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import psycopg
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import (
+    GetUserDep,
+    bearer_scheme,
+    get_user,
+    requires_access_dag,
+)
+from airflow.api_fastapi.logging.decorators import action_logging
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import FileResponse, RedirectResponse, Response
+from pydantic import BaseModel, Field
+
+from include.airflow.connections import warehouse_uri
+from include.api import overview as panels
+from include.conversions import destinations, outbox
+from include.errors import SettingsError, TributaryError
+from include.warehouse import Connection, connect
+
+DAG = "upload_conversions"
+_STATIC = Path(__file__).parent / "static"
+_FILES = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "theme.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; frame-ancestors 'self'; base-uri 'none'; "
+    "form-action 'none'",
+}
+
+
+def _from_this_site(request: Request) -> None:
+    """Refuse what a page of another site may have made a browser send.
+
+    Such a page cannot send JSON without asking first, and browsers say where a request comes from.
+    The cookie is `SameSite=Lax` besides.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        raise HTTPException(415, "The body must be JSON.")
+    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        raise HTTPException(403, "Another site asked for this.")
+
+
+_may_see = Depends(requires_access_dag(method="GET", param_dag_id=DAG))
+
+
+def _button(name: str, *, triggers: bool = False) -> list[Any]:
+    """What must hold before a button does anything."""
+    allowed = (
+        requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=DAG)
+        if triggers
+        else requires_access_dag(method="PUT", param_dag_id=DAG)
+    )
+    return [
+        Depends(allowed),
+        Depends(_from_this_site),
+        Depends(action_logging(f"tributary_{name}")),
+    ]
+
+
+router = APIRouter(prefix="/page")
+
+
+@router.get("/")
+async def index(request: Request) -> Response:
+    """The page itself, without any figure in it; who is not logged in is sent to the login."""
+    try:
+        await get_user(request, None, await bearer_scheme(request))
+    except HTTPException:
+        login = get_auth_manager().get_url_login(next_url=str(request.url))
+        return RedirectResponse(login, 307)
+    return FileResponse(_STATIC / "page.html", headers=_HEADERS)
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """Style, script and icon: the same for everybody, and public."""
+    if name not in _FILES:
+        raise HTTPException(404, "There is no such file.")
+    return FileResponse(_STATIC / name, media_type=_FILES[name], headers=_HEADERS)
+
+
+@router.get("/overview", dependencies=[_may_see])
+def overview(
+    user: GetUserDep, response: Response, hours: Annotated[int, Query(ge=1, le=336)] = panels.HOURS
+) -> dict[str, Any]:
+    """All panels about conversions, and whether the user may press the buttons."""
+    response.headers["Cache-Control"] = "no-store"
+    may_act = get_auth_manager().is_authorized_dag(
+        method="PUT", details=DagDetails(id=DAG), user=user
+    )
+    with _warehouse() as connection:
+        return {"may_act": may_act, **panels.overview(connection, hours)}
+
+
+@router.get("/loads", dependencies=[_may_see])
+def loads(
+    response: Response, days: Annotated[int, Query(ge=1, le=panels.LONGEST_CALENDAR)] = 92
+) -> dict[str, Any]:
+    """The days of each ad account, each with the DAG of the run that loaded it."""
+    response.headers["Cache-Control"] = "no-store"
+    with _warehouse() as connection:
+        rows = panels.loads(connection, days)
+    dags = _dags_of({row["run_id"] for row in rows if row["run_id"]})
+    for row in rows:
+        run = row.pop("run_id")
+        row["run"] = _path_of_run(dags[run], run) if run in dags else None
+    return {"days": days, "loads": rows}
+
+
+class Why(BaseModel):
+    """Why a person pauses a destination."""
+
+    reason: str = Field("", max_length=200)
+
+
+class Which(BaseModel):
+    """Which dead deliveries are put back; without an outcome all but `outcome_unknown`."""
+
+    outcome: str | None = None
+
+
+@router.post("/destinations/{name}/sync", dependencies=_button("sync_now", triggers=True))
+def sync(name: str, user: GetUserDep) -> dict[str, Any]:
+    """Start `upload_conversions` for one destination."""
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.exceptions import DagNotFound
+    from airflow.models.dag import DagModel
+    from airflow.utils.types import DagRunTriggeredByType
+
+    with _warehouse() as connection:
+        found = destinations.one(connection, name, outbox.now_of(connection))
+    if not found.is_active:
+        raise HTTPException(409, f"{name} is switched off in the settings file.")
+    if found.paused:
+        raise HTTPException(409, f"{name} is paused {found.paused} Resume it first.")
+    try:
+        run = trigger_dag(
+            DAG,
+            triggered_by=DagRunTriggeredByType.UI,
+            triggering_user_name=user.get_name(),
+            conf={"destination": name},
+        )
+    except DagNotFound:
+        raise HTTPException(409, f"Airflow has not found the DAG {DAG} yet.") from None
+    assert run is not None
+    dag = DagModel.get_current(DAG)
+    waits = f" It waits until {DAG} is switched on." if dag and dag.is_paused else ""
+    return {"said": f"A run for {name} is started.{waits}", "run": _path_of_run(DAG, run.run_id)}
+
+
+@router.post("/destinations/{name}/retry", dependencies=_button("retry_dead"))
+def retry(name: str, which: Which) -> dict[str, str]:
+    """Put dead deliveries back into the outbox, while the platform still takes them."""
+    with _warehouse() as connection:
+        now = outbox.now_of(connection)
+        destinations.one(connection, name, now)
+        back = outbox.retry(connection, now, destination=name, outcome=which.outcome)
+    number = back.get(name, 0)
+    if not number:
+        return {"said": f"{name}: nothing fits, or the platform takes it no longer."}
+    return {"said": f"{name}: {number:,} put back; the next upload sends them."}
+
+
+@router.post("/destinations/{name}/pause", dependencies=_button("pause"))
+def pause(name: str, why: Why, user: GetUserDep) -> dict[str, str]:
+    """Leave a destination alone until a person resumes it; requests under way are finished."""
+    reason = f"{user.get_name()} paused it" + (f": {why.reason.strip()}" if why.reason else "")
+    with _warehouse() as connection:
+        destinations.stop(connection, name, reason.rstrip(".") + ".")
+    return {"said": f"{name} is paused until somebody resumes it. Its events are kept."}
+
+
+@router.post("/destinations/{name}/resume", dependencies=_button("resume"))
+def resume(name: str) -> dict[str, str]:
+    """End a pause, whoever began it."""
+    with _warehouse() as connection:
+        was_paused = destinations.resume(connection, name)
+    if not was_paused:
+        return {"said": f"{name} was not paused."}
+    return {"said": f"{name} is resumed; the next upload sends what waits."}
+
+
+@contextmanager
+def _warehouse() -> Iterator[Connection]:
+    """A connection; what is wrong with it is told in words."""
+    try:
+        with connect(warehouse_uri(), autocommit=True) as connection:
+            connection.execute("set statement_timeout = '30s'")
+            yield connection
+    except SettingsError as error:
+        raise HTTPException(404, str(error)) from None
+    except TributaryError as error:
+        raise HTTPException(503, str(error)) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        raise HTTPException(
+            503,
+            "The warehouse is not of this version yet: run `python -m include.cli prepare`, or "
+            "any of the DAGs.",
+        ) from None
+    except psycopg.errors.QueryCanceled:
+        raise HTTPException(503, "The warehouse took more than 30 s to answer.") from None
+
+
+def _path_of_run(dag: str, run: str) -> str:
+    """Of the run's page, relative to Airflow's root."""
+    return f"dags/{dag}/runs/{quote(run, safe='')}"
+
+
+def _dags_of(runs: set[str]) -> dict[str, str]:
+    """Which of the DAGs that load ads the runs are of; those that Airflow has forgotten lack."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    dags = ("reread_meta_ads", "extract_meta_ads")  # the latter where both have a run of that id
+    asked = select(DagRun.run_id, DagRun.dag_id).where(
+        DagRun.run_id.in_(runs), DagRun.dag_id.in_(dags)
+    )
+    with create_session() as session:
+        found = [(run, dag) for run, dag in session.execute(asked)]
+    return dict(sorted(found, key=lambda row: dags.index(row[1])))
+
+
+# Without the documentation paths, which nothing would protect.
+app = FastAPI(title="Tributary", docs_url=None, redoc_url=None, openapi_url=None)
+app.include_router(router)

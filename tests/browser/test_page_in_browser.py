@@ -1,0 +1,313 @@
+"""The page as people use it: Airflow's own UI in a headless Chromium, with keys and a mouse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from include import settings
+from include import warehouse as wh
+from include.conversions import intake
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not CHROMIUM, reason="no Chromium on this machine: apt-get install chromium"
+    ),
+]
+BRANDS = [
+    {
+        "slug": slug,
+        "name": slug.title(),
+        "reporting_currency": "USD",
+        "time_zone": "UTC",
+        "consent_when_unknown": "allow",
+        "ad_accounts": [{"platform": "meta", "account_id": account, "conn_id": "m", "name": slug}],
+        "destinations": [
+            {
+                "name": f"{slug}-meta",
+                "platform": "meta",
+                "conn_id": "m",
+                "pixel_id": account,
+                "send_from": "2020-01-01T00:00:00Z",
+            }
+        ],
+    }
+    for slug, account in (("acme", "1000000009"), ("lumen", "1000000010"))
+]
+SPREAD = """
+update ops.conversion_deliveries as d set
+    sync_status = case e.n % 10 when 1 then 'dead' when 2 then 'failed' when 3 then 'pending'
+        when 4 then 'dead' else 'sent' end,
+    outcome = case e.n % 10 when 1 then '100/2804009' when 2 then 'http_502' when 3 then null
+        when 4 then 'outcome_unknown' else 'accepted' end,
+    synced_at = case when e.n % 10 in (0, 5, 6, 7, 8, 9) then now() - interval '1 hour' * (e.n % 40)
+        end,
+    updated_at = now() - interval '1 hour' * (e.n % 40)
+from (
+    select id, row_number() over (order by event_id, brand_id) as n from ops.conversion_events
+) as e where e.id = d.event
+"""
+LOADS = """
+insert into ops.loads
+select '1000000009', 'ad_insights', day::date, 3, 12.5, 7, 12.5, 7,
+    case when day::date = current_date - 9 then 'unreconciled'
+        when day::date = current_date then 'loaded' else 'reconciled' end, %s, 0, now(), now()
+from generate_series(current_date - 40, current_date, interval '1 day') as day
+where day::date <> current_date - 5
+"""
+
+
+@pytest.fixture(scope="module")
+def address(api_server: str, module_warehouse: str) -> Iterator[str]:
+    """Airflow's URL; its connection `warehouse` is a ledger in every state."""
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.utils.types import DagRunTriggeredByType
+
+    before = os.environ["AIRFLOW_CONN_WAREHOUSE"]
+    os.environ["AIRFLOW_CONN_WAREHOUSE"] = module_warehouse
+    run = trigger_dag("extract_meta_ads", triggered_by=DagRunTriggeredByType.TEST)
+    assert run is not None
+    now = datetime.now(UTC)
+    with wh.connect(module_warehouse, autocommit=True) as connection:
+        settings.apply(connection, settings.check({"brands": BRANDS}))
+        for brand in intake.brands(connection).values():
+            events = [
+                {
+                    "event_name": "Lead", "event_id": f"{brand.slug}-{n}", "action_source": "email",
+                    "event_time": now - timedelta(hours=n % 40 + 1), "email": f"p{n}@example.com",
+                }
+                for n in range(60)
+            ]  # fmt: skip
+            intake.take(connection, brand, events, source="test", now=now)
+        connection.execute(SPREAD)
+        connection.execute(LOADS, [run.run_id])
+    yield api_server
+    os.environ["AIRFLOW_CONN_WAREHOUSE"] = before
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(chromium: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A tab of somebody who is logged in; `role`, `width` and `theme` are parameters."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    wish = {"role": "admin", "width": 1280, "theme": "light", **getattr(request, "param", {})}
+    user = SimpleAuthManagerUser(username="olga", role=wish["role"])
+    context = chromium.new_context(
+        viewport={"width": wish["width"], "height": 900},
+        color_scheme=wish["theme"],
+        base_url=address,
+    )
+    token = get_auth_manager().generate_jwt(user)
+    context.add_cookies([{"name": "_token", "value": token, "url": address}])
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.asked, page.wrong = [], []
+    page.on("request", lambda asked: page.asked.append(asked.url))
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda said: page.wrong.append(said.text) if said.type == "error" else None)
+    yield page
+    assert page.wrong == []
+    # Nothing comes from a network.
+    assert [url for url in page.asked if not url.startswith((address, "data:", "blob:"))] == []
+    context.close()
+
+
+def one(uri_of: str, statement: str) -> Any:
+    with psycopg.connect(os.environ[uri_of]) as connection:
+        row = connection.execute(statement).fetchone()  # type: ignore[call-overload]
+        return row and row[0]
+
+
+def count(where: str) -> int:
+    return int(one(
+        "AIRFLOW_CONN_WAREHOUSE", f"select count(*) from ops.conversion_deliveries where {where}"
+    ))  # fmt: skip
+
+
+def open_page(tab: Any, view: str = "conversions") -> Any:
+    tab.goto(f"/tributary/page/#{view}")
+    tab.locator("#totals dd" if view == "conversions" else ".account").first.wait_for()
+    return tab
+
+
+def test_login_leads_to_figures_that_equal_the_ledgers(chromium: Any, address: str) -> None:
+    """Red: the page would be open to strangers, absent from the navigation, or wrong."""
+    passwords = Path(os.environ["AIRFLOW_HOME"]) / "simple_auth_manager_passwords.json.generated"
+    context = chromium.new_context(base_url=address)
+    tab = context.new_page()
+    tab.goto("/tributary/page/")
+    tab.fill("input[name=username]", "admin")
+    tab.fill("input[name=password]", json.loads(passwords.read_text())["admin"])
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/tributary/page/")
+    tab.goto("/")
+    tab.get_by_role("link", name="Tributary").click()
+    frame = tab.frame_locator("iframe")
+    frame.locator("#totals dd").first.wait_for()
+    waiting = count("sync_status in ('pending', 'queued')")
+    dead = count("sync_status = 'dead'")
+    recent = count(
+        "sync_status = 'sent' and synced_at >= date_trunc('hour', now()) - interval '47 h'"
+    )
+    shown = frame.locator("#totals dd").all_inner_texts()
+    assert [int(text) for text in shown[:4]] == [
+        recent, waiting, count("sync_status = 'failed'"), dead,
+    ]  # fmt: skip
+    row = frame.get_by_role("row", name="acme-meta").first
+    cells = [cell.split("\n")[0] for cell in row.get_by_role("cell").all_inner_texts()]
+    assert [int(text) for text in cells[3:8]] == [
+        count(f"destination = 'acme-meta' and sync_status = '{state}'")
+        for state in ("pending", "sent", "failed", "dead", "skipped")
+    ]
+    label = frame.locator("#chart svg").get_attribute("aria-label") or ""
+    assert f"sent {recent}" in label
+    # The theme is Airflow's own, also while it is switched.
+    tab.evaluate("document.documentElement.classList.replace('light', 'dark')")
+    frame.locator("html[data-theme=dark]").wait_for()
+    # From within the frame a run opens in Airflow itself.
+    frame.get_by_role("link", name="Loads").click()
+    frame.locator("a.day").last.click()
+    tab.wait_for_url("**/dags/extract_meta_ads/runs/**")
+    context.close()
+
+
+def test_a_person_pauses_resumes_and_retries_with_the_keyboard(tab: Any) -> None:
+    """Red: a button would not be reachable, or would not do what it says."""
+    open_page(tab)
+    tab.get_by_role("button", name="Pause acme-meta").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_label("Reason").wait_for()
+    tab.keyboard.type("a new pixel")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("olga paused it: a new pixel.").wait_for()
+    paused = "select paused_until = 'infinity' from ops.destinations where name = 'acme-meta'"
+    assert one("AIRFLOW_CONN_WAREHOUSE", paused) is True
+    assert tab.get_by_role("button", name="Sync now: acme-meta").is_disabled()
+    tab.get_by_role("button", name="Resume acme-meta").focus()
+    tab.keyboard.press("Space")
+    tab.get_by_text("acme-meta is resumed").wait_for()
+    assert one("AIRFLOW_CONN_WAREHOUSE", paused) is None
+
+    mine = "destination = 'lumen-meta' and sync_status = 'dead'"
+    dead = count(mine)
+    unknown = count(f"{mine} and outcome = 'outcome_unknown'")
+    tab.get_by_role("button", name="Retry dead deliveries of lumen-meta").focus()
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Escape")  # a second thought
+    assert count(mine) == dead > unknown > 0
+    tab.get_by_role("button", name="Retry dead deliveries of lumen-meta").click()
+    tab.locator("#ask-yes").click()
+    tab.get_by_text(f"lumen-meta: {dead - unknown} put back").wait_for()
+    assert count(mine) == unknown
+    # What may count twice is asked for by name, and says so.
+    tab.get_by_role("button", name="Retry outcome_unknown of lumen-meta").click()
+    tab.get_by_text("If it has, they count twice.").wait_for()
+    tab.get_by_role("button", name="Cancel").click()
+    assert count(mine) == unknown
+
+    tab.get_by_role("button", name="Sync now: lumen-meta").click()
+    tab.get_by_role("link", name="Open the run").click()
+    tab.wait_for_url("**/dags/upload_conversions/runs/manual__**")
+
+
+@pytest.mark.parametrize("tab", [{"role": "viewer"}], indirect=True)
+def test_a_viewer_has_no_buttons(tab: Any) -> None:
+    """Red: a viewer would press buttons that fail."""
+    open_page(tab)
+    tab.get_by_text("the buttons need a role that may change DAGs").wait_for()
+    buttons = tab.locator("#destinations button, #errors button").all()
+    assert len(buttons) > 6
+    assert all(button.is_disabled() for button in buttons)
+
+
+CONTRAST = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (color, under) => {
+    canvas.fillStyle = under; canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (color) => color.map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const color = getComputedStyle(e).backgroundColor;
+      if (color !== "rgba(0, 0, 0, 0)") return color;
+    }
+    return "white";
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const text = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!text || !element.checkVisibility() || element.disabled) continue;
+    const style = getComputedStyle(element), under = ground(element);
+    const ink = element instanceof SVGElement ? style.fill : style.color;
+    const [a, b] = [light(rgb(ink, under)), light(rgb(under, "white"))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) poor.push(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize(
+    "tab",
+    [{"width": width, "theme": theme} for width in (375, 1280) for theme in ("light", "dark")],
+    indirect=True,
+)
+@pytest.mark.parametrize("view", ["conversions", "loads"])
+def test_it_can_be_read_on_every_screen(tab: Any, view: str) -> None:
+    """Red: something would lie beyond the edge of a phone, or be grey on grey."""
+    open_page(tab, view)
+    assert tab.evaluate("scrollY") == 0  # the head with its links is in sight
+    wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+    assert tab.evaluate(CONTRAST) == []
+
+
+def test_the_calendar_shows_what_is_missing(tab: Any) -> None:
+    """Red: a day without data would look like a day without spend."""
+    open_page(tab, "loads")
+    days = tab.locator(".account").first.locator(".day")
+    kinds = [
+        (text or "").split()[1] for text in days.evaluate_all("all => all.map(e => e.className)")
+    ]
+    assert (kinds.count("unreconciled"), kinds.count("missing"), kinds.count("open")) == (1, 1, 1)
+    assert kinds.count("reconciled") == len(kinds) - 3 == 38
+    assert "41" not in tab.locator(".account .quiet").first.inner_text()
+    tab.get_by_text("Nothing is loaded yet").wait_for()  # the other account
+    days.last.focus()
+    tab.keyboard.press("ArrowUp")
+    tab.keyboard.press("ArrowRight")
+    focused = tab.evaluate("document.activeElement.getAttribute('aria-label')")
+    day = one("AIRFLOW_CONN_WAREHOUSE", "select (current_date - 6)::text")
+    assert focused.startswith(f"{day}: reconciled; 3 rows, spend 12.5")
+    tab.get_by_label("Brand").select_option("lumen")
+    assert tab.locator(".account").count() == 1

@@ -1,0 +1,257 @@
+"""The page inside Airflow's own API server: who may see it, who may press, what the buttons do."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from test_extract_meta_ads import configure, query
+
+from include import warehouse as wh
+from include.conversions import intake
+
+SETTINGS = """
+brands:
+  - slug: acme
+    name: Acme
+    reporting_currency: USD
+    time_zone: UTC
+    consent_when_unknown: allow
+    ad_accounts: [{platform: meta, account_id: "1000000009", conn_id: meta_acme}]
+    destinations:
+      - {name: acme-meta, platform: meta, conn_id: meta_acme, pixel_id: "2000000051",
+         send_from: "2020-01-01T00:00:00Z"}
+"""
+PATH = "/tributary/page"
+BUTTONS = [f"{PATH}/destinations/acme-meta/{what}" for what in ("sync", "retry", "pause", "resume")]
+
+
+@pytest.fixture
+def ask(api_server: str, warehouse: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Asks as somebody: `ask("viewer", "GET", path)`; with a cookie, as a browser does."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
+    configure(warehouse, SETTINGS)
+
+    def call(role: str | None, method: str, path: str, **arguments: Any) -> requests.Response:
+        cookies = {}
+        if role is not None:
+            user = SimpleAuthManagerUser(username=f"a-{role}", role=role)
+            cookies["_token"] = get_auth_manager().generate_jwt(user)
+        if method == "POST" and "data" not in arguments:
+            arguments.setdefault("json", {})
+        return requests.request(
+            method,
+            api_server + path,
+            cookies=cookies,
+            allow_redirects=False,
+            timeout=30,
+            **arguments,
+        )
+
+    return call
+
+
+def _sell(uri: str, number: int) -> None:
+    now = datetime.now(UTC)
+    with wh.connect(uri, autocommit=True) as connection:
+        brand = intake.brands(connection)["acme"]
+        events = [
+            {
+                "event_name": "Purchase", "event_id": f"order-{n}", "email": f"p{n}@example.com",
+                "event_time": now - timedelta(hours=1), "action_source": "email", "value": 1,
+                "currency": "USD",
+            }
+            for n in range(number)
+        ]  # fmt: skip
+        intake.take(connection, brand, events, source="test", now=now)
+
+
+def _kill(uri: str, event_id: str, outcome: str) -> None:
+    with wh.connect(uri, autocommit=True) as connection:
+        connection.execute(
+            "update ops.conversion_deliveries as d set sync_status = 'dead', outcome = %s "
+            "from ops.conversion_events as e where e.id = d.event and e.event_id = %s",
+            [outcome, event_id],
+        )
+
+
+def test_a_stranger_sees_nothing(ask: Any) -> None:
+    """Red: plugin apps are open to everybody by default."""
+    for path in ("overview", "loads"):
+        assert ask(None, "GET", f"{PATH}/{path}").status_code == 401
+    for path in BUTTONS:
+        assert ask(None, "POST", path).status_code == 401
+    sent = ask(None, "GET", f"{PATH}/")
+    assert (sent.status_code, "/auth/login?next=" in sent.headers["location"]) == (307, True)
+    for path in ("/tributary/docs", "/tributary/openapi.json", "/tributary/redoc"):
+        assert ask("admin", "GET", path).status_code == 404
+    assert ask("admin", "GET", f"{PATH}/static/..%2f..%2fpage.py").status_code == 404
+    page = ask("viewer", "GET", f"{PATH}/")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "http" not in page.text.replace("http-equiv", "")  # no asset from a network
+
+
+def test_a_viewer_sees_and_a_user_acts(ask: Any, warehouse: str) -> None:
+    """Red: whoever may look could stop a brand's conversions."""
+    assert ask("viewer", "GET", f"{PATH}/overview").json()["may_act"] is False
+    assert ask("user", "GET", f"{PATH}/overview").json()["may_act"] is True
+    for path in BUTTONS:
+        assert ask("viewer", "POST", path).status_code == 403
+    assert query(warehouse, "select 1 from ops.destinations where paused_until is not null") == []
+
+
+def test_another_site_cannot_press_a_button(ask: Any, warehouse: str) -> None:
+    """Red: a link in an e-mail could stop a brand's conversions."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    for path in BUTTONS:
+        refused = ask("admin", "POST", path, data=b"a=b", headers=form)
+        assert refused.status_code == 415
+        for site in ("cross-site", "same-site"):
+            refused = ask("admin", "POST", path, headers={"Sec-Fetch-Site": site})
+            assert refused.status_code == 403
+        assert ask("admin", "GET", path).status_code == 405
+    assert query(warehouse, "select 1 from ops.destinations where paused_until is not null") == []
+
+
+def test_pause_and_resume(ask: Any, warehouse: str) -> None:
+    """Red: a pressed button would do nothing, or nobody would know who pressed it."""
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    pause, resume, sync = BUTTONS[2], BUTTONS[3], BUTTONS[0]
+    told = ask("user", "POST", pause, json={"reason": "a new pixel"}, headers=headers)
+    assert told.status_code == 200, told.text
+    (one,) = ask("viewer", "GET", f"{PATH}/overview").json()["destinations"]
+    assert (one["is_paused"], one["paused_until"], one["paused_reason"]) == (
+        True, None, "a-user paused it: a new pixel.",
+    )  # fmt: skip
+    refused = ask("user", "POST", sync)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        409,
+        "acme-meta is paused until it is resumed: a-user paused it: a new pixel. Resume it first.",
+    )
+    assert ask("user", "POST", resume).json()["said"].startswith("acme-meta is resumed")
+    (one,) = ask("viewer", "GET", f"{PATH}/overview").json()["destinations"]
+    assert not one["is_paused"]
+    assert ask("user", "POST", pause.replace("acme", "nobody")).status_code == 404
+    long = ask("user", "POST", pause, json={"reason": "x" * 201})
+    assert long.status_code == 422
+
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        log = {(row.event, row.owner) for row in session.query(Log).all()}
+    assert {("tributary_pause", "a-user"), ("tributary_resume", "a-user")} <= log
+
+
+def test_retry_puts_back_what_is_dead(ask: Any, warehouse: str) -> None:
+    """Red: what may count twice would be sent again without being asked for by its name."""
+    _sell(warehouse, 4)
+    _kill(warehouse, "order-0", "100/2804009")
+    _kill(warehouse, "order-1", "outcome_unknown")
+    _kill(warehouse, "order-2", "attempts")
+    retry = BUTTONS[1]
+    dead = "select outcome from ops.conversion_deliveries where sync_status = 'dead' order by 1"
+    told = ask("user", "POST", retry, json={"outcome": "attempts"}).json()
+    assert told["said"] == "acme-meta: 1 put back; the next upload sends them."
+    assert [row["outcome"] for row in query(warehouse, dead)] == ["100/2804009", "outcome_unknown"]
+    ask("user", "POST", retry)
+    assert [row["outcome"] for row in query(warehouse, dead)] == ["outcome_unknown"]
+    ask("user", "POST", retry, json={"outcome": "outcome_unknown"})
+    assert query(warehouse, dead) == []
+    assert "nothing fits" in ask("user", "POST", retry).json()["said"]
+
+
+def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
+    """Red: the button would start nothing, or an upload of everybody."""
+    told = ask("user", "POST", BUTTONS[0]).json()
+    assert told["said"].startswith("A run for acme-meta is started.")
+    assert "switched on" in told["said"]  # DAGs are paused when they are new
+
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        run = session.query(DagRun).filter(DagRun.dag_id == "upload_conversions").all()[-1]
+        assert (run.conf, run.state, run.run_type, run.triggering_user_name) == (
+            {"destination": "acme-meta"}, "queued", "manual", "a-user",
+        )  # fmt: skip
+        assert told["run"] == f"dags/upload_conversions/runs/{quote(run.run_id, safe='')}"
+
+
+def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
+    """Red: the calendar would lead nowhere, or to a page that says 404."""
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.utils.types import DagRunTriggeredByType
+
+    run = trigger_dag("extract_meta_ads", triggered_by=DagRunTriggeredByType.TEST)
+    with wh.connect(warehouse, autocommit=True) as connection:
+        for ago, name in ((2, run.run_id), (3, "long-gone")):
+            connection.execute(
+                "insert into ops.loads values ('1000000009', 'ad_insights', current_date - %s::int,"
+                " 1, 1, 1, 1, 1, 'reconciled', %s, 0, now(), now())",
+                [ago, name],
+            )
+    loads = ask("viewer", "GET", f"{PATH}/loads?days=31").json()["loads"]
+    first, second = [row["run"] for row in loads if row["status"] == "reconciled"]
+    assert (first, second) == (None, f"dags/extract_meta_ads/runs/{quote(run.run_id, safe='')}")
+    assert ask("viewer", "GET", f"{PATH}/loads?days=9999").status_code == 422
+
+
+def test_a_warehouse_that_is_down_is_told_in_words(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: the page would stay empty, or show a traceback with the password in it."""
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:secret-word@127.0.0.1:9/w")
+    told = ask("viewer", "GET", f"{PATH}/overview")
+    assert told.status_code == 503
+    assert "The warehouse at 127.0.0.1:9/w does not let us in" in told.json()["detail"]
+    assert "secret-word" not in told.text
+
+
+@pytest.mark.parametrize(
+    ("conn_type", "fields", "works", "says"),
+    [
+        ("posthog", {"password": "phc_sandbox_acme"}, True, "knows the project key"),
+        ("posthog", {"password": "phc_other"}, False, "refuses the project key"),
+        ("posthog", {}, False, "has no project key"),
+        ("tributary_webhook", {"password": "whsec_1"}, True, "There is a secret"),
+        ("tributary_webhook", {"password": "whsec_1 "}, False, "blank"),
+        ("tributary_webhook", {}, False, "no signing secret"),
+    ],
+)
+def test_the_test_button_of_connections(
+    ask: Any, conn_type: str, fields: dict[str, str], works: bool, says: str
+) -> None:
+    """Red: the button would say yes to a wrong key, or not know the type."""
+    from include.sandbox.server import Sandbox
+
+    with Sandbox() as sandbox:
+        body = {"connection_id": f"a_{conn_type}", "conn_type": conn_type, **fields}
+        if conn_type == "posthog":
+            body["host"] = sandbox.url
+        connections = "/api/v2/connections"
+        ask("admin", "DELETE", f"{connections}/a_{conn_type}")
+        assert ask("admin", "POST", connections, json=body).status_code == 201
+        # As the page of Airflow asks: what is secret masked, and a port that is none.
+        asked = {**body, "password": "***", "port": 0, "schema": "", "login": "", "extra": "{}"}
+        told = ask("admin", "POST", f"{connections}/test", json=asked).json()
+    assert (told.get("status"), says in told.get("message", "")) == (works, True), told
+
+
+def test_the_form_knows_our_connection_types(ask: Any) -> None:
+    """Red: a connection of ours could not be made in the UI."""
+    types = {
+        one["connection_type"]: one
+        for one in ask("admin", "GET", "/ui/connections/hook_meta").json()
+    }
+    assert {"meta", "posthog", "tributary_webhook"} <= types.keys()
+    shown = json.dumps(types["posthog"])
+    assert "Project key" in shown
