@@ -70,9 +70,13 @@ def load(
 
 
 def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> list[Destination]:
-    """The brand's active destinations, locked against a change until the transaction ends."""
+    """The brand's active destinations, locked against a change until the transaction ends.
+
+    The lock on the brand keeps out an erasure, which must not miss an event of this moment.
+    """
     rows = connection.execute(
-        _SELECT + "where d.brand_id = %(brand)s and d.is_active order by d.name for share of d",
+        _SELECT + "where d.brand_id = %(brand)s and d.is_active order by d.name "
+        "for share of d for key share of b",
         {"now": now, "brand": brand_id},
     )
     return [Destination(**row) for row in rows]
@@ -139,7 +143,8 @@ def hold(
         Seconds until the next request.
     """
     row = connection.execute(
-        "update ops.destinations set failures = failures + 1, paused_reason = %(reason)s, "
+        "update ops.destinations set failures = failures + 1, paused_reason = case "
+        "when paused_until = 'infinity' then paused_reason else %(reason)s end, "
         "paused_until = greatest(paused_until, %(now)s + make_interval(secs => coalesce("
         "%(wait)s, least(%(longest)s, %(first)s * 2 ^ least(failures, 10))))) "
         "where name = %(name)s "
@@ -162,12 +167,21 @@ def pause(connection: Connection, name: str, now: datetime, reason: str) -> floa
     return hold(connection, name, now, reason, _COOL_DOWN)
 
 
-def resume(connection: Connection, name: str) -> None:
-    """End a pause: the platform takes events, or a person says so."""
+def stop(connection: Connection, name: str, reason: str) -> None:
+    """A person's pause: nothing leaves until a person ends it."""
+    connection.execute(
+        "update ops.destinations set paused_until = 'infinity', paused_reason = %s where name = %s",
+        [reason, name],
+    )
+
+
+def resume(connection: Connection, name: str, *, by_hand: bool = False) -> None:
+    """End a pause: the platform takes events, or a person says so (who also ends a person's)."""
     connection.execute(
         "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
-        "where name = %s and (failures > 0 or paused_until is not null)",
-        [name],
+        "where name = %s and (failures > 0 or paused_until is not null) "
+        "and (%s or paused_until is null or isfinite(paused_until))",
+        [name, by_hand],
     )
 
 

@@ -22,7 +22,7 @@ from uuid import UUID, uuid4, uuid5
 import orjson
 import pycountry
 
-from include.conversions import destinations, identity, policies
+from include.conversions import contacts, destinations, erasure, identity, policies
 from include.conversions.destinations import Destination
 from include.errors import TributaryError
 from include.meta.conversions import ACTION_SOURCES
@@ -133,9 +133,11 @@ def take(
     """
     receipts: list[Receipt | None] = [None] * len(events)
     rows: list[dict[str, Any]] = []
+    clicked = _clicked(connection, brand, events)
     for number, raw in enumerate(events):
         try:
-            rows.append({**_prepared(brand, raw, now), "source": source, "number": number})
+            row = _prepared(brand, raw, now, clicked.get(_text(raw.get("contact_id")) or ""))
+            rows.append({**row, "source": source, "number": number})
         except EventRefused as error:
             receipts[number] = Receipt("refused", None, str(error), error.field)
     with connection.transaction():
@@ -155,6 +157,18 @@ def take(
         else:
             receipts[row["number"]] = Receipt("duplicate", known[_key(row)])
     return [receipt for receipt in receipts if receipt is not None]
+
+
+def _clicked(
+    connection: Connection, brand: Brand, events: Sequence[Raw]
+) -> dict[str, dict[str, Any]]:
+    """The contacts of events that bring a bare click id: they know when it was first seen."""
+    ids = {
+        _text(raw.get("contact_id"))
+        for raw in events
+        if raw.get("fbclid") and not raw.get("fbc") and not raw.get("fbclid_seen_at")
+    } - {None}
+    return contacts.known(connection, brand.id, [str(one) for one in ids]) if ids else {}
 
 
 def counted(receipts: Iterable[Receipt]) -> dict[str, int]:
@@ -221,7 +235,9 @@ def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
 # From a raw event to a row.
 
 
-def _prepared(brand: Brand, raw: Raw, now: datetime) -> dict[str, Any]:
+def _prepared(
+    brand: Brand, raw: Raw, now: datetime, contact: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     given, custom = _named(brand, raw)
     name = _event_name(brand, given)
     value, currency = _amount(given.get("value")), _currency(given.get("currency"))
@@ -256,7 +272,7 @@ def _prepared(brand: Brand, raw: Raw, now: datetime) -> dict[str, Any]:
         "user_ip": _ip(given.get("ip")),
         "user_agent": agent,
         "fbp": _matching(_FBP, given.get("fbp")),
-        "fbc": _fbc(given, at),
+        "fbc": _fbc(given, at, contact),
         **{key: _text(given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
         "user_hashes": given.get("user_hashes")
         or {
@@ -417,17 +433,13 @@ def _ip(value: Any) -> str | None:
         return None
 
 
-def _fbc(given: Raw, at: datetime) -> str | None:
-    """The click as Meta's cookie has it; the time is when the click id was first seen.
-
-    https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
-    """
+def _fbc(given: Raw, at: datetime, contact: Mapping[str, Any] | None) -> str | None:
+    """The click as Meta's cookie has it; the time is when the click id was first seen."""
     whole = _matching(_FBC, given.get("fbc"))
     fbclid = _matching(_FBCLID, given.get("fbclid"))
     if whole or not fbclid:
         return whole
-    seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at)
-    return f"fb.1.{int(seen.timestamp() * 1000)}.{fbclid}"
+    return contacts.fbc(contact, fbclid, _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at))
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
@@ -578,12 +590,7 @@ def _known(
 
 def _suppressed(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
     """Numbers of rows whose event or person was erased."""
-    people = {
-        row["number"]: {
-            one for key in ("em", "ph") for one in row["user_hashes"].get("meta", {}).get(key, ())
-        }
-        for row in rows
-    }
+    people = {row["number"]: erasure.hashes_of(row["user_hashes"]) for row in rows}
     found = connection.execute(
         "select hash, event_name, event_id from ops.erasures where brand_id = %s "
         "and (hash = any(%s) or event_id = any(%s))",

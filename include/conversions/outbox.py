@@ -293,7 +293,7 @@ select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_ti
     e.action_source, e.event_source_url, e.event_value, e.currency, e.transaction_id,
     e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid, e.wbraid,
     e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
-    due.sync_attempts, due.unknown_since,
+    e.erased_at, due.sync_attempts, due.unknown_since,
     p.consent_ad_user_data as ad_user_data,
     p.consent_ad_personalization as ad_personalization
 from due

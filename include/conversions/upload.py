@@ -250,6 +250,8 @@ class _Upload:
 
     def _judge(self, platform: Platform) -> Callable[[Event], Verdict | None]:
         def judge(event: Event) -> Verdict | None:
+            if event["erased_at"]:
+                return Verdict("skipped", "erased")
             today = {key: event[key] for key in ("ad_user_data", "ad_personalization")}
             consent = consent_of(event["consent"], self._destination.brand_settings, today)
             if not consent.user_data:
