@@ -147,6 +147,7 @@ def summarise(uploads: Iterable[dict[str, Any]], context: Any, outlet: Any) -> d
         now = outbox.now_of(connection)
         outbox.retire(connection, now)
         outbox.forget_people(connection, now)
+        outbox.forget_payloads(connection, now)
     brands: dict[str, dict[str, Any]] = {}
     for one in uploads:
         brand = brands.setdefault(one["brand"], {"errors": {}, "held": []})

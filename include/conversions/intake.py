@@ -68,10 +68,12 @@ FIELDS = (
     "contact_id", "ip", "user_agent", "fbp", "fbc", "fbclid", "gclid", "gbraid", "wbraid", "ad_id",
     "campaign_id", "value", "currency", "transaction_id", "custom_params", "is_test", *CONSENTS,
 )  # fmt: skip
-# What our own sources add; hashes and consent of an adjustment are its original's.
-_INTERNAL = (
+# What only our own sources may say; hashes and consent of an adjustment are its original's.
+INTERNAL = (
     "kind", "adjusts", "revision", "fbclid_seen_at", "user_hashes", "google_address", "consent",
 )  # fmt: skip
+
+ERASED = "this person or event was erased on request"  # why something is refused
 
 _NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
 _FUTURE = timedelta(minutes=10)  # clocks differ
@@ -145,9 +147,7 @@ def take(
         suppressed = _suppressed(connection, brand, rows)
         for row in rows:
             if row["number"] in suppressed:
-                receipts[row["number"]] = Receipt(
-                    "refused", None, "this person or event was erased on request", "event_id"
-                )
+                receipts[row["number"]] = Receipt("refused", None, ERASED, "event_id")
         rows = [row for row in rows if row["number"] not in suppressed]
         inserted = _insert(connection, brand, rows, targets, now)
         known = _known(connection, brand, [row for row in rows if row["id"] not in inserted])
@@ -232,6 +232,69 @@ def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
     return {**_prepared(brand, raw, now), "opt_out": False}
 
 
+def fill_in(connection: Connection, brand: Brand, event: UUID, raw: Raw, now: datetime) -> None:
+    """Complete a stored event by what a second report of it says, while nothing of it has left.
+
+    A payment provider tells of one purchase twice, and whom it is about perhaps only once. What
+    the first report said stays; deliveries that were skipped for what it lacked become pending.
+    """
+    row = _prepared(brand, raw, now, _clicked(connection, brand, [raw]).get(
+        _text(raw.get("contact_id")) or ""))  # fmt: skip
+    with connection.transaction():
+        targets = {t.name: t for t in destinations.active_for_intake(connection, brand.id, now)}
+        deliveries = connection.execute(
+            "select destination, sync_status, outcome from ops.conversion_deliveries "
+            "where event = %s for update",
+            [event],
+        ).fetchall()
+        known = connection.execute(
+            "select * from ops.conversion_events where id = %s and erased_at is null for update",
+            [event],
+        ).fetchone()
+        left = any(one["sync_status"] not in ("pending", "skipped") for one in deliveries)
+        if known is None or left or _suppressed(connection, brand, [{**row, "number": 0}]):
+            return
+        for name in _FILLED:
+            known[name] = row[name] if known[name] is None else known[name]
+        for name in ("google_address", "custom_params"):
+            known[name] = {**row[name], **known[name]}
+        known["user_hashes"] = {
+            platform: {
+                **row["user_hashes"].get(platform, {}),
+                **known["user_hashes"].get(platform, {}),
+            }
+            for platform in {*row["user_hashes"], *known["user_hashes"]}
+        }
+        said = {key: value for key, value in known["consent"].items() if value is not None}
+        known["consent"] = {**row["consent"], **said}
+        known["consent"]["required"] = bool(row["consent"].get("required") or said.get("required"))
+        if known["action_source"] == "system_generated":
+            known["action_source"] = row["action_source"]
+        changed = (*_FILLED, "google_address", "custom_params", "user_hashes", "consent",
+                   "action_source")  # fmt: skip
+        connection.execute(
+            "update ops.conversion_events as e set updated_at = %s, "
+            + ", ".join(f"{name} = v.{name}" for name in changed)
+            + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
+            [now, _json([{name: known[name] for name in changed}])[1:-1], event],
+        )
+        for one in deliveries:
+            if one["outcome"] in _MENDABLE and one["destination"] in targets:
+                state = policies.first_state(known, targets[one["destination"]], now)
+                connection.execute(
+                    "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
+                    "next_attempt_at = %s, updated_at = %s where event = %s and destination = %s",
+                    [state.sync_status, state.outcome, now, now, event, one["destination"]],
+                )
+
+
+_FILLED = (
+    "event_source_url", "campaign_id", "contact_id", "user_ip", "user_agent", "fbp", "fbc",
+    "gclid", "gbraid", "wbraid", "ad_id",
+)  # fmt: skip
+_MENDABLE = (None, "no_consent", "unaddressable")
+
+
 # From a raw event to a row.
 
 
@@ -299,7 +362,7 @@ def _named(brand: Brand, raw: Raw) -> tuple[dict[str, Any], dict[str, Any]]:
             name = aliases.get(key, key)
             if value is None or value == "" or key == "custom_params":
                 continue
-            if name in FIELDS or (name in _INTERNAL and mapping is raw):
+            if name in FIELDS or (name in INTERNAL and mapping is raw):
                 given.setdefault(name, value)
             elif mapping is raw and name == key:
                 raise EventRefused(key, "is no field of an event; put it into custom_params")
@@ -440,6 +503,17 @@ def _fbc(given: Raw, at: datetime, contact: Mapping[str, Any] | None) -> str | N
     if whole or not fbclid:
         return whole
     return contacts.fbc(contact, fbclid, _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at))
+
+
+def clicks(raw: Raw, now: datetime, contact: Mapping[str, Any] | None) -> dict[str, str | None]:
+    """What an event that is not taken says of its contact, checked: `contacts.CLICKS`."""
+    return {
+        "fbclid": _matching(_FBCLID, raw.get("fbclid")),
+        "fbp": _matching(_FBP, raw.get("fbp")),
+        "fbc": _fbc(raw, now, contact),
+        "ad_id": _identifier("ad_id", raw.get("ad_id")),
+        "gclid": _text(raw.get("gclid")),
+    }
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str | None:

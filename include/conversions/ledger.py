@@ -76,7 +76,7 @@ def find(
 
 
 def one(connection: Connection, only: UUID | None, event: UUID) -> Row | None:
-    """A conversion with its deliveries; None when there is none, it was erased or not to be seen."""
+    """A conversion with its deliveries; None when there is none to be seen, or it was erased."""
     given = {**dict.fromkeys(FILTERS), "only": only, "id": event}
     return connection.execute(f"{_SHOWN} {_FROM} and e.id = %(id)s", given).fetchone()
 
@@ -131,7 +131,7 @@ def change_delivery(
 
 
 def _check_wanted(connection: Connection, event: Row, destination: str, now: datetime) -> None:
-    """Whether the event may leave at all: a wish does not replace consent, nor the platform's rules."""
+    """Whether the event may leave at all: a wish replaces neither consent nor rules."""
     target = destinations.one(connection, destination, now)
     if not target.is_active:
         raise EventRefused("destination", "is not active")

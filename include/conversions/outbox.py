@@ -27,6 +27,7 @@ Event = dict[str, Any]
 
 LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
 VERDICTS = 5
+_PAYLOADS_KEPT = timedelta(days=7)
 _FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
 
 
@@ -343,6 +344,13 @@ def forget_people(connection: Connection, now: datetime) -> int:
         "and (d.sync_status in ('pending', 'queued', 'failed') "
         "or (d.sync_status = 'dead' and d.deadline > %(now)s)))",
         {"now": now},
+    ).rowcount
+
+
+def forget_payloads(connection: Connection, now: datetime) -> int:
+    """Drop what webhooks brought after seven days."""
+    return connection.execute(
+        "delete from ops.webhook_payloads where received_at < %s", [now - _PAYLOADS_KEPT]
     ).rowcount
 
 

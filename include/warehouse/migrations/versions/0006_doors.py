@@ -1,4 +1,4 @@
-"""The doors: keys of the public API, webhook payloads kept for a replay, when an event was erased."""
+"""The doors: keys of the public API, webhook payloads for a replay, when an event was erased."""
 
 from alembic import op
 
