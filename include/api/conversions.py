@@ -23,7 +23,7 @@ from include.api.models import (
     Status,
     Text,
 )
-from include.api.problems import Fault, Refused, fault_of, faults_of, unprocessable
+from include.api.problems import Fault, Refused, fault, fault_of, faults_of, unprocessable
 from include.conversions import contacts, erasure, intake, ledger, outbox
 from include.conversions.intake import EventRefused, Receipt
 from include.warehouse import Connection
@@ -191,7 +191,7 @@ def _take(connection: Connection, brand: intake.Brand, raws: list[dict[str, Any]
 
 def _fault(receipt: Receipt) -> Fault:
     field = receipt.field or "event"
-    return Fault(field=field, detail=str(receipt.reason).removeprefix(f"{field}: "))
+    return fault(field, str(receipt.reason).removeprefix(f"{field}: "))
 
 
 def _refused(index: int, faults: Sequence[Fault]) -> ItemResult:

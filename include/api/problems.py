@@ -60,10 +60,10 @@ class Refused(Exception):
 
 def fault_of(error: EventRefused) -> Fault:
     """A refused event's field and reason."""
-    return _fault(error.field, str(error).removeprefix(f"{error.field}: "))
+    return fault(error.field, str(error).removeprefix(f"{error.field}: "))
 
 
-def _fault(field: str, detail: str) -> Fault:
+def fault(field: str, detail: str) -> Fault:
     """A sender's own key may be an e-mail address: only what looks like a name is repeated."""
     return Fault(field=field if _NAME.fullmatch(field) else "an unknown field", detail=detail)
 
@@ -74,7 +74,7 @@ def faults_of(errors: Sequence[Mapping[str, Any]]) -> list[Fault]:
     for error in errors:
         place = [str(part) for part in error["loc"]]
         field = ".".join(place[1:] if place[:1] in (["body"], ["query"], ["path"]) else place)
-        faults.append(_fault(field or "body", str(error["msg"])))
+        faults.append(fault(field or "body", str(error["msg"])))
     return faults
 
 
