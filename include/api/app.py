@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
-from include.api import conversions, destinations, erasure, problems, sync, webhooks
+from include.api import conversions, destinations, erasure, problems, sync
 from include.api.access import Access, Reader, by_airflow, by_key
 from include.api.database import Database
 from include.api.models import Health
@@ -33,6 +33,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def edge() -> FastAPI:
     """The public edge: brands' API keys, and webhooks, since Stripe cannot log in to Airflow."""
     from include import services
+    from include.api import webhooks
 
     database = Database(services.warehouse_uri)
     app = _app(database, by_key(database), sync.of_environment, openapi_url="/openapi.json")

@@ -17,10 +17,11 @@ _MOST_CONNECTIONS = 8
 
 
 class Database:
-    """Connections by the pool; a request that finds none free within ten seconds is told so."""
+    """Connections by the pool; a request that finds none free in time is told so."""
 
     def __init__(self, uri: Callable[[], str]) -> None:
         self._uri = uri
+        self.patience = 10.0  # seconds that a request waits for a connection
         self._pool: ConnectionPool[Connection] | None = None
         self._lock = threading.Lock()
 
@@ -42,7 +43,7 @@ class Database:
                     },
                     min_size=1,
                     max_size=_MOST_CONNECTIONS,
-                    timeout=10,
+                    timeout=self.patience,
                     max_idle=60,
                     configure=lambda connection: set_json_loads(orjson.loads, connection),
                     name="tributary-api",

@@ -13,16 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 from cryptography.fernet import Fernet, MultiFernet
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
+from stripe import SignatureVerificationError, WebhookSignature
 
+from include.airflow import connections
 from include.api.database import Database
 from include.api.models import Posted
 from include.api.problems import Refused, fault_of, unprocessable
@@ -49,6 +51,7 @@ class Hook:
     source: str
     secret: str
     takes_plain_secret: bool
+    behind: timedelta  # our clock behind the warehouse's, which is the one that counts
 
 
 @router.post(
@@ -91,7 +94,7 @@ def _post(
         hook = hooks.find(connection, brand, source)
         _prove(hook, body, headers)
         payload = _read(body)
-        now = outbox.now_of(connection)
+        now = datetime.now(UTC) + hook.behind
         return take(connection, hook.brand, source, payload, body, now)
 
 
@@ -127,7 +130,8 @@ class Hooks:
             raise Refused(404, "There is no such webhook.")
         with self._lock:
             secret, plain = self._secret_of(row.pop("conn_id"))
-        hook = Hook(Brand(**row), source, secret, plain)
+        behind = outbox.now_of(connection) - datetime.now(UTC)
+        hook = Hook(Brand(**row), source, secret, plain, behind)
         self._known[key] = time.monotonic() + _REMEMBERED, hook
         return hook
 
@@ -138,9 +142,7 @@ def of_connection(conn_id: str) -> tuple[str, bool]:
     Raises:
         SettingsError: the connection is missing or incomplete.
     """
-    from include.airflow.connections import connection
-
-    found = connection(conn_id, "tributary_webhook", "that signs webhooks")
+    found = connections.connection(conn_id, "tributary_webhook", "that signs webhooks")
     if not found.password:
         raise SettingsError(f"The Airflow connection {conn_id!r} has no signing secret (password).")
     return found.password, found.extra_dejson.get("scheme") == "secret"
@@ -151,8 +153,6 @@ def _prove(hook: Hook, body: bytes, headers: Headers) -> None:
 
     Both signatures are of Stripe's form. https://docs.stripe.com/webhooks#verify-manually
     """
-    from stripe import SignatureVerificationError, WebhookSignature
-
     plain = headers.get("x-webhook-secret")
     if hook.takes_plain_secret and plain is not None:
         if hmac.compare_digest(plain.encode(), hook.secret.encode()):
@@ -193,30 +193,30 @@ def take(
     if len(meaning.id) > 256 or "\x00" in meaning.id:
         raise EventRefused("id", "must be an id of at most 256 characters")
     refusal: Refused | None = None
+    event, to_be = None, uuid4()
     with connection.transaction():
-        if not _is_new(connection, brand, source, meaning, body, now):
+        if not _is_new(connection, brand, source, meaning, to_be, body, now):
             return Posted(status="duplicate")
-        try:
-            with connection.transaction():  # what is half done of a refused event goes
-                done, event = _act(connection, brand, source, meaning, now)
+        try:  # what refuses has written nothing
+            done, event = _act(connection, brand, source, meaning, to_be, now)
         except EventRefused as error:
             refusal = unprocessable([fault_of(error)])
-            done, event = Posted(status="ignored", reason=str(error)), None
         except Refused as error:
             refusal = error
-            done, event = Posted(status="ignored", reason=error.detail), None
+        key = [brand.id, source, meaning.id]
         if refusal is None and done.status == "ignored":
             connection.execute(
                 "delete from ops.webhook_payloads "
                 "where brand_id = %s and source = %s and provider_id = %s",
-                [brand.id, source, meaning.id],
+                key,
             )
-        else:
+        elif event != to_be:
+            status, reason = ("refused", refusal.detail) if refusal else ("taken", None)
             connection.execute(
-                "update ops.webhook_payloads set status = %s, reason = %s, events = %s "
-                "where brand_id = %s and source = %s and provider_id = %s",
-                ["refused" if refusal else "taken", done.reason, [event] if event else [],
-                 brand.id, source, meaning.id],
+                "update ops.webhook_payloads set status = %s, reason = %s, events = %s, "
+                "hashes = %s where brand_id = %s and source = %s and provider_id = %s",
+                [status, reason, [event] if event else [], _hashes(meaning) if refusal else [],
+                 *key],
             )  # fmt: skip
     if refusal is not None:
         raise refusal
@@ -224,42 +224,63 @@ def take(
 
 
 def _is_new(
-    connection: Connection, brand: Brand, source: str, meaning: Meaning, body: bytes, now: datetime
+    connection: Connection,
+    brand: Brand,
+    source: str,
+    meaning: Meaning,
+    event: UUID,
+    body: bytes,
+    now: datetime,
 ) -> bool:
-    """Keep the payload, unless it was taken before; a second post at the same moment waits here."""
-    said = {**meaning.contact, **(meaning.event or {})}
+    """Keep the payload, unless it was taken before; a second post at the same moment waits here.
+
+    It is written as the happy case has it, to be corrected where it becomes another one.
+    """
     row = connection.execute(
         "insert into ops.webhook_payloads as p "
-        "(brand_id, source, provider_id, received_at, status, payload, hashes) "
-        "values (%s, %s, %s, %s, 'refused', %s, %s) "
+        "(brand_id, source, provider_id, received_at, status, payload, events) "
+        "values (%s, %s, %s, %s, 'taken', %s, %s) "
         "on conflict (brand_id, source, provider_id) do update set "
-        "received_at = excluded.received_at, payload = excluded.payload, hashes = excluded.hashes "
+        "received_at = excluded.received_at, status = excluded.status, reason = null, "
+        "payload = excluded.payload, events = excluded.events, hashes = '{}' "
         "where p.status = 'refused' returning provider_id",
-        [brand.id, source, meaning.id, now, _fernet().encrypt(body),
-         erasure.person_hashes({k: v for k, v in said.items() if k in intake.PERSON})],
-    ).fetchone()  # fmt: skip
+        [brand.id, source, meaning.id, now, _fernet().encrypt(body), [event]],
+    ).fetchone()
     return row is not None
 
 
+def _hashes(meaning: Meaning) -> list[str]:
+    """Whose payload it is, where no event tells."""
+    said = meaning.event or {}
+    return erasure.person_hashes({k: v for k, v in said.items() if k in intake.PERSON})
+
+
 def _act(
-    connection: Connection, brand: Brand, source: str, meaning: Meaning, now: datetime
+    connection: Connection,
+    brand: Brand,
+    source: str,
+    meaning: Meaning,
+    to_be: UUID,
+    now: datetime,
 ) -> tuple[Posted, UUID | None]:
     """The event, the refund or only the contact; returns the event that the payload became."""
     if meaning.refund is not None:
-        return _adjust(connection, brand, source, meaning.refund, now)
+        return _adjust(connection, brand, source, meaning.refund, to_be, now)
     if meaning.event is None:
         if contact_id := meaning.contact.get("contact_id"):
             known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
             clicks = intake.clicks(meaning.contact, now, known)
             contacts.remember(connection, brand.id, contact_id, clicks, now)
         return Posted(status="ignored", reason=meaning.ignored), None
-    raw = _with_contact(connection, brand, meaning.event)
+    raw = {**_with_contact(connection, brand, meaning.event, now), "id": to_be}
     if transaction := raw.get("transaction_id"):
         raw = {"event_id": None, **raw}
         if not brand.settings.get("event_id_template"):
             raw["event_id"] = raw["event_id"] or transaction
         # The purchase may be known under another event id, from the user's own transactions.
         bought = _purchase(connection, brand, transaction)
+        if bought is not None and bought["erased_at"] is not None:
+            return Posted(status="ignored", reason=intake.ERASED), None
         if bought is not None:
             intake.fill_in(connection, brand, bought["id"], raw, now)
             contacts.learn(connection, [bought["id"]])
@@ -276,14 +297,14 @@ def _act(
     return Posted(status=receipt.status), receipt.id
 
 
-def _with_contact(connection: Connection, brand: Brand, raw: Raw) -> Raw:
+def _with_contact(connection: Connection, brand: Brand, raw: Raw, now: datetime) -> Raw:
     """What an event lacks of its click and browser and its contact is known to have."""
     contact_id = raw.get("contact_id")
     if not isinstance(contact_id, str):
         return raw
     known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
     if known is None:
-        return raw
+        return {**raw, "fbclid_seen_at": raw.get("event_time") or now}
     lacking = {name: known[name] for name in ("fbp", "ad_id", "gclid") if not raw.get(name)}
     if not raw.get("fbc") and not raw.get("fbclid"):
         lacking["fbc"] = known["fbc"]
@@ -300,7 +321,12 @@ def _purchase(connection: Connection, brand: Brand, transaction: str) -> dict[st
 
 
 def _adjust(
-    connection: Connection, brand: Brand, source: str, refund: Refund, now: datetime
+    connection: Connection,
+    brand: Brand,
+    source: str,
+    refund: Refund,
+    to_be: UUID,
+    now: datetime,
 ) -> tuple[Posted, UUID | None]:
     """What is left of a purchase, as `transactions` tells it of the user's own refunds."""
     bought = _purchase(connection, brand, refund.transaction_id)
@@ -327,6 +353,7 @@ def _adjust(
     )  # fmt: skip
     raw = {
         **{name: bought[name] for name in kept},
+        "id": to_be,
         "kind": "adjustment",
         "adjusts": bought["id"],
         "revision": last["revision"] + 1,

@@ -76,6 +76,6 @@ def learn(connection: Connection, events: Iterable[UUID | None]) -> None:
         "insert into ops.contacts as c (brand_id, contact_id, fbclid, fbp, fbc, ad_id, gclid, "
         f"first_seen_at, last_seen_at) select brand_id, contact_id, {newest}, min(event_time), "
         "max(event_time) from ops.conversion_events where id = any(%s) and contact_id is not null "
-        f"group by brand_id, contact_id {_MERGE}",
+        f"group by brand_id, contact_id order by brand_id, contact_id {_MERGE}",
         [list(events)],
     )

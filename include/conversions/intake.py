@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -21,6 +22,7 @@ from uuid import UUID, uuid4, uuid5
 
 import orjson
 import pycountry
+from psycopg.pq import TransactionStatus
 
 from include.conversions import contacts, destinations, erasure, identity, policies
 from include.conversions.destinations import Destination
@@ -68,9 +70,10 @@ FIELDS = (
     "contact_id", "ip", "user_agent", "fbp", "fbc", "fbclid", "gclid", "gbraid", "wbraid", "ad_id",
     "campaign_id", "value", "currency", "transaction_id", "custom_params", "is_test", *CONSENTS,
 )  # fmt: skip
-# What only our own sources may say; hashes and consent of an adjustment are its original's.
+# What only our own sources may say: the row's own id; an adjustment's original and its hashes.
 INTERNAL = (
-    "kind", "adjusts", "revision", "fbclid_seen_at", "user_hashes", "google_address", "consent",
+    "id", "kind", "adjusts", "revision", "fbclid_seen_at", "user_hashes", "google_address",
+    "consent",
 )  # fmt: skip
 
 ERASED = "this person or event was erased on request"  # why something is refused
@@ -142,7 +145,7 @@ def take(
             rows.append({**row, "source": source, "number": number})
         except EventRefused as error:
             receipts[number] = Receipt("refused", None, str(error), error.field)
-    with connection.transaction():
+    with _whole(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
         suppressed = _suppressed(connection, brand, rows)
         for row in rows:
@@ -157,6 +160,13 @@ def take(
         else:
             receipts[row["number"]] = Receipt("duplicate", known[_key(row)])
     return [receipt for receipt in receipts if receipt is not None]
+
+
+def _whole(connection: Connection) -> AbstractContextManager[object]:
+    """A transaction, unless we are in one: a savepoint costs two more journeys."""
+    if connection.info.transaction_status == TransactionStatus.INTRANS:
+        return nullcontext()
+    return connection.transaction()
 
 
 def _clicked(
@@ -320,7 +330,7 @@ def _prepared(
     meta_hashes = identity.meta_hashes(person)
     url, agent = _url(given.get("event_source_url")), _text(given.get("user_agent"))
     row = {
-        "id": uuid4(),
+        "id": given.get("id") or uuid4(),
         "brand_id": brand.id,
         "event_name": name,
         "kind": given.get("kind", "conversion"),
@@ -594,40 +604,36 @@ def _insert(
     complete = [
         {**row, "destinations": names, "created_at": now, "updated_at": now} for row in rows
     ]
-    inserted = {
-        found["id"]
-        for found in connection.execute(
-            f"insert into ops.conversion_events ({', '.join(_COLUMNS)}) "
-            f"select {', '.join(_COLUMNS)} "
-            "from jsonb_populate_recordset(null::ops.conversion_events, %s) "
-            "on conflict do nothing returning id",
-            [_json(complete)],
-        )
-    }
     deliveries = []
     for row in rows:
-        if row["id"] in inserted:
-            for target in targets:
-                state = policies.first_state(row, target, now)
-                deliveries.append(
-                    {
-                        "event": row["id"],
-                        "destination": target.name,
-                        "sync_status": state.sync_status,
-                        "outcome": state.outcome,
-                        "deadline": state.deadline,
-                        "now": now,
-                    }
-                )
-    connection.execute(
-        "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
-        "deadline, next_attempt_at, created_at, updated_at) "
-        "select event, destination, sync_status, outcome, deadline, now, now, now "
-        "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
-        "outcome text, deadline timestamptz, now timestamptz)",
-        [_json(deliveries)],
-    )
-    return inserted
+        for target in targets:
+            state = policies.first_state(row, target, now)
+            deliveries.append(
+                {
+                    "event": row["id"],
+                    "destination": target.name,
+                    "sync_status": state.sync_status,
+                    "outcome": state.outcome,
+                    "deadline": state.deadline,
+                    "now": now,
+                }
+            )
+    return {
+        found["id"]
+        for found in connection.execute(
+            f"with new as (insert into ops.conversion_events ({', '.join(_COLUMNS)}) "
+            f"select {', '.join(_COLUMNS)} "
+            "from jsonb_populate_recordset(null::ops.conversion_events, %s) "
+            "on conflict do nothing returning id), born as ("
+            "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
+            "deadline, next_attempt_at, created_at, updated_at) "
+            "select new.id, destination, sync_status, outcome, deadline, now, now, now "
+            "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
+            "outcome text, deadline timestamptz, now timestamptz) inner join new on new.id = event)"
+            "select id from new",
+            [_json(complete), _json(deliveries)],
+        )
+    }
 
 
 def _json(rows: list[dict[str, Any]]) -> str:

@@ -385,7 +385,7 @@ webhook_payloads = Table(
     Column("status", Text, nullable=False),
     Column("reason", Text),
     Column("payload", LargeBinary, nullable=False),
-    # Whose it is, so that it goes when the event or the person is erased.
+    # Whose it is, so that it goes with the event, or (where none was taken) with the person.
     Column("events", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
     Column("hashes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "source", "provider_id"),

@@ -1,4 +1,4 @@
-"""What the tests of the doors share: a real uvicorn over a real warehouse, keys, signed webhooks."""
+"""What the tests of the doors share: a real uvicorn, a real warehouse, keys, signed webhooks."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ class Door:
 
     def __init__(self, url: str, bearer: str | None = None) -> None:
         self.url = url
+        self.bearer = f"Bearer {bearer}" if bearer else None
         self._session = requests.Session()
-        if bearer:
-            self._session.headers["Authorization"] = f"Bearer {bearer}"
+        if self.bearer:
+            self._session.headers["Authorization"] = self.bearer
 
     def __call__(self, method: str, path: str, **arguments: Any) -> requests.Response:
         answer = self._session.request(method, self.url + path, timeout=30, **arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -301,8 +300,8 @@ def test_deliveries_change_by_hand_where_they_may(acme: Door, uri: str) -> None:
         assert [(d["sync_status"], d["sync_attempts"]) for d in row["deliveries"]] == [
             ("pending", 0)
         ]
-    for status, wanted in (("sent", "pending"), ("queued", "pending"), ("pending", "pending"),
-                           ("failed", "skipped"), ("sent", "skipped"), ("dead", "skipped")):  # fmt: skip
+    never = {"pending": ("sent", "queued", "pending"), "skipped": ("failed", "sent", "dead")}
+    for status, wanted in ((s, w) for w, some in never.items() for s in some):
         _set(uri, status)
         assert acme.faults("PATCH", path, json=wish(wanted)) == ["sync_status"], (status, wanted)
     assert acme.faults("PATCH", path, json=wish("sent")) == ["sync_status"]
@@ -367,8 +366,11 @@ def test_a_person_is_forgotten(acme: Door, uri: str) -> None:
         json=sale(2, email="somebody@example.com", phone=None, contact_id="c-2"),
     )
     acme("POST", "/conversions", json=sale(3, **gmail))
-    execute(uri, "update ops.conversion_deliveries set sync_status = 'sent' from "
-                 "ops.conversion_events as e where e.id = event and e.event_name = 'Lead'")  # fmt: skip
+    execute(
+        uri,
+        "update ops.conversion_deliveries set sync_status = 'sent' from "
+        "ops.conversion_events as e where e.id = event and e.event_name = 'Lead'",
+    )
     found = acme("POST", "/erasure", json={"email": " JANE.ROE@example.com"})
     assert found.status_code == 200
     assert found.json()["erased"] == [
@@ -521,12 +523,11 @@ def test_a_warehouse_that_is_down_is_told_so(uri: str, capfd: pytest.CaptureFixt
     try:
         os.environ["TRIBUTARY_WAREHOUSE"] = uri.replace("postgresql://", "postgresql://nobody-")
         app = make()
+        app.state.database.patience = 0.5
         with serving(app) as url:
-            began = time.monotonic()
             answer = Door(url, "tk_" + "0" * 12 + "_" + "A" * 43)("GET", "/conversions")
             assert answer.status_code == 503
             assert answer.headers["retry-after"]
-            assert time.monotonic() - began < 15
     finally:
         if before is not None:
             os.environ["TRIBUTARY_WAREHOUSE"] = before
