@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS := true
 SHELL  := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help demo test up down env lint bench lock clean
+.PHONY: help demo test up down env docs lint bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,10 @@ down: $(VENV)/ready  ## stop them
 env: $(VENV)/ready  ## eval "$$(make -s env)" makes plain airflow, dbt and psql work
 	@$(CLI) env
 
+docs: $(VENV)/ready  ## dbt's documentation of all models as one HTML page
+	@eval "$$($(CLI) env)" && $(VENV)/bin/dbt --quiet docs generate --static --target-path .tributary/docs >&2
+	@echo "file://$(CURDIR)/dbt/.tributary/docs/static_index.html"
+
 lint: $(VENV)/ready $(LINT)/ready  ## ruff, mypy, sqlfluff
 	@$(LINT)/bin/ruff format --check .
 	@$(LINT)/bin/ruff check .
@@ -38,6 +42,8 @@ bench: $(VENV)/ready  ## the benchmark report
 	@$(VENV)/bin/python -m bench.extraction
 	@$(VENV)/bin/python -m bench.dbt_build
 	@$(VENV)/bin/python -m bench.upload
+	@$(VENV)/bin/python -m bench.google_upload
+	@$(VENV)/bin/python -m bench.attribution
 
 lock: $(VENV)/ready  ## compile requirements*.in into requirements*.txt
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 requirements.in -o requirements.txt

@@ -19,6 +19,9 @@ deliveries wait in the outbox until the platform takes them no longer (Meta: 7 d
 
 * *The access token is refused*, *a permission is missing*: mend the connection. The destination is
   paused for an hour; then one request probes it and, if it is taken, the rest follows.
+* *Google refuses the credentials*: the refresh token was revoked or has expired: give consent anew.
+* *Google does not let … upload conversions over the Google Ads API*: make it a
+  `google_data_manager` destination.
 * *Meta had a temporary failure*, *could not be reached*: nothing to do, the next runs go on.
 * *Meta throttles …* is only a warning: the destination waits as long as Meta says.
 * *Events were refused one by one and none was taken*: not the events but something that all have

@@ -214,7 +214,10 @@ def start_sandbox(variables: dict[str, str]) -> str:
     born = home.remembered("sandbox_start", lambda: time.strftime("%Y-%m-%d", time.gmtime(
         time.time() - 120 * 86_400
     )))  # fmt: skip
-    command = [sys.executable, "-m", "include.sandbox", "--port", str(number), "--start", born]
+    command = [
+        sys.executable, "-m", "include.sandbox", "--port", str(number), "--start", born,
+        "--ads-port", str(home.port("sandbox_ads")), "--unmatched", "5",
+    ]  # fmt: skip
     start("sandbox", command, variables)
     url = f"http://127.0.0.1:{number}"
 
@@ -224,6 +227,11 @@ def start_sandbox(variables: dict[str, str]) -> str:
 
     wait_until(healthy, 60, f"The sandbox does not answer; see {home.home()}/sandbox.log.")
     return url
+
+
+def ads_url() -> str:
+    """Base URL of the sandbox's Google Ads API (gRPC)."""
+    return f"http://127.0.0.1:{home.port('sandbox_ads')}"
 
 
 def wait_until(true: Callable[[], bool], seconds: float, otherwise: str) -> None:

@@ -252,6 +252,7 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                 lines.append(f"ad account {account['platform']}/{account['account_id']}: {did}")
                 kept["ad_accounts"].append(f"{account['platform']}/{account['account_id']}")
             for destination in brand["destinations"]:
+                _refuse_another_owner(connection, destination, brand)
                 values = {
                     "name": destination["name"], "brand_id": brand_id,
                     "platform": destination["platform"], "conn_id": destination["conn_id"],
@@ -315,8 +316,40 @@ def change_destination(connection: Connection, name: str, changes: Settings) -> 
 _KEPT = {
     "destinations": "exists (select 1 from ops.conversion_deliveries where destination = t.name)",
     "brands": "exists (select 1 from ops.conversion_events where brand_id = t.id) "
-    "or exists (select 1 from ops.destinations where brand_id = t.id)",
+    "or exists (select 1 from ops.destinations where brand_id = t.id) "
+    "or exists (select 1 from ops.erasures where brand_id = t.id)",
 }
+
+
+def _refuse_another_owner(connection: Connection, wanted: Settings, brand: Settings) -> None:
+    """A destination's deliveries hold one brand's people: it cannot move to another brand, and a
+    pixel with two names would count events twice.
+    """
+    row = connection.execute(
+        "select b.slug, d.platform, exists (select 1 from ops.conversion_deliveries "
+        "where destination = d.name) as used from ops.destinations as d "
+        "inner join ops.brands as b on b.id = d.brand_id where d.name = %s",
+        [wanted["name"]],
+    ).fetchone()
+    if (
+        row
+        and row["used"]
+        and (row["slug"], row["platform"]) != (brand["slug"], wanted["platform"])
+    ):
+        raise SettingsError(
+            f"The destination {wanted['name']} has deliveries and belongs to {row['slug']} "
+            f"({row['platform']}): give the new one another name."
+        )
+    twin = connection.execute(
+        "select name from ops.destinations where is_active and platform = 'meta' and name <> %s "
+        "and settings ->> 'pixel_id' = %s",
+        [wanted["name"], wanted.get("pixel_id")],
+    ).fetchone()
+    if twin and wanted["is_active"]:
+        raise SettingsError(
+            f"The destinations {twin['name']} and {wanted['name']} have the same pixel_id: Meta "
+            "would get each event twice. Deactivate one of them first."
+        )
 
 
 def _prune(connection: Connection, kind: str, table: str, key: str, names: list[Any]) -> list[str]:

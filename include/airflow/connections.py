@@ -13,6 +13,8 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from include.errors import SettingsError
 
 if TYPE_CHECKING:
+    from include.google.data_manager import DataManager
+    from include.google.google_ads import GoogleAds
     from include.meta.client import Graph
 
 _ADD = "Add it under Admin → Connections, or with `airflow connections add`."
@@ -74,6 +76,50 @@ def graphs(conn_id: str, what_for: str, **options: Any) -> Callable[[], Graph]:
         who=f"connection {conn_id!r}",
         **options,
     )
+
+
+def data_managers(conn_id: str, what_for: str, **options: Any) -> Callable[[], DataManager]:
+    """Makes Data Manager clients with the credentials of a `google_data_manager` connection.
+
+    Its host is the only switch between Google and the sandbox; `options` are those of
+    `DataManager`.
+
+    Raises:
+        SettingsError: the connection is missing or incomplete.
+    """
+    from include.google.credentials import DATA_MANAGER, Access
+    from include.google.data_manager import DataManager
+
+    found = connection(conn_id, "google_data_manager", what_for)
+    host = _base_url(found)
+    access = Access(
+        found.extra_dejson, host=host, scope=DATA_MANAGER, who=f"connection {conn_id!r}"
+    )
+    return partial(DataManager, access, host=host, **options)
+
+
+def google_ads(conn_id: str, what_for: str, **options: Any) -> Callable[[], GoogleAds]:
+    """Makes Google Ads clients with the credentials of a `google_ads` connection, as above."""
+    from include.google.credentials import ADS, Access
+    from include.google.google_ads import GoogleAds
+
+    found = connection(conn_id, "google_ads", what_for)
+    host, extra = _base_url(found), found.extra_dejson
+    access = Access(extra, host=host, scope=ADS, who=f"connection {conn_id!r}")
+    return partial(
+        GoogleAds,
+        access,
+        host=host,
+        developer_token=extra.get("developer_token") or None,
+        login_customer_id=login_customer(extra),
+        **options,
+    )
+
+
+def login_customer(extra: dict[str, Any]) -> str | None:
+    """The manager account of a Google connection, digits only."""
+    digits = "".join(filter(str.isdecimal, str(extra.get("login_customer_id") or "")))
+    return digits or None
 
 
 def _base_url(found: Any) -> str | None:

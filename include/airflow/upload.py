@@ -7,7 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from include.airflow.connections import graphs, warehouse_uri
+from include.airflow.connections import (
+    connection,
+    data_managers,
+    google_ads,
+    graphs,
+    login_customer,
+    warehouse_uri,
+)
 from include.airflow.extract import refuse_unknown
 from include.errors import SettingsError, TributaryError
 
@@ -46,12 +53,12 @@ def destinations_to_upload(context: Any) -> list[str]:
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     params = context["params"]
-    with connect(warehouse_uri(), autocommit=True) as connection:
-        now = outbox.now_of(connection)
+    with connect(warehouse_uri(), autocommit=True) as opened:
+        now = outbox.now_of(opened)
         found = destinations.to_upload(
-            connection, now, brand=params.get("brand"), name=params.get("destination")
+            opened, now, brand=params.get("brand"), name=params.get("destination")
         )
-        for one in destinations.load(connection, now, brand=params.get("brand")):
+        for one in destinations.load(opened, now, brand=params.get("brand")):
             if one.is_active and one.paused:
                 log.warning("%s is paused %s", one.name, one.paused)
     return [one.name for one in found]
@@ -71,16 +78,16 @@ def upload_one(name: str, context: Any) -> dict[str, Any]:
     from include.warehouse import connect
 
     uri = warehouse_uri()
-    with connect(uri, autocommit=True) as connection:
-        destination = destinations.one(connection, name, outbox.now_of(connection))
+    with connect(uri, autocommit=True) as opened:
+        destination = destinations.one(opened, name, outbox.now_of(opened))
     if not destination.is_active:
         raise SettingsError(f"The destination {name!r} is not active.")
     try:
         platform = platform_of(destination)
     except SettingsError as error:
-        with connect(uri, autocommit=True) as connection:
+        with connect(uri, autocommit=True) as opened:
             destinations.record_sync(
-                connection, name, outbox.now_of(connection), f"failed: {error}"[:300], 0
+                opened, name, outbox.now_of(opened), f"failed: {error}"[:300], 0
             )
         raise
     return upload(
@@ -98,12 +105,24 @@ def platform_of(destination: Destination) -> Callable[[], Platform]:
     Raises:
         SettingsError: the connection is missing or incomplete.
     """
-    from include.conversions.platforms import MetaPlatform
+    from include.conversions.platforms import (
+        DataManagerPlatform,
+        GoogleAdsPlatform,
+        MetaPlatform,
+    )
 
     what_for = f"for destination {destination.name}"
     if destination.platform == "meta":
         make = graphs(destination.conn_id, what_for, attempts=1, timeout=_TIMEOUT)
         return lambda: MetaPlatform(make(), destination.settings)
+    if destination.platform == "google_data_manager":
+        manager = data_managers(destination.conn_id, what_for)
+        extra = connection(destination.conn_id, "google_data_manager", what_for).extra_dejson
+        login = login_customer(extra)
+        return lambda: DataManagerPlatform(manager(), destination.settings, login)
+    if destination.platform == "google_ads":
+        ads = google_ads(destination.conn_id, what_for)
+        return lambda: GoogleAdsPlatform(ads(), destination.settings)
     raise SettingsError(f"{destination.name}: nothing can be sent to {destination.platform} yet.")
 
 
@@ -119,18 +138,27 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
     from include.conversions import destinations, intake, outbox
     from include.warehouse import connect
 
-    with connect(warehouse_uri(), autocommit=True) as connection:
-        now = outbox.now_of(connection)
-        found = destinations.one(connection, name, now)
-        brand = intake.brands(connection)[found.brand]
-    if test_event_code:
+    with connect(warehouse_uri(), autocommit=True) as opened:
+        now = outbox.now_of(opened)
+        found = destinations.one(opened, name, now)
+        brand = intake.brands(opened)[found.brand]
+    event = intake.test_event(brand, now)
+    if found.platform.startswith("google"):
+        found = replace(found, settings={**found.settings, "validate_only": True})
+        event = intake.test_event_for_google(event, next(iter(found.settings["events"])))
+    elif test_event_code:
         found = replace(found, settings={**found.settings, "test_event_code": test_event_code})
     if not found.is_for_tests:
         raise SettingsError(
             f"{name} has no test_event_code: take one from Events Manager → Test Events and give "
             "it with --test-event-code, else the event would count as a real one."
         )
-    _, answer = platform_of(found)().send([intake.test_event(brand, now)])
+    verdicts, answer = platform_of(found)().send([event])
+    for one in verdicts.values():
+        if one.error:
+            raise TributaryError(f"{name}: {one.error} ({one.outcome})")
+    if found.settings.get("validate_only"):
+        return f"{name}: the platform has checked one test event, and kept nothing."
     return f"{name}: the platform took one test event (trace {answer.request_id})."
 
 
@@ -143,11 +171,11 @@ def summarise(uploads: Iterable[dict[str, Any]], context: Any, outlet: Any) -> d
     from include.conversions import outbox
     from include.warehouse import connect
 
-    with connect(warehouse_uri(), autocommit=True) as connection:
-        now = outbox.now_of(connection)
-        outbox.retire(connection, now)
-        outbox.forget_people(connection, now)
-        outbox.forget_payloads(connection, now)
+    with connect(warehouse_uri(), autocommit=True) as opened:
+        now = outbox.now_of(opened)
+        outbox.retire(opened, now)
+        outbox.forget_people(opened, now)
+        outbox.forget_payloads(opened, now)
     brands: dict[str, dict[str, Any]] = {}
     for one in uploads:
         brand = brands.setdefault(one["brand"], {"errors": {}, "held": []})

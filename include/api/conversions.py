@@ -159,12 +159,8 @@ def _one(connection: Connection, caller: Caller, event: UUID) -> ledger.Row:
 
 
 def _given(body: ConversionIn) -> dict[str, Any]:
-    """The fields that were given; what only our own sources may say is refused."""
-    raw = body.model_dump(exclude_none=True)
-    for key in raw:
-        if key in intake.INTERNAL:
-            raise EventRefused(key, "is no field of an event; put it into custom_params")
-    return raw
+    """The fields that were given."""
+    return body.model_dump(exclude_none=True)
 
 
 def _brand(known: Mapping[str, intake.Brand], raw: dict[str, Any], caller: Caller) -> intake.Brand:

@@ -59,7 +59,7 @@ def change(
         if body.paused:
             destinations.stop(connection, name, body.reason or "A person stopped it.")
         elif body.paused is False:
-            destinations.resume(connection, name, by_hand=True)
+            destinations.resume(connection, name)
         return Destination(**_one(connection, caller, name))
 
 

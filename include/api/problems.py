@@ -18,12 +18,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from include.conversions.intake import EventRefused
-from include.errors import SettingsError, WarehouseDown
+from include.errors import SettingsError, WarehouseDown, WarehouseError
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_BYTES = 4 * 2**20
+_OURS = "Something went wrong here; the log of the server says where."
 _NAME = re.compile(r"[A-Za-z_][\w.\[\]-]{0,99}", re.ASCII)
 
 
@@ -121,6 +122,11 @@ def install(app: FastAPI) -> None:
         log.error("%s", error)
         return answer(503, str(error))
 
+    @app.exception_handler(WarehouseError)
+    async def refused_by_warehouse(request: Request, error: WarehouseError) -> Response:
+        log.error("%s", error)
+        return answer(500, _OURS)
+
     @app.exception_handler(WarehouseDown)
     @app.exception_handler(PoolTimeout)
     @app.exception_handler(psycopg.OperationalError)
@@ -167,5 +173,4 @@ class _LastResort:
             log.error("%s %s at %s", type(error).__name__, state or "", where)
             if begun:
                 raise RuntimeError("an answer broke off") from None
-            words = "Something went wrong here; the log of the server says where."
-            await answer(500, words)(scope, receive, send)
+            await answer(500, _OURS)(scope, receive, send)

@@ -273,26 +273,20 @@ def _act(
             contacts.remember(connection, brand.id, contact_id, clicks, now)
         return Posted(status="ignored", reason=meaning.ignored), None
     raw = {**_with_contact(connection, brand, meaning.event, now), "id": to_be}
-    if transaction := raw.get("transaction_id"):
-        raw = {"event_id": None, **raw}
-        if not brand.settings.get("event_id_template"):
-            raw["event_id"] = raw["event_id"] or transaction
-        # The purchase may be known under another event id, from the user's own transactions.
-        bought = _purchase(connection, brand, transaction)
-        if bought is not None and bought["erased_at"] is not None:
-            return Posted(status="ignored", reason=intake.ERASED), None
-        if bought is not None:
-            intake.fill_in(connection, brand, bought["id"], raw, now)
-            contacts.learn(connection, [bought["id"]])
-            return Posted(status="duplicate"), bought["id"]
-    receipt = intake.take(connection, brand, [raw], source=source, now=now)[0]
+    transaction = raw.get("transaction_id")
+    if transaction and not raw.get("event_id") and not brand.settings.get("event_id_template"):
+        raw["event_id"] = transaction
+    receipt = intake.take(connection, brand, [raw], source=source, now=now, internal=True)[0]
+    if receipt.reason == intake.ERASED:
+        return Posted(status="ignored", reason=receipt.reason), None
     if receipt.status == "refused":
-        if receipt.reason == intake.ERASED:
-            return Posted(status="ignored", reason=receipt.reason), None
         field = receipt.field or "event"
         raise EventRefused(field, str(receipt.reason).removeprefix(f"{field}: "))
-    if receipt.status == "duplicate" and receipt.id is not None and raw.get("transaction_id"):
-        intake.fill_in(connection, brand, receipt.id, raw, now)
+    assert receipt.id is not None
+    if receipt.status == "duplicate" and not intake.fill_in(
+        connection, brand, receipt.id, raw, source=source, now=now
+    ):
+        return Posted(status="ignored", reason=intake.ERASED), None
     contacts.learn(connection, [receipt.id])
     return Posted(status=receipt.status), receipt.id
 
@@ -339,10 +333,10 @@ def _adjust(
     if bought["currency"] != refund.currency:
         raise EventRefused("currency", "is not that of the purchase")
     last = connection.execute(
-        "select revision, event_value from ops.conversion_events where adjusts = %s "
-        "order by revision desc limit 1",
+        "select revision, event_value, event_time from ops.conversion_events where adjusts = %s "
+        "and kind = 'adjustment' order by revision desc limit 1",
         [bought["id"]],
-    ).fetchone() or {"revision": 0, "event_value": bought["event_value"]}
+    ).fetchone() or {**bought, "revision": 0}
     value = max(bought["event_value"] - refund.refunded, 0)
     if value >= last["event_value"]:  # known, or an older refund that comes late
         return Posted(status="duplicate"), bought["id"]
@@ -356,11 +350,13 @@ def _adjust(
         "id": to_be,
         "kind": "adjustment",
         "adjusts": bought["id"],
+        "adjusts_time": bought["event_time"],
         "revision": last["revision"] + 1,
         "value": value,
-        "event_time": refund.at,
+        # Google drops a second one of the same moment.
+        "event_time": max(refund.at, last["event_time"] + timedelta(seconds=1)),
     }
-    receipt = intake.take(connection, brand, [raw], source=source, now=now)[0]
+    receipt = intake.take(connection, brand, [raw], source=source, now=now, internal=True)[0]
     if receipt.status == "refused":
         raise EventRefused(receipt.field or "event", str(receipt.reason))
     return Posted(status=receipt.status), receipt.id

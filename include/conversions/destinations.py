@@ -134,20 +134,19 @@ def _due(destination: Destination, now: datetime) -> bool:
 def hold(
     connection: Connection, name: str, now: datetime, reason: str, wait: float | None
 ) -> float:
-    """Leave a destination alone after a throttle or an outage.
+    """Leave a destination alone after a throttle or an outage; a pause that stands is kept.
 
     Args:
         wait: seconds that the platform asked for; None: 60, doubling to 900.
 
     Returns:
-        Seconds until the next request.
+        Seconds until the next request; 0 where another pause stands.
     """
     row = connection.execute(
-        "update ops.destinations set failures = failures + 1, paused_reason = case "
-        "when paused_until = 'infinity' then paused_reason else %(reason)s end, "
-        "paused_until = greatest(paused_until, %(now)s + make_interval(secs => coalesce("
-        "%(wait)s, least(%(longest)s, %(first)s * 2 ^ least(failures, 10))))) "
-        "where name = %(name)s "
+        "update ops.destinations set failures = failures + 1, paused_reason = %(reason)s, "
+        "paused_until = %(now)s + make_interval(secs => coalesce("
+        "%(wait)s, least(%(longest)s, %(first)s * 2 ^ least(failures, 10)))) "
+        "where name = %(name)s and (paused_until is null or paused_until <= %(now)s) "
         "returning extract(epoch from paused_until - %(now)s)::float as seconds",
         {
             "name": name,
@@ -158,8 +157,7 @@ def hold(
             "longest": _LONGEST_HOLD,
         },
     ).fetchone()
-    assert row is not None
-    return float(row["seconds"])
+    return 0.0 if row is None else float(row["seconds"])
 
 
 def pause(connection: Connection, name: str, now: datetime, reason: str) -> float:
@@ -175,13 +173,21 @@ def stop(connection: Connection, name: str, reason: str) -> None:
     )
 
 
-def resume(connection: Connection, name: str, *, by_hand: bool = False) -> None:
-    """End a pause: the platform takes events, or a person says so (who also ends a person's)."""
+def recovered(connection: Connection, name: str, now: datetime) -> None:
+    """The platform takes events again: forget past troubles, but no pause that stands."""
     connection.execute(
         "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
-        "where name = %s and (failures > 0 or paused_until is not null) "
-        "and (%s or paused_until is null or isfinite(paused_until))",
-        [name, by_hand],
+        "where name = %s and (paused_until is null or paused_until <= %s)",
+        [name, now],
+    )
+
+
+def resume(connection: Connection, name: str) -> None:
+    """End a pause, because a person says so."""
+    connection.execute(
+        "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
+        "where name = %s",
+        [name],
     )
 
 

@@ -6,11 +6,12 @@ mended, it can be imported again. Importing a file twice changes nothing.
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +59,22 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
         raise SettingsError(f"There is no brand {brand!r}. {_near(brand, known)}".rstrip())
     report = Report()
     refused: list[pd.DataFrame] = []
-    first_line = 2 if path.suffix.lower() in (".csv", ".xlsx", ".xls") else 1
-    for number, frame in enumerate(_frames(path)):
+    for frame in _told(_frames(path), report):
         _check_header(path, list(frame.columns), {n for b in known.values()
                       for n in b.settings.get("property_aliases", {})})  # fmt: skip
         reasons: dict[int, str] = {}
         by_brand: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-        for index, line in enumerate(frame.to_dict("records")):
+        for index, line in zip(frame.index, frame.to_dict("records"), strict=True):
             line = {str(k): v for k, v in line.items() if not _absent(v) and k != REASON}
+            if not line:
+                continue  # an empty line
             fault = _fault(line)
             slug = str(line.pop("brand", None) or brand or "")
             if fault:
                 reasons[index] = fault
             elif slug not in known:
                 reasons[index] = (
-                    f"brand: there is no brand {slug!r}. {_near(slug, known)}".rstrip()
+                    f"brand: there is no such brand {_near(slug, known)}".rstrip()
                     if slug
                     else "brand: is missing; write the column or give --brand"
                 )
@@ -87,10 +89,9 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
                 report.duplicate += receipt.status == "duplicate"
                 if receipt.status == "refused":
                     reasons[index] = str(receipt.reason)
-        offset = number * _CHUNK + first_line
-        report.refused += [(offset + index, reasons[index]) for index in sorted(reasons)]
+        report.refused += sorted(reasons.items())
         if reasons:
-            rest = frame.iloc[sorted(reasons)].copy()
+            rest = frame.loc[sorted(reasons)].copy()
             rest[REASON] = [reasons[index] for index in sorted(reasons)]
             refused.append(rest)
     if refused:
@@ -98,21 +99,29 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
     return report
 
 
+def _told(frames: Iterator[pd.DataFrame], report: Report) -> Iterator[pd.DataFrame]:
+    """The frames; where reading breaks off later on, the report says from where."""
+    last = 0
+    try:
+        for frame in frames:
+            yield frame
+            last = int(frame.index[-1])
+    except SettingsError:
+        if last == 0:
+            raise
+        report.refused.append(
+            (last + 1, "from here on the file cannot be read; is a quotation mark left open?")
+        )
+
+
 def _frames(path: Path) -> Iterator[pd.DataFrame]:
-    """The file in pieces of 5,000 lines, values as text where the format has no types."""
+    """The file in pieces of 5,000 lines, each indexed by its line number in the file."""
     kind = path.suffix.lower()
     try:
         if kind == ".csv":
-            # What is wrong with one line must not cost the others: bad bytes and surplus fields
-            # are let through here, marked, and refused line by line.
-            reader = pd.read_csv(
-                path, dtype=object, keep_default_na=False, chunksize=_CHUNK, encoding="utf-8-sig",
-                encoding_errors="surrogateescape", engine="python",
-                on_bad_lines=lambda fields: _marked(fields, _width(path)),
-            )  # fmt: skip
-            yield from (piece.reset_index(drop=True) for piece in reader)
+            yield from _csv_frames(path)
             return
-        if kind in (".xlsx", ".xls"):
+        if kind == ".xlsx":
             whole = pd.read_excel(path, dtype=object)
         elif kind == ".parquet":
             whole = pd.read_parquet(path)
@@ -120,25 +129,40 @@ def _frames(path: Path) -> Iterator[pd.DataFrame]:
             raise SettingsError(f"{path.name}: must end in .csv, .parquet or .xlsx.")
     except FileNotFoundError:
         raise SettingsError(f"There is no file {path}.") from None
-    except UnicodeError:
-        raise SettingsError(_NOT_UTF8.format(path.name)) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError) as error:
-        raise SettingsError(f"{path.name} cannot be read as {kind[1:]}: {_first(error)}") from None
+    except (csv.Error, StopIteration, ValueError, OSError) as error:
+        # A parser's own words may quote the line: only the kind of fault is told.
+        raise SettingsError(
+            f"{path.name} cannot be read as {kind[1:]}: {type(error).__name__}."
+        ) from None
+    whole.index = pd.RangeIndex(2 if kind == ".xlsx" else 1, len(whole) + (kind == ".xlsx") + 1)
     for start in range(0, len(whole), _CHUNK):
-        yield whole.iloc[start : start + _CHUNK].reset_index(drop=True)
+        yield whole.iloc[start : start + _CHUNK]
 
 
-@cache
-def _width(path: Path) -> int:
-    header = pd.read_csv(
-        path, nrows=0, encoding="utf-8-sig", encoding_errors="surrogateescape", engine="python"
-    )
-    return len(header.columns)
-
-
-def _marked(fields: list[str], width: int) -> list[str]:
-    rest = ",".join(fields[width - 1 :])
-    return [_SURPLUS + fields[0], *fields[1 : width - 1], rest]
+def _csv_frames(path: Path) -> Iterator[pd.DataFrame]:
+    """What is wrong with one line must not cost the others: bad bytes and surplus fields are let
+    through, marked, to be refused line by line.
+    """
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        delimiter = max(",;\t", key=first.count)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        header = next(reader, None)
+        if not header:
+            raise ValueError
+        width = len(header)
+        whole = ((reader.line_num, fields) for fields in reader if any(fields))
+        while lines := dict(islice(whole, _CHUNK)):
+            for fields in lines.values():
+                if any(fields[width:]):
+                    fields[0] = _SURPLUS + fields[0]
+                    fields[width - 1] = delimiter.join(fields[width - 1 :])
+                fields += [""] * (width - len(fields))
+                del fields[width:]
+            yield pd.DataFrame(
+                list(lines.values()), index=list(lines), columns=header, dtype=object
+            )
 
 
 def _fault(line: dict[str, Any]) -> str | None:
@@ -151,21 +175,20 @@ def _fault(line: dict[str, Any]) -> str | None:
     return None
 
 
-def _first(error: Exception) -> str:
-    """What kind of fault it is; a parser's own words may quote the line."""
-    return type(error).__name__
-
-
 def _check_header(path: Path, columns: list[str], aliases: set[str]) -> None:
     if any(not char.isprintable() for name in columns for char in str(name)):
         raise SettingsError(_NOT_UTF8.format(path.name))
     allowed = {*intake.FIELDS, *intake.ALIASES, *aliases, REASON}
-    unknown = [str(name) for name in columns if name not in allowed]
-    if unknown:
-        hints = [f"{name} {_near(name, allowed)}".rstrip() for name in unknown]
+    # A file without a header has a person in its place: only what is nearly a name is repeated.
+    hints = [
+        f"{name} {near}" if (near := _near(str(name), allowed)) else f"the {number}."
+        for number, name in enumerate(columns, 1)
+        if name not in allowed
+    ]
+    if hints:
         raise SettingsError(
-            f"{path.name}: unknown columns: {'; '.join(hints)}. Nothing was taken. The columns are "
-            f"{', '.join(intake.FIELDS)}."
+            f"{path.name}: unknown columns in its first line: {', '.join(hints)}. Nothing was "
+            f"taken. The columns are {', '.join(intake.FIELDS)}."
         )
     if "event_name" not in columns:
         raise SettingsError(f"{path.name}: the column event_name is missing. Nothing was taken.")
@@ -177,8 +200,8 @@ def _near(name: str, known: Any) -> str:
 
 
 def _absent(value: Any) -> bool:
-    if value is None or value == "":
-        return True
+    if value is None or isinstance(value, str):
+        return not value
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 

@@ -10,23 +10,24 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from string import Formatter
 from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from uuid import UUID, uuid4, uuid5
 
 import orjson
+import psycopg
 import pycountry
 from psycopg.pq import TransactionStatus
 
 from include.conversions import contacts, destinations, erasure, identity, policies
 from include.conversions.destinations import Destination
-from include.errors import TributaryError
+from include.errors import TributaryError, WarehouseDown, WarehouseError
 from include.meta.conversions import ACTION_SOURCES
 from include.warehouse import Connection
 
@@ -71,9 +72,9 @@ FIELDS = (
     "campaign_id", "value", "currency", "transaction_id", "custom_params", "is_test", *CONSENTS,
 )  # fmt: skip
 # What only our own sources may say: the row's own id; an adjustment's original and its hashes.
-INTERNAL = (
-    "id", "kind", "adjusts", "revision", "fbclid_seen_at", "user_hashes", "google_address",
-    "consent",
+_INTERNAL = (
+    "id", "kind", "adjusts", "adjusts_time", "revision", "fbclid_seen_at", "user_hashes",
+    "google_address", "consent",
 )  # fmt: skip
 
 ERASED = "this person or event was erased on request"  # why something is refused
@@ -121,45 +122,73 @@ def brands(connection: Connection) -> dict[str, Brand]:
 
 
 def take(
-    connection: Connection, brand: Brand, events: Sequence[Raw], *, source: str, now: datetime
+    connection: Connection,
+    brand: Brand,
+    events: Sequence[Raw],
+    *,
+    source: str,
+    now: datetime,
+    internal: bool = False,
 ) -> list[Receipt]:
     """Store events of a brand, each once, with their deliveries; one transaction for all.
 
-    An event that is known (same brand, event name and event id) changes nothing.
+    An event that is known changes nothing: one of the same brand and event name with the same
+    event id, or with the same transaction.
 
     Args:
         events: mappings with keys of `FIELDS` or aliases of them; absent, None and "" are alike.
             `value` in major units, times as ISO 8601 text (UTC where it has no offset), epoch
             seconds or datetimes.
         source: where they come from, such as `transactions`, `file`, `api`.
+        internal: whether they may have the fields that only our own sources know.
 
     Returns:
         A receipt per event, in the same order; those of refused ones name field and reason.
+
+    Raises:
+        WarehouseDown: nothing was stored.
+        WarehouseError: the warehouse refuses them; nothing was stored.
     """
     receipts: list[Receipt | None] = [None] * len(events)
     rows: list[dict[str, Any]] = []
     clicked = _clicked(connection, brand, events)
     for number, raw in enumerate(events):
         try:
-            row = _prepared(brand, raw, now, clicked.get(_text(raw.get("contact_id")) or ""))
+            contact = clicked.get(_text(raw.get("contact_id")) or "")
+            row = _prepared(brand, raw, now, source, internal, contact)
             rows.append({**row, "source": source, "number": number})
         except EventRefused as error:
             receipts[number] = Receipt("refused", None, str(error), error.field)
-    with _whole(connection):
-        targets = destinations.active_for_intake(connection, brand.id, now)
-        suppressed = _suppressed(connection, brand, rows)
-        for row in rows:
-            if row["number"] in suppressed:
-                receipts[row["number"]] = Receipt("refused", None, ERASED, "event_id")
-        rows = [row for row in rows if row["number"] not in suppressed]
-        inserted = _insert(connection, brand, rows, targets, now)
-        known = _known(connection, brand, [row for row in rows if row["id"] not in inserted])
+    rows.sort(key=lambda row: (row["event_name"], row["event_id"]))  # or two calls could deadlock
+    try:
+        with _whole(connection):
+            for number, receipt in _store(connection, brand, rows, now):
+                receipts[number] = receipt
+    except psycopg.Error as error:
+        # Its text quotes the row: people's data.
+        kind = WarehouseDown if isinstance(error, psycopg.OperationalError) else WarehouseError
+        raise kind(
+            f"The warehouse does not take events of {brand.slug}: {type(error).__name__} "
+            f"{error.sqlstate or ''}".rstrip()
+        ) from None
+    return [receipt for receipt in receipts if receipt is not None]
+
+
+def _store(
+    connection: Connection, brand: Brand, rows: list[dict[str, Any]], now: datetime
+) -> Iterator[tuple[int, Receipt]]:
+    targets = destinations.active_for_intake(connection, brand.id, now)
+    suppressed = _suppressed(connection, brand, rows)
+    for number in suppressed:
+        yield number, Receipt("refused", None, ERASED, "event_id")
+    rows = [row for row in rows if row["number"] not in suppressed]
+    inserted = _insert(connection, rows, targets, now)
     for row in rows:
         if row["id"] in inserted:
-            receipts[row["number"]] = Receipt("accepted", row["id"])
-        else:
-            receipts[row["number"]] = Receipt("duplicate", known[_key(row)])
-    return [receipt for receipt in receipts if receipt is not None]
+            yield row["number"], Receipt("accepted", row["id"])
+    known = _Known(connection, brand, [row for row in rows if row["id"] not in inserted])
+    for row in known.rows:
+        yield row["number"], known.receipt(row)
 
 
 def _whole(connection: Connection) -> AbstractContextManager[object]:
@@ -239,18 +268,29 @@ def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
         event_id=f"tributary-test-{int(now.timestamp())}",
         is_test=True,
     )
-    return {**_prepared(brand, raw, now), "opt_out": False}
+    return {**_prepared(brand, raw, now, "test"), "opt_out": False}
 
 
-def fill_in(connection: Connection, brand: Brand, event: UUID, raw: Raw, now: datetime) -> None:
+def test_event_for_google(event: Mapping[str, Any], event_name: str) -> dict[str, Any]:
+    """The same under a name that the destination maps, and with an address of nobody."""
+    hashes, _ = identity.google_identifiers({"email": "tributary-test@example.com"})
+    return {**event, "event_name": event_name, "user_hashes": {"google": hashes}}
+
+
+def fill_in(
+    connection: Connection, brand: Brand, event: UUID, raw: Raw, *, source: str, now: datetime
+) -> bool:
     """Complete a stored event by what a second report of it says, while nothing of it has left.
 
     A payment provider tells of one purchase twice, and whom it is about perhaps only once. What
     the first report said stays; deliveries that were skipped for what it lacked become pending.
+
+    Returns:
+        Whether the event is still there; false when it was erased.
     """
-    row = _prepared(brand, raw, now, _clicked(connection, brand, [raw]).get(
-        _text(raw.get("contact_id")) or ""))  # fmt: skip
-    with connection.transaction():
+    contact = _clicked(connection, brand, [raw]).get(_text(raw.get("contact_id")) or "")
+    row = _prepared(brand, raw, now, source, internal=True, contact=contact)
+    with _whole(connection):
         targets = {t.name: t for t in destinations.active_for_intake(connection, brand.id, now)}
         deliveries = connection.execute(
             "select destination, sync_status, outcome from ops.conversion_deliveries "
@@ -258,12 +298,13 @@ def fill_in(connection: Connection, brand: Brand, event: UUID, raw: Raw, now: da
             [event],
         ).fetchall()
         known = connection.execute(
-            "select * from ops.conversion_events where id = %s and erased_at is null for update",
-            [event],
+            "select * from ops.conversion_events where id = %s for update", [event]
         ).fetchone()
+        if known is None or known["erased_at"] is not None:
+            return False
         left = any(one["sync_status"] not in ("pending", "skipped") for one in deliveries)
-        if known is None or left or _suppressed(connection, brand, [{**row, "number": 0}]):
-            return
+        if left or _suppressed(connection, brand, [{**row, "number": 0}]):
+            return True
         for name in _FILLED:
             known[name] = row[name] if known[name] is None else known[name]
         for name in ("google_address", "custom_params"):
@@ -293,9 +334,12 @@ def fill_in(connection: Connection, brand: Brand, event: UUID, raw: Raw, now: da
                 state = policies.first_state(known, targets[one["destination"]], now)
                 connection.execute(
                     "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
-                    "next_attempt_at = %s, updated_at = %s where event = %s and destination = %s",
-                    [state.sync_status, state.outcome, now, now, event, one["destination"]],
-                )
+                    "batch_key = %s, next_attempt_at = %s, updated_at = %s "
+                    "where event = %s and destination = %s",
+                    [state.sync_status, state.outcome, state.batch_key, now, now, event,
+                     one["destination"]],
+                )  # fmt: skip
+    return True
 
 
 _FILLED = (
@@ -309,9 +353,14 @@ _MENDABLE = (None, "no_consent", "unaddressable")
 
 
 def _prepared(
-    brand: Brand, raw: Raw, now: datetime, contact: Mapping[str, Any] | None = None
+    brand: Brand,
+    raw: Raw,
+    now: datetime,
+    source: str,
+    internal: bool = False,
+    contact: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    given, custom = _named(brand, raw)
+    given, custom = _named(brand, raw, internal)
     name = _event_name(brand, given)
     value, currency = _amount(given.get("value")), _currency(given.get("currency"))
     if value is not None and currency is None:
@@ -335,6 +384,7 @@ def _prepared(
         "event_name": name,
         "kind": given.get("kind", "conversion"),
         "adjusts": given.get("adjusts"),
+        "adjusts_time": given.get("adjusts_time"),  # no column: the original has it
         "revision": given.get("revision", 0),
         "event_time": at,
         "action_source": _action_source(given.get("action_source"), bool(url and agent)),
@@ -358,11 +408,13 @@ def _prepared(
         "custom_params": custom,
         "is_test": _flag("is_test", given.get("is_test")) or False,
     }
-    row["event_id"] = ids["event_id"] or _event_id(brand, row)
+    # A line of a file without a time must be the same event when the file is handed in again.
+    at_all = "event_time" in given or source != "file"
+    row["event_id"] = ids["event_id"] or _event_id(brand, row, at.isoformat() if at_all else "")
     return row
 
 
-def _named(brand: Brand, raw: Raw) -> tuple[dict[str, Any], dict[str, Any]]:
+def _named(brand: Brand, raw: Raw, internal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """The event under our own names, and what else belongs to Meta's custom_data."""
     aliases = {**ALIASES, **brand.settings.get("property_aliases", {})}
     given: dict[str, Any] = {}
@@ -372,7 +424,7 @@ def _named(brand: Brand, raw: Raw) -> tuple[dict[str, Any], dict[str, Any]]:
             name = aliases.get(key, key)
             if value is None or value == "" or key == "custom_params":
                 continue
-            if name in FIELDS or (name in INTERNAL and mapping is raw):
+            if name in FIELDS or (internal and name in _INTERNAL and mapping is raw):
                 given.setdefault(name, value)
             elif mapping is raw and name == key:
                 raise EventRefused(key, "is no field of an event; put it into custom_params")
@@ -428,8 +480,9 @@ def _amount(value: Any) -> Decimal | None:
     if value is None:
         return None
     try:
-        amount = Decimal(str(value).strip())
-    except InvalidOperation:
+        text = str(value).strip()
+        amount = Decimal(text if len(text) <= 40 else "nan")
+    except (InvalidOperation, ValueError):
         raise EventRefused("value", "must be a number such as 1234.50") from None
     if not amount.is_finite() or abs(amount.adjusted()) > 15:
         raise EventRefused("value", "must be a number such as 1234.50")
@@ -450,8 +503,8 @@ def _currency(value: Any) -> str | None:
 def _moment(field: str, value: Any, default: datetime) -> datetime:
     if value is None:
         return default
-    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdigit()):
-        seconds = float(value)
+    if isinstance(value, int | float) or re.fullmatch(r"\s*\d{9,14}\s*", str(value), re.ASCII):
+        seconds = float(value) if abs(float(str(value)[:20])) < 1e15 else 0.0
         seconds = seconds / 1000 if seconds > 1e11 else seconds
         if not 946_684_800 <= seconds <= 4_102_444_800:  # from 2000 to 2100
             raise EventRefused(field, "is no moment between 2000 and 2100")
@@ -464,10 +517,9 @@ def _moment(field: str, value: Any, default: datetime) -> datetime:
         raise EventRefused(
             field, "must be a moment in ISO 8601 such as 2026-01-31T18:30:00+00:00"
         ) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    if moment.year < 2000:
-        raise EventRefused(field, "lies before the year 2000")
-    return moment
+    if not 2000 <= moment.year < 2100:
+        raise EventRefused(field, "is no moment between 2000 and 2100")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _identifier(field: str, value: Any) -> str | None:
@@ -490,13 +542,22 @@ def _action_source(value: Any, has_browser: bool) -> str:
 def _url(value: Any) -> str | None:
     """The address without what identifies a person: Meta refuses such URLs, and we keep none."""
     text = _text(value)
-    if text is None or "@" not in text.replace("%40", "@"):
+    if text is None or "@" not in _plain(text):
         return text
-    parts = urlsplit(text)
-    query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if "@" not in v]
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise EventRefused("event_source_url", "is no URL") from None
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = [(k, v) for k, v in pairs if "@" not in _plain(k + v)]
     netloc = parts.netloc.rpartition("@")[2]
-    path = _EMAIL.sub("_", parts.path)
+    path = "/".join("_" if "@" in _plain(part) else part for part in parts.path.split("/"))
     return urlunsplit((parts.scheme, netloc, path, urlencode(query), ""))
+
+
+def _plain(text: str) -> str:
+    """Percent-encoding undone, also where it was done twice."""
+    return unquote(unquote(text))
 
 
 def _ip(value: Any) -> str | None:
@@ -532,9 +593,11 @@ def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
 
 
 def _consent(brand: Brand, given: Raw) -> dict[str, Any]:
-    country = identity.country_alpha2(given.get("country"))
+    said = given.get("country")
+    countries = map(identity.country_alpha2, said if isinstance(said, list | tuple) else [said])
     answers = {key.removeprefix("consent_"): _flag(key, given.get(key)) for key in CONSENTS}
-    return {**answers, "required": policies.consent_required(country, brand.settings)}
+    required = any(policies.consent_required(one, brand.settings) for one in countries)
+    return {**answers, "required": required}
 
 
 _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
@@ -558,10 +621,10 @@ def _text(value: Any) -> str | None:
     return text.strip() or None
 
 
-def _event_id(brand: Brand, row: Mapping[str, Any]) -> str:
+def _event_id(brand: Brand, row: Mapping[str, Any], at: str) -> str:
     """By the brand's template, else from brand, transaction and event name.
 
-    An event without a transaction is told apart by its time, contact and value, so that the same
+    An event without a transaction is told apart by its time, person and contents, so that the same
     file handed in twice is the same events.
     """
     fields = {**row, "brand": brand.slug}
@@ -571,11 +634,12 @@ def _event_id(brand: Brand, row: Mapping[str, Any]) -> str:
     if row["transaction_id"]:
         parts = [brand.slug, row["transaction_id"], row["event_name"]]
     else:
-        person = row["contact_id"] or orjson.dumps(row["user_hashes"]).decode() or row["fbp"]
-        parts = [
-            brand.slug, row["event_name"], row["event_time"].isoformat(), str(person),
-            str(row["event_value"]), orjson.dumps(row["custom_params"]).decode(),
-        ]  # fmt: skip
+        about = (
+            "contact_id", "user_hashes", "fbp", "fbc", "gclid", "user_ip", "user_agent",
+            "event_source_url", "event_value", "currency", "custom_params",
+        )  # fmt: skip
+        content = orjson.dumps([row[name] for name in about], default=str).decode()
+        parts = [brand.slug, row["event_name"], at, content]
     return str(uuid5(_NAMESPACE, "|".join(parts)))
 
 
@@ -592,7 +656,6 @@ _COLUMNS = (
 
 def _insert(
     connection: Connection,
-    brand: Brand,
     rows: list[dict[str, Any]],
     targets: list[Destination],
     now: datetime,
@@ -615,6 +678,7 @@ def _insert(
                     "sync_status": state.sync_status,
                     "outcome": state.outcome,
                     "deadline": state.deadline,
+                    "batch_key": state.batch_key,
                     "now": now,
                 }
             )
@@ -626,11 +690,11 @@ def _insert(
             "from jsonb_populate_recordset(null::ops.conversion_events, %s) "
             "on conflict do nothing returning id), born as ("
             "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
-            "deadline, next_attempt_at, created_at, updated_at) "
-            "select new.id, destination, sync_status, outcome, deadline, now, now, now "
+            "deadline, batch_key, next_attempt_at, created_at, updated_at) select new.id, "
+            "destination, sync_status, outcome, deadline, batch_key, now, now, now "
             "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
-            "outcome text, deadline timestamptz, now timestamptz) inner join new on new.id = event)"
-            "select id from new",
+            "outcome text, deadline timestamptz, batch_key text, now timestamptz) "
+            "inner join new on new.id = event) select id from new",
             [_json(complete), _json(deliveries)],
         )
     }
@@ -640,32 +704,66 @@ def _json(rows: list[dict[str, Any]]) -> str:
     return orjson.dumps(rows, default=str).decode()
 
 
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["event_name"], row["event_id"], row["kind"], row["revision"]
-
-
-def _known(
-    connection: Connection, brand: Brand, rows: list[dict[str, Any]]
-) -> dict[tuple[Any, ...], UUID]:
+class _Known:
     """The first rows of events that came again; a transaction they lack is filled in."""
-    if not rows:
-        return {}
-    found = connection.execute(
-        "select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id "
-        "from ops.conversion_events as e inner join unnest(%s::text[], %s::text[]) "
-        "as k (event_name, event_id) using (event_name, event_id) where e.brand_id = %s",
-        [[row["event_name"] for row in rows], [row["event_id"] for row in rows], brand.id],
-    ).fetchall()
-    known = {_key(row): row["id"] for row in found}
-    lacking = {row["id"] for row in found if row["transaction_id"] is None}
-    for row in rows:
-        if row["transaction_id"] and known[_key(row)] in lacking:
-            connection.execute(
-                "update ops.conversion_events set transaction_id = %s where id = %s "
-                "and transaction_id is null",
-                [row["transaction_id"], known[_key(row)]],
+
+    def __init__(self, connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+        self._by_id: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._by_transaction: dict[tuple[Any, ...], dict[str, Any]] = {}
+        if not rows:
+            return
+        for found in connection.execute(
+            _KNOWN,
+            {
+                "brand": brand.id,
+                "names": [row["event_name"] for row in rows],
+                "ids": [row["event_id"] for row in rows],
+                "transactions": [row["transaction_id"] for row in rows],
+            },
+        ):
+            self._by_id[self._key(found)] = found
+            self._by_transaction[found["event_name"], found["transaction_id"]] = found
+        for row in rows:
+            first = self._by_id.get(self._key(row))
+            if first and row["transaction_id"] and first["transaction_id"] is None:
+                connection.execute(
+                    "update ops.conversion_events as e set transaction_id = %(transaction)s "
+                    "where e.id = %(id)s and not exists (select 1 from ops.conversion_events as o "
+                    "where o.brand_id = e.brand_id and o.event_name = e.event_name "
+                    "and o.kind = 'conversion' and o.transaction_id = %(transaction)s)",
+                    {"transaction": row["transaction_id"], "id": first["id"]},
+                )
+
+    @staticmethod
+    def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["event_name"], row["event_id"], row["kind"], row["revision"]
+
+    def receipt(self, row: Mapping[str, Any]) -> Receipt:
+        """A duplicate, or refused where another transaction has taken the event id."""
+        first = self._by_id.get(self._key(row))
+        if first is None:
+            first = self._by_transaction[row["event_name"], row["transaction_id"]]
+        elif row["transaction_id"] and first["transaction_id"] not in (None, row["transaction_id"]):
+            return Receipt(
+                "refused", None, "event_id: belongs to another transaction already", "event_id"
             )
-    return known
+        return Receipt("duplicate", first["id"])
+
+
+_KNOWN = """
+with came as (
+    select * from unnest(%(names)s::text[], %(ids)s::text[], %(transactions)s::text[])
+        as c (event_name, event_id, transaction_id)
+)
+select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id
+from ops.conversion_events as e inner join came as c using (event_name, event_id)
+where e.brand_id = %(brand)s
+union
+select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id
+from ops.conversion_events as e inner join came as c using (event_name, transaction_id)
+where e.brand_id = %(brand)s and e.kind = 'conversion'
+"""
 
 
 def _suppressed(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:

@@ -94,8 +94,10 @@ def change_delivery(
     """
     with connection.transaction():
         found = connection.execute(
-            "select d.sync_status, d.deadline, e.* from ops.conversion_deliveries as d "
+            "select d.sync_status, e.*, o.event_time as adjusts_time "
+            "from ops.conversion_deliveries as d "
             "inner join ops.conversion_events as e on e.id = d.event "
+            "left join ops.conversion_events as o on o.id = e.adjusts "
             "where d.event = %s and d.destination = %s for update of d",
             [event["id"], destination],
         ).fetchone()
@@ -116,9 +118,10 @@ def change_delivery(
         connection.execute(
             "update ops.conversion_deliveries set sync_status = %(status)s, "
             "outcome = %(outcome)s, sync_attempts = 0, next_attempt_at = %(now)s, "
-            "sync_error = null, updated_at = %(now)s, unknown_since = "
-            # A person has looked at what is dead; else the platform's dedup clock runs on.
-            "case when sync_status <> 'dead' then unknown_since end "
+            "sync_error = null, updated_at = %(now)s, "
+            # The platform's dedup clock runs on, unless a person takes the risk by this very wish.
+            "unknown_since = case when outcome "
+            "is distinct from 'outcome_unknown' then unknown_since end "
             "where event = %(event)s and destination = %(destination)s",
             {
                 "status": status,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import orjson
-from psycopg.types.json import set_json_loads
+from psycopg.types.json import Jsonb, set_json_loads
 
 from include.conversions import destinations, policies
 from include.errors import WarehouseError
@@ -44,6 +44,7 @@ class Verdict(NamedTuple):
     trace_id: str | None = None
     counts: bool = False  # whether it is one of the five verdicts about the event itself
     unknown: bool = False  # whether the platform may have taken it all the same
+    wait: timedelta | None = None  # until the next try, where that is known
 
 
 class Answer(NamedTuple):
@@ -52,6 +53,9 @@ class Answer(NamedTuple):
     http_status: int | None = None
     error_code: str | None = None
     request_id: str | None = None
+    # Where the platform tells later what became of the request: how long to wait before asking.
+    poll_after: timedelta | None = None
+    warnings: Sequence[str] = ()
 
 
 @dataclass
@@ -79,11 +83,62 @@ Clock = Callable[[Connection], datetime]
 Judge = Callable[[Event], Verdict | None]
 
 
+class Quota(NamedTuple):
+    """How many requests a project may make; destinations may share it."""
+
+    project: str
+    per_minute: int
+    per_day: int
+
+
+def count_call(connection: Connection, quota: Quota, now: datetime) -> None:
+    """Count a request that is about to leave, in the transaction of the connection.
+
+    Raises:
+        QuotaReached: it must not leave yet; the error says for how many seconds.
+    """
+    named = {
+        "project": quota.project,
+        "at": now.replace(microsecond=0),
+        "minute": now - timedelta(seconds=60),
+        "day": now - timedelta(days=1),
+        "lock": f"quota|{quota.project}",
+    }
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%(lock)s, 0))", named)
+    connection.execute(
+        "delete from ops.platform_calls where project = %(project)s and at <= %(day)s", named
+    )
+    used = connection.execute(
+        "select coalesce(sum(calls), 0)::int as day, min(at) as day_began, "
+        "coalesce(sum(calls) filter (where at > %(minute)s), 0)::int as minute, "
+        "min(at) filter (where at > %(minute)s) as minute_began "
+        "from ops.platform_calls where project = %(project)s",
+        named,
+    ).fetchone()
+    assert used is not None
+    for number, allowed, began, length in (
+        (used["day"], quota.per_day, used["day_began"], timedelta(days=1)),
+        (used["minute"], quota.per_minute, used["minute_began"], timedelta(seconds=60)),
+    ):
+        if number >= allowed:
+            # A second is counted as a whole: it may have begun just before it ended.
+            wait = (began + length - now).total_seconds() + 1
+            raise policies.QuotaReached(quota.project, max(1.0, wait))
+    connection.execute(
+        "insert into ops.platform_calls as c (project, at, calls) values (%(project)s, %(at)s, 1) "
+        "on conflict (project, at) do update set calls = c.calls + 1",
+        named,
+    )
+
+
 class Outbox:
     """One destination's deliveries over one autocommit connection.
 
     Args:
         dedup_window: how long the platform drops duplicates; None: for ever.
+        quota: what every request is counted against before it leaves.
+        one_by_one: claims of the destination wait for each other, so that an adjustment and its
+            successor are never claimed at the same moment.
     """
 
     def __init__(
@@ -94,6 +149,8 @@ class Outbox:
         dedup_window: timedelta | None,
         run_id: str | None = None,
         clock: Clock = now_of,
+        quota: Quota | None = None,
+        one_by_one: bool = False,
     ) -> None:
         set_json_loads(orjson.loads, connection)
         self.connection = connection
@@ -101,6 +158,7 @@ class Outbox:
         self._dedup_window = dedup_window
         self._run_id = run_id
         self._clock = clock
+        self._quota, self._one_by_one = quota, one_by_one
 
     def now(self) -> datetime:
         """The time that counts."""
@@ -132,7 +190,7 @@ class Outbox:
                 "outcome = 'outcome_unknown', updated_at = %(now)s, sync_error = "
                 "'A request went out and no answer came; to send it again now could count twice.' "
                 "where destination = %(destination)s and sync_status in ('pending', 'failed') "
-                "and unknown_since <= %(now)s - %(window)s and %(window)s::interval is not null",
+                "and unknown_since <= %(now)s - %(window)s::interval",
                 {**named, "window": self._dedup_window},
             ).rowcount
             expired = self.connection.execute(
@@ -149,15 +207,28 @@ class Outbox:
     def claim(self, limit: int, judge: Judge) -> tuple[Batch | None, list[Verdict]]:
         """Lease the deliveries whose deadline is nearest, commit the request's row, then return.
 
+        All of them have the same `batch_key`: that of the delivery which is due first.
+
         Args:
             judge: says of an event that it need not leave (its consent was withdrawn, it is known
                 to be refused); such deliveries are settled at once.
 
         Returns:
-            The batch, None when nothing is due, and the verdicts of those settled at once.
+            The batch, None when nothing is due or the destination is paused or inactive, and the
+            verdicts of those settled at once.
+
+        Raises:
+            QuotaReached: no request may leave yet; nothing was claimed.
         """
         now = self.now()
         with self.connection.transaction():
+            if self._one_by_one:
+                self.connection.execute(
+                    "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
+                    [f"claim|{self._destination}"],
+                )
+            if not self._is_open(now):
+                return None, []
             events = _distinct(
                 self.connection.execute(
                     _DUE, {"destination": self._destination, "now": now, "limit": limit}
@@ -169,6 +240,8 @@ class Outbox:
             ended = [(event["id"], verdict) for event, verdict in judged if verdict]
             leaving = [event for event, verdict in judged if verdict is None]
             batch = Batch(uuid4(), leaving, is_used=False)
+            if leaving and self._quota:
+                count_call(self.connection, self._quota, now)
             self._insert(batch, None, now)
             self.connection.execute(
                 "update ops.conversion_deliveries set sync_status = 'queued', batch_id = %s, "
@@ -185,15 +258,27 @@ class Outbox:
                 )
         return batch, [verdict for _, verdict in ended]
 
+    def _is_open(self, now: datetime) -> bool:
+        """Whether nobody has paused or deactivated the destination meanwhile."""
+        found = self.connection.execute(
+            "select 1 from ops.destinations where name = %s and is_active "
+            "and (paused_until is null or paused_until <= %s)",
+            [self._destination, now],
+        )
+        return found.fetchone() is not None
+
     def part(self, batch: Batch) -> Batch:
         """The same deliveries (all or some that the batch's row stands for) in a new request.
 
         Raises:
             LeaseLost: they are not ours any more.
+            QuotaReached: no request may leave yet; nothing has changed.
         """
         now = self.now()
         part = Batch(uuid4(), batch.events, is_used=False)
         with self.connection.transaction():
+            if self._quota:
+                count_call(self.connection, self._quota, now)
             self._insert(part, batch.id, now)
             moved = self.connection.execute(
                 "update ops.conversion_deliveries set batch_id = %s, lease_until = %s "
@@ -240,8 +325,18 @@ class Outbox:
     def _end(self, batch: Batch, answer: Answer, now: datetime) -> None:
         self.connection.execute(
             "update ops.upload_batches set ended_at = %s, http_status = %s, error_code = %s, "
-            "request_id = %s where id = %s",
-            [now, *answer, batch.id],
+            "request_id = %s, state = %s, poll_at = %s, answer = %s "
+            "where id = %s and ended_at is null",
+            [
+                now,
+                answer.http_status,
+                answer.error_code,
+                answer.request_id,
+                answer.poll_after and "PROCESSING",
+                answer.poll_after and now + answer.poll_after,
+                Jsonb({"warnings": list(answer.warnings)}) if answer.warnings else None,
+                batch.id,
+            ],
         )
 
     def _settle(self, batch: Batch, verdicts: Mapping[UUID, Verdict], now: datetime) -> int:
@@ -258,12 +353,13 @@ def _settled(event: Event, verdict: Verdict, now: datetime) -> tuple[object, ...
     """A delivery's new state, in the order of `_SETTLE`."""
     status, outcome, error = verdict.sync_status, verdict.outcome, verdict.error
     attempts = event["sync_attempts"] + verdict.counts
-    next_attempt = now
+    next_attempt = now + (verdict.wait or timedelta(0))
     if status == "failed" and verdict.counts:
         if attempts >= VERDICTS:
             status, outcome, error = "dead", "attempts", f"{outcome}: {error}"
-        next_attempt += _FIRST_DELAY * 4 ** (attempts - 1) * random.uniform(0.8, 1.2)
-    elif status == "failed" and attempts == 0 and not verdict.unknown:
+        if verdict.wait is None:
+            next_attempt += _FIRST_DELAY * 4 ** (attempts - 1) * random.uniform(0.8, 1.2)
+    elif status == "failed" and attempts == 0 and not verdict.unknown and verdict.wait is None:
         status, outcome, error = "pending", None, None  # nothing is known against the event
     return (
         event["id"], status, outcome, attempts, next_attempt, verdict.unknown,
@@ -287,7 +383,12 @@ _DUE = """
 with due as (
     select event, sync_attempts, unknown_since from ops.conversion_deliveries
     where destination = %(destination)s and sync_status in ('pending', 'failed')
-        and next_attempt_at <= %(now)s
+        and next_attempt_at <= %(now)s and batch_key = (
+            select batch_key from ops.conversion_deliveries
+            where destination = %(destination)s and sync_status in ('pending', 'failed')
+                and next_attempt_at <= %(now)s
+            order by deadline limit 1
+        )
     order by deadline limit %(limit)s for update skip locked
 )
 select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,
@@ -296,11 +397,25 @@ select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_ti
     e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
     e.erased_at, due.sync_attempts, due.unknown_since,
     p.consent_ad_user_data as ad_user_data,
-    p.consent_ad_personalization as ad_personalization
+    p.consent_ad_personalization as ad_personalization, p.country,
+    o.event_time as adjusts_time, od.sync_status as original_status,
+    od.outcome as original_outcome, od.synced_at as original_synced_at,
+    ob.state as original_state, n.is_superseded, n.is_underway
 from due
 inner join ops.conversion_events as e on e.id = due.event
 inner join ops.brands as b on b.id = e.brand_id
 left join app.profiles as p on p.profile_id = e.contact_id and p.brand_slug = b.slug
+left join ops.conversion_events as o on o.id = e.adjusts
+left join ops.conversion_deliveries as od
+    on od.event = e.adjusts and od.destination = %(destination)s
+left join ops.upload_batches as ob on ob.id = od.batch_id
+left join lateral (
+    select bool_or(a.revision > e.revision) as is_superseded,
+        bool_or(ad.sync_status = 'queued') as is_underway
+    from ops.conversion_events as a inner join ops.conversion_deliveries as ad
+        on ad.event = a.id and ad.destination = %(destination)s
+    where a.adjusts = e.adjusts and a.kind = e.kind and a.id <> e.id
+) as n on e.adjusts is not null
 """
 
 _SETTLE = """
@@ -334,7 +449,7 @@ def retire(connection: Connection, now: datetime) -> int:
 def forget_people(connection: Connection, now: datetime) -> int:
     """Clear IP and user agent of events whose deliveries have all ended.
 
-    A dead delivery has ended when the platform would not take it any more either.
+    One that a person may yet bring back has ended when the platform would not take it either.
     """
     return connection.execute(
         "update ops.conversion_events as e set user_ip = null, user_agent = null, "
@@ -342,7 +457,8 @@ def forget_people(connection: Connection, now: datetime) -> int:
         "where (e.user_ip is not null or e.user_agent is not null) and not exists ("
         "select 1 from ops.conversion_deliveries as d where d.event = e.id "
         "and (d.sync_status in ('pending', 'queued', 'failed') "
-        "or (d.sync_status = 'dead' and d.deadline > %(now)s)))",
+        "or (d.deadline > %(now)s and (d.sync_status = 'dead' "
+        "or d.outcome in ('inactive', 'before_send_from')))))",
         {"now": now},
     ).rowcount
 
@@ -366,8 +482,8 @@ def retry(
 ) -> dict[str, int]:
     """Put ended deliveries back: pending, with no verdict counted against them.
 
-    Those that the platform would no longer take stay as they are, and those whose outcome is
-    unknown, too, unless they are asked for by that name: they may count twice.
+    What the platform would no longer take stays as it is. So does what it may have taken so long
+    ago that it would count twice; only asking for the outcome `outcome_unknown` takes that risk.
 
     Args:
         since: only those that ended from this moment on.
@@ -375,31 +491,32 @@ def retry(
     Returns:
         How many were put back, by destination.
     """
-    rows = connection.execute(
-        "update ops.conversion_deliveries as dl set sync_status = 'pending', outcome = null, "
-        "sync_attempts = 0, next_attempt_at = %(now)s, sync_error = null, unknown_since = null, "
-        "updated_at = %(now)s "
-        "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
-        "where d.name = dl.destination and d.is_active and dl.sync_status = any(%(statuses)s) "
-        "and dl.deadline > %(now)s "
-        "and (%(brand)s::text is null or b.slug = %(brand)s) "
-        "and (%(destination)s::text is null or d.name = %(destination)s) "
-        "and dl.outcome is not distinct from coalesce(%(outcome)s, "
-        "case when dl.outcome <> 'outcome_unknown' then dl.outcome end) "
-        "and (%(since)s::timestamptz is null or dl.updated_at >= %(since)s) "
-        "returning dl.destination",
-        {
-            "now": now,
-            "brand": brand,
-            "destination": destination,
-            "outcome": outcome,
-            "since": since,
-            "statuses": list(statuses),
-        },
-    )
     counts: dict[str, int] = {}
-    for row in rows:
-        counts[row["destination"]] = counts.get(row["destination"], 0) + 1
+    for target in destinations.load(connection, now, brand=brand, name=destination):
+        number = connection.execute(
+            "update ops.conversion_deliveries set sync_status = 'pending', outcome = null, "
+            "sync_attempts = 0, next_attempt_at = %(now)s, sync_error = null, "
+            "updated_at = %(now)s, "
+            "unknown_since = case when %(risk)s then null else unknown_since end "
+            "where destination = %(name)s and %(active)s and sync_status = any(%(statuses)s) "
+            "and deadline > %(now)s and (%(outcome)s::text is null or outcome = %(outcome)s) "
+            "and (%(risk)s or outcome is distinct from 'outcome_unknown') "
+            "and (%(risk)s or unknown_since is null or %(window)s::interval is null "
+            "or unknown_since > %(now)s - %(window)s::interval) "
+            "and (%(since)s::timestamptz is null or updated_at >= %(since)s)",
+            {
+                "name": target.name,
+                "active": target.is_active,
+                "now": now,
+                "risk": outcome == "outcome_unknown",
+                "window": policies.dedup_window(target.platform),
+                "outcome": outcome,
+                "since": since,
+                "statuses": list(statuses),
+            },
+        ).rowcount
+        if number:
+            counts[target.name] = number
     return counts
 
 
@@ -418,18 +535,34 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
     target = replace(destinations.one(connection, destination, now), send_from=since)
     with connection.transaction():
         events = connection.execute(
-            "select e.* from ops.conversion_events as e where e.brand_id = %(brand)s "
-            "and e.event_time >= %(since)s and not exists (select 1 "
+            "select e.*, o.event_time as adjusts_time from ops.conversion_events as e "
+            "left join ops.conversion_events as o on o.id = e.adjusts "
+            "where e.brand_id = %(brand)s and e.event_time >= %(since)s and not exists (select 1 "
             "from ops.conversion_deliveries as d where d.event = e.id "
-            "and d.destination = %(name)s and d.outcome is distinct from 'before_send_from')",
-            {"brand": target.brand_id, "since": since, "name": destination},
+            "and d.destination = %(name)s and d.outcome is distinct from 'before_send_from') "
+            # Under another name the same pixel may have it already.
+            "and not exists (select 1 from ops.conversion_deliveries as d "
+            "inner join ops.destinations as o on o.name = d.destination where d.event = e.id "
+            "and o.name <> %(name)s and o.platform = %(platform)s "
+            "and o.settings ->> %(key)s = %(value)s "
+            "and (d.sync_status in ('sent', 'queued') or d.unknown_since is not null))",
+            {
+                "brand": target.brand_id,
+                "since": since,
+                "name": destination,
+                "platform": target.platform,
+                "key": (key := "pixel_id" if target.platform == "meta" else "customer_id"),
+                "value": target.settings.get(key),
+            },
         ).fetchall()
         states = [policies.first_state(event, target, now) for event in events]
         added = connection.execute(
             "insert into ops.conversion_deliveries as d (event, destination, sync_status, "
-            "outcome, deadline, next_attempt_at) select event, %s, status, outcome, deadline, %s "
-            "from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) "
-            "as v (event, status, outcome, deadline) on conflict (event, destination) do update "
+            "outcome, deadline, batch_key, next_attempt_at) "
+            "select event, %s, status, outcome, deadline, batch_key, %s "
+            "from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::text[]) "
+            "as v (event, status, outcome, deadline, batch_key) "
+            "on conflict (event, destination) do update "
             "set sync_status = excluded.sync_status, outcome = excluded.outcome, "
             "next_attempt_at = excluded.next_attempt_at, updated_at = excluded.next_attempt_at "
             "where d.outcome = 'before_send_from'",
@@ -440,6 +573,7 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
                 [state.sync_status for state in states],
                 [state.outcome for state in states],
                 [state.deadline for state in states],
+                [state.batch_key for state in states],
             ],
         ).rowcount
         connection.execute(

@@ -7,12 +7,14 @@ Consent (the design's rule): `ad_user_data` refused: nothing leaves. Never asked
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
 from include.errors import TributaryError
+from include.google import errors as google_errors
+from include.google import rules as google
 from include.meta import conversions as meta
 from include.meta import errors as meta_errors
 
@@ -24,10 +26,40 @@ _EEA = {
     "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
 }  # fmt: skip
 
-# How long after it happened a platform takes an event of any kind.
-_WINDOWS = {
-    "meta": meta.LONGEST_AGE,
+
+class Rules(NamedTuple):
+    """What a platform takes."""
+
+    longest_age: timedelta  # how long after it happened, an event of any kind
+    deadline: Callable[[Event], datetime]
+    addressable: Callable[[Event], bool]  # whether the event can identify somebody
+    kinds: frozenset[str] = frozenset({"conversion"})
+    batch_key: Callable[[Event], str] = lambda event: ""  # what one request may not mix
+
+
+_META_RULES = Rules(meta.LONGEST_AGE, meta.deadline, meta.addressable)
+_RULES = {
+    "meta": _META_RULES,
+    "google_data_manager": Rules(
+        google.LONGEST_AGE,
+        google.deadline,
+        google.addressable_by_address,
+        frozenset({"conversion", "adjustment"}),
+        google.data_manager_batch,
+    ),
+    "google_ads": Rules(
+        google.LONGEST_AGE,
+        google.deadline,
+        google.addressable,
+        frozenset({"conversion", "adjustment", "enhancement"}),
+        google.ads_batch,
+    ),
 }
+
+
+def rules_of(platform: str) -> Rules:
+    """The rules of a platform; Meta's for one that has none of its own."""
+    return _RULES.get(platform, _META_RULES)
 
 
 class Consent(NamedTuple):
@@ -67,12 +99,17 @@ def consent_required(country: str | None, brand: Mapping[str, Any]) -> bool:
 
 def widest_window(platforms: set[str]) -> timedelta:
     """How far back an event may lie that any of these platforms still takes."""
-    return max((_WINDOWS[platform] for platform in platforms), default=timedelta(0))
+    return max((rules_of(platform).longest_age for platform in platforms), default=timedelta(0))
+
+
+def dedup_window(platform: str) -> timedelta | None:
+    """How long the platform drops what it gets twice; None: for ever."""
+    return meta.DEDUP_WINDOW if platform == "meta" else None
 
 
 def deadline(platform: str, event: Event) -> datetime:
     """Until when the platform takes the event."""
-    return meta.deadline(event)
+    return rules_of(platform).deadline(event)
 
 
 class FirstState(NamedTuple):
@@ -81,6 +118,7 @@ class FirstState(NamedTuple):
     sync_status: str
     outcome: str | None
     deadline: datetime
+    batch_key: str
 
 
 def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
@@ -94,24 +132,26 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
     outcome = None
     if event.get("erased_at"):
         outcome = "erased"
-    elif not _mapped(event, destination):
+    elif not is_mapped(event, destination):
         outcome = "not_mapped"
     elif event["is_test"] and not destination.is_for_tests:
         outcome = "test"
     elif not consent_of(event["consent"], destination.brand_settings).user_data:
         outcome = "no_consent"
-    elif not meta.addressable(event):
+    elif not rules_of(destination.platform).addressable(event):
         outcome = "unaddressable"
     elif event["event_time"] < destination.send_from:
         outcome = "before_send_from"
     elif until <= now:
         outcome = "expired"
-    return FirstState("skipped" if outcome else "pending", outcome, until)
+    key = rules_of(destination.platform).batch_key(event)
+    return FirstState("skipped" if outcome else "pending", outcome, until, key)
 
 
-def _mapped(event: Event, destination: Any) -> bool:
-    if event["kind"] != "conversion" and destination.platform in ("meta", "posthog"):
-        return False  # neither knows adjustments
+def is_mapped(event: Event, destination: Any) -> bool:
+    """Whether the destination takes events of that name and kind at all."""
+    if event["kind"] not in rules_of(destination.platform).kinds:
+        return False
     events = destination.settings.get("events")
     return events is None or event["event_name"] in events
 
@@ -120,6 +160,7 @@ class Action(Enum):
     """What a failed request asks of us."""
 
     ISOLATE = "one of the events is refused: find it, deliver the others"
+    DROP = "the events that are refused are named: send the others again"
     RETRY = "it may have been taken: send the same again while the platform drops duplicates"
     RECOUNT = "not all were taken: send the same again, then find out which"
     HOLD = "nothing was taken: leave the destination alone for a while"
@@ -136,7 +177,45 @@ class Action(Enum):
         return self in (Action.RETRY, Action.RECOUNT)
 
 
-_META: dict[type[meta_errors.MetaError], Action] = {
+class SomeRefused(TributaryError):
+    """A request of which nothing was taken, since some of its events are refused.
+
+    Attributes:
+        verdicts: by event id, an `outbox.Verdict` for each of those.
+    """
+
+    def __init__(
+        self, error: google_errors.GoogleEventsRefused, verdicts: Mapping[Any, Any]
+    ) -> None:
+        super().__init__(str(error))
+        self.verdicts = verdicts
+        self.http_status, self.trace_id, self.label = error.http_status, error.trace_id, error.label
+
+
+class QuotaReached(TributaryError):
+    """Our own count says that the platform would refuse another request now."""
+
+    label = "quota"
+    retryable = True
+
+    def __init__(self, project: str, wait: float) -> None:
+        super().__init__(
+            f"The requests that the project {project} may make are used up; others may share it. "
+            f"The next may leave in {wait:.0f} s."
+        )
+        self.wait = wait
+
+
+_ACTIONS: dict[type[TributaryError], Action] = {
+    SomeRefused: Action.DROP,
+    QuotaReached: Action.HOLD,
+    google_errors.GoogleTransient: Action.RETRY,
+    google_errors.GoogleUnreachable: Action.HOLD,
+    google_errors.GoogleThrottled: Action.HOLD,
+    google_errors.GoogleTokenRefused: Action.PAUSE,
+    google_errors.GoogleForbidden: Action.PAUSE,
+    google_errors.GoogleRefused: Action.ISOLATE,
+    google_errors.GoogleUnknown: Action.ISOLATE,
     meta_errors.MetaRefused: Action.ISOLATE,
     meta_errors.MetaUnknown: Action.ISOLATE,
     meta_errors.MetaTooMuchData: Action.ISOLATE,
@@ -152,9 +231,12 @@ _META: dict[type[meta_errors.MetaError], Action] = {
 
 def action_for(error: TributaryError) -> Action:
     """What a platform's error asks for; the nearest class of the error's own tree decides."""
+    code = getattr(error, "code", None)
+    if type(error) is meta_errors.MetaRefused and code != 100:
+        return Action.PAUSE  # not of an event: an ended version, a proxy's own answer
     for kind in type(error).__mro__:
-        if kind in _META:
-            return _META[kind]
+        if kind in _ACTIONS:
+            return _ACTIONS[kind]
     raise error
 
 
@@ -165,11 +247,15 @@ def is_final(error: TributaryError) -> bool:
 
 def is_throttle(error: TributaryError) -> bool:
     """Whether the platform only wants us to be slower: nothing that a person must mend."""
-    return isinstance(error, meta_errors.MetaThrottled) and not isinstance(
-        error, meta_errors.MetaBlocked
-    )
+    slower = (meta_errors.MetaThrottled, google_errors.GoogleThrottled, QuotaReached)
+    return isinstance(error, slower) and not isinstance(error, meta_errors.MetaBlocked)
 
 
 def outcome_of(error: TributaryError) -> str:
     """The platform's code, such as `100/2804009`, or what stands in its place."""
     return str(getattr(error, "label", type(error).__name__))
+
+
+def is_unknown(error: TributaryError) -> bool:
+    """Whether a platform gave a code that has no rule here: somebody must write one."""
+    return isinstance(error, google_errors.GoogleUnknown | meta_errors.MetaUnknown)

@@ -13,13 +13,17 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+import psycopg
+
 from include import warehouse
 from include.conversions import destinations, intake, policies
 from include.conversions.outbox import Clock, now_of
+from include.errors import WarehouseError
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 5_000
+_MANY = 10_000
 _TOUCHES = timedelta(days=90)  # how long Meta and Google keep a click
 
 
@@ -31,8 +35,12 @@ def enqueue(
     Returns:
         By brand: `accepted`, `duplicate`, `refused` (with a warning in the log that tells why),
         `adjustments`.
+
+    Raises:
+        WarehouseError: a brand's rows cannot be read or stored; the other brands' are.
     """
     done = {}
+    failed = []
     with warehouse.connect(uri, autocommit=True) as writing:
         now = clock(writing)
         for slug, known in intake.brands(writing).items():
@@ -41,13 +49,31 @@ def enqueue(
             active = [one for one in destinations.load(writing, now, brand=slug) if one.is_active]
             since = now - policies.widest_window({one.platform for one in active})
             counts: Counter[str] = Counter()
-            if active:
-                new = _new_transactions(uri, known, since, now)
-                counts.update(_take(writing, known, new, now))
-                refunds = _take(writing, known, _adjustments(uri, known, since, now), now)
-                counts["adjustments"] = refunds["accepted"]
+            try:
+                if active:
+                    new = _new_transactions(uri, known, since, now)
+                    counts.update(_take(writing, known, new, now))
+                    refunds = _take(writing, known, _adjustments(uri, known, since, now), now)
+                    counts["adjustments"] = refunds["accepted"]
+            except (WarehouseError, psycopg.Error) as error:
+                # A user's own view may break for one brand; its message may quote a row.
+                failed.append(slug)
+                log.error("%s: its transactions cannot be read: %s", slug, _told(error))
+            if counts["accepted"] >= _MANY:  # or the next comparison would be planned for few
+                writing.execute("analyze ops.conversion_events, ops.conversion_deliveries")
             done[slug] = dict(counts)
+    if failed:
+        raise WarehouseError(
+            f"Transactions of {', '.join(failed)} could not be put into the outbox; see above. "
+            "Those of the other brands were."
+        )
     return done
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, WarehouseError):
+        return str(error)
+    return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
 
 
 def _take(
@@ -56,7 +82,9 @@ def _take(
     counts: Counter[str] = Counter(accepted=0, duplicate=0, refused=0)
     reasons: Counter[str] = Counter()
     while chunk := list(islice(raws, _CHUNK)):
-        receipts = intake.take(connection, brand, chunk, source="transactions", now=now)
+        receipts = intake.take(
+            connection, brand, chunk, source="transactions", now=now, internal=True
+        )
         counts.update(intake.counted(receipts))
         reasons.update(receipt.reason for receipt in receipts if receipt.reason)
     for reason, number in reasons.most_common():
@@ -133,25 +161,32 @@ left join touches as t using (transaction_id)
 left join app.profiles as p on p.profile_id = w.profile_id and p.brand_slug = w.brand_slug
 """
 
-# The original's own hashes go along: Google asks for the same identifiers.
+# The original's own hashes go along: Google asks for the same identifiers. Each revision is later
+# than the one before it: Google drops a second one of the same moment.
 _CHANGED = """
 select e.event_name, e.event_id, e.id as adjusts, e.transaction_id, t.currency,
     coalesce(a.revision, 0) + 1 as revision, n.value, e.contact_id, e.action_source,
-    least(coalesce(t.refunded_at, t.updated_at, %(now)s), %(now)s) as event_time,
+    greatest(
+        least(coalesce(t.refunded_at, t.updated_at, %(now)s), %(now)s),
+        coalesce(a.event_time, e.event_time) + interval '1 second'
+    ) as event_time, e.event_time as adjusts_time,
     e.gclid, e.gbraid, e.wbraid, e.event_source_url, e.is_test,
     e.user_hashes, e.google_address, e.consent
 from ops.conversion_events as e
-inner join app.transactions as t
-    on t.brand_slug = %(slug)s and t.transaction_id = e.transaction_id
-    and t.status in ('completed', 'refunded')
+inner join (
+    select distinct on (transaction_id) * from app.transactions
+    where brand_slug = %(slug)s and status in ('completed', 'refunded', 'cancelled')
+    order by transaction_id, updated_at desc nulls last, amount desc
+) as t on t.transaction_id = e.transaction_id and upper(t.currency) = e.currency
 cross join lateral (
     select greatest(t.amount - coalesce(
-        t.refunded_amount, case when t.status = 'refunded' then t.amount else 0 end
+        case when t.status = 'cancelled' then t.amount end, t.refunded_amount,
+        case when t.status = 'refunded' then t.amount else 0 end
     ), 0) as value
 ) as n
 left join lateral (
-    select a.revision, a.event_value from ops.conversion_events as a
-    where a.adjusts = e.id order by a.revision desc limit 1
+    select a.revision, a.event_value, a.event_time from ops.conversion_events as a
+    where a.adjusts = e.id and a.kind = 'adjustment' order by a.revision desc limit 1
 ) as a on true
 where e.brand_id = %(brand)s and e.kind = 'conversion' and e.event_name = 'Purchase'
     and e.erased_at is null and e.event_time >= %(since)s

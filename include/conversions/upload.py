@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import logging
 import random
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from include import warehouse
-from include.conversions import destinations
+from include.conversions import adjustments, destinations
 from include.conversions.destinations import Destination
+from include.conversions.identity import country_alpha2
 from include.conversions.outbox import (
     Answer,
     Batch,
@@ -30,16 +30,23 @@ from include.conversions.outbox import (
     Event,
     LeaseLost,
     Outbox,
+    Quota,
     Verdict,
     now_of,
 )
 from include.conversions.policies import (
     Action,
+    QuotaReached,
+    SomeRefused,
     action_for,
     consent_of,
+    consent_required,
     is_final,
+    is_mapped,
     is_throttle,
+    is_unknown,
     outcome_of,
+    rules_of,
 )
 from include.errors import TributaryError
 from include.home import cap_on_waits
@@ -50,6 +57,8 @@ _TRIES = 3  # of one request, while its answer may get lost
 _FIRST_WAIT = 1.0
 # As many events refused one by one, and not one taken: then it is not the events.
 _ALL_REFUSED = 50
+_LASTING = 3  # runs that an outage stopped, after which one event may be its cause
+_SOON = timedelta(minutes=15)
 
 
 class Platform(Protocol):
@@ -57,6 +66,7 @@ class Platform(Protocol):
 
     max_batch: int
     dedup_window: timedelta | None
+    quota: Quota | None  # what its requests are counted against
 
     def flaw(self, event: Event) -> str | None:
         """The code with which the platform is known to refuse the event; None when sound."""
@@ -70,6 +80,14 @@ class Platform(Protocol):
         Raises:
             TributaryError: with a meaning in `policies.action_for`.
         """
+
+
+class _Refused(NamedTuple):
+    """An event that was refused alone."""
+
+    batch: Batch
+    error: TributaryError
+    answer: Answer
 
 
 class Troubled(TributaryError):
@@ -168,7 +186,7 @@ class _Upload:
         self._summary = Summary(destination.brand, destination.name)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._alone = 0  # events that were refused one by one while none was taken
+        self._dead_alone = 0  # events that were refused alone for good
         self._flowing = False  # whether the platform has taken something
 
     def run(self) -> Summary:
@@ -178,14 +196,15 @@ class _Upload:
             known = destinations.one(connection, name, now)
             if known.paused:
                 raise Troubled(f"The destination {name} is paused {known.paused}")
-            first = self._outbox(connection)
+            platform = self._platform()
+            first = self._outbox(connection, platform)
             swept = first.sweep()
             dead = swept["outcome_unknown"] + swept["expired"]
             summary.add([Verdict("dead", "outcome_unknown")] * swept["outcome_unknown"])
             summary.add([Verdict("dead", "expired")] * swept["expired"])
             if dead:
                 log.warning("%s: %d deliveries were not sent in time: %s", name, dead, swept)
-            self._work(first, self._platform(), only_one=True)  # a probe, after trouble
+            self._work(first, platform, only_one=True)  # a probe, after trouble
         threads = self._destination.settings.get("in_flight", 1)
         if self._flowing and not self._stopped.is_set():
             with ThreadPoolExecutor(threads, "upload") as pool:
@@ -203,15 +222,18 @@ class _Upload:
 
     def _thread(self) -> None:
         with warehouse.connect(self._uri, autocommit=True) as connection:
-            self._work(self._outbox(connection), self._platform())
+            platform = self._platform()
+            self._work(self._outbox(connection, platform), platform)
 
-    def _outbox(self, connection: warehouse.Connection) -> Outbox:
+    def _outbox(self, connection: warehouse.Connection, platform: Platform) -> Outbox:
         return Outbox(
             connection,
             self._destination.name,
-            dedup_window=self._platform().dedup_window,
+            dedup_window=platform.dedup_window,
             run_id=self._run_id,
             clock=self._clock,
+            quota=platform.quota,
+            one_by_one="adjustment" in rules_of(self._destination.platform).kinds,
         )
 
     def _work(self, outbox: Outbox, platform: Platform, *, only_one: bool = False) -> None:
@@ -219,7 +241,11 @@ class _Upload:
             wanted = self._take(platform.max_batch)
             if wanted == 0:
                 return
-            batch, settled = outbox.claim(wanted, self._judge(platform))
+            try:
+                batch, settled = outbox.claim(wanted, self._judge(platform, outbox.now()))
+            except QuotaReached as error:
+                self._stop(outbox, error)
+                return
             if batch is None:
                 return
             self._give_back(wanted - len(batch.events) - len(settled))
@@ -230,7 +256,7 @@ class _Upload:
                 except LeaseLost as error:
                     log.warning("%s: %s", self._destination.name, error)
                 log.info("%s: %s", self._destination.name, self._summary.progress())
-                if only_one:
+                if only_one and self._flowing:
                     return
 
     def _take(self, most: int) -> int:
@@ -248,15 +274,24 @@ class _Upload:
             if self._left is not None:
                 self._left += number
 
-    def _judge(self, platform: Platform) -> Callable[[Event], Verdict | None]:
+    def _judge(self, platform: Platform, now: datetime) -> Callable[[Event], Verdict | None]:
         def judge(event: Event) -> Verdict | None:
             if event["erased_at"]:
                 return Verdict("skipped", "erased")
             today = {key: event[key] for key in ("ad_user_data", "ad_personalization")}
-            consent = consent_of(event["consent"], self._destination.brand_settings, today)
+            brand, said = self._destination.brand_settings, dict(event["consent"])
+            said["required"] = said.get("required") or consent_required(
+                country_alpha2(event["country"]), brand
+            )
+            consent = consent_of(said, brand, today)
             if not consent.user_data:
                 return Verdict("skipped", "no_consent")
             event["opt_out"] = not consent.personalization
+            if not is_mapped(event, self._destination):
+                return Verdict("skipped", "not_mapped")
+            verdict = adjustments.in_turn(self._destination.platform, event, now)
+            if verdict is not None:
+                return verdict
             code = platform.flaw(event) if self._prechecks else None
             if code is not None:
                 return Verdict("dead", code, "Found before it was sent.")
@@ -265,26 +300,62 @@ class _Upload:
         return judge
 
     def _deliver(self, outbox: Outbox, platform: Platform, batch: Batch) -> None:
-        """Send a batch; where one of its events is refused, its halves, and theirs."""
+        """Send a batch; where one of its events is refused, its halves, and theirs.
+
+        Events that were refused alone for no final reason are settled last: where nothing at all
+        was taken, it is not them, and they go back with the rest.
+        """
         unknown: set[UUID] = set()  # events of which a request may have been carried out
-        waiting = [batch]
+        waiting, alone = [batch], list[_Refused]()
+        dropped = False
         while waiting:
             part, error, answer = self._send(outbox, platform, waiting.pop(), unknown)
             if error is None:
                 continue
-            action = action_for(error)
-            if action.isolates and self._alone < _ALL_REFUSED:
-                if len(part.events) == 1:
-                    self._refuse(outbox, part, error, answer, unknown)
-                    continue
+            if is_unknown(error):
+                log.error("%s: %s", self._destination.name, error)
+            if isinstance(error, SomeRefused):
+                rest = self._drop(outbox, part, error, answer)
+                if dropped:  # all of them were named the first time; it must not go on for ever
+                    self._release(outbox, rest, error, answer, unknown, _SOON)
+                elif rest.events:
+                    waiting.append(rest)
+                dropped = True
+                continue
+            if self._isolates(error) and len(part.events) > 1:
                 outbox.end(part, answer)
                 middle = (len(part.events) + 1) // 2
-                for half in (part.events[middle:], part.events[:middle]):
-                    waiting.append(Batch(part.id, half))
+                waiting += [Batch(part.id, part.events[middle:])]
+                waiting += [Batch(part.id, part.events[:middle])]
                 continue
-            for rest in (part, *waiting):
-                self._release(outbox, rest, error, answer, unknown)
-            self._stop(outbox, error, action)
+            if is_final(error):
+                self._refuse(outbox, _Refused(part, error, answer), unknown)
+                self._dead_alone += 1
+            else:
+                alone.append(_Refused(part, error, answer))
+            if not self._isolates(error) or self._nothing_is_taken(batch, alone):
+                for rest in (*waiting, *(one.batch for one in alone)):
+                    self._release(outbox, rest, error, answer, unknown)
+                self._stop(outbox, error)
+                return
+        for one in alone:
+            self._refuse(outbox, one, unknown)
+
+    def _isolates(self, error: TributaryError) -> bool:
+        """Whether to halve the batch; also when an answered 5xx lasts: one event may cause it."""
+        action = action_for(error)
+        answered = (getattr(error, "http_status", None) or 0) >= 500
+        lasting = self._destination.failures >= _LASTING
+        return action.isolates or (action is Action.RETRY and answered and lasting)
+
+    def _nothing_is_taken(self, batch: Batch, alone: Sequence[_Refused]) -> bool:
+        """Whether the events are not to blame: as many were refused, and not one was taken."""
+        if self._flowing:
+            return False
+        if len(alone) == len(batch.events) > 1:
+            return True
+        outage = alone and action_for(alone[-1].error) is Action.RETRY
+        return len(alone) + self._dead_alone >= (2 if outage else _ALL_REFUSED)
 
     def _send(
         self, outbox: Outbox, platform: Platform, batch: Batch, unknown: set[UUID]
@@ -296,7 +367,10 @@ class _Upload:
         """
         for attempt in range(1, _TRIES + 1):
             if batch.is_used:
-                batch = outbox.part(batch)
+                try:
+                    batch = outbox.part(batch)
+                except QuotaReached as error:
+                    return batch, error, Answer(error_code=outcome_of(error))
             batch.is_used = True
             with self._lock:
                 self._summary.requests += 1
@@ -330,32 +404,31 @@ class _Upload:
         outbox.settle(batch, verdicts, answer)
         self._summary.add(list(verdicts.values()))
         with self._lock:
-            self._alone = -sys.maxsize  # the platform does take events
             first, self._flowing = not self._flowing, True
         if first and (self._destination.failures or self._destination.had_pause):
-            destinations.resume(outbox.connection, self._destination.name)
+            destinations.recovered(outbox.connection, self._destination.name, outbox.now())
 
-    def _refuse(
-        self,
-        outbox: Outbox,
-        batch: Batch,
-        error: TributaryError,
-        answer: Answer,
-        unknown: set[UUID],
-    ) -> None:
+    def _drop(self, outbox: Outbox, batch: Batch, error: SomeRefused, answer: Answer) -> Batch:
+        """Settle the events that were named; returns the others."""
+        named = [event for event in batch.events if event["id"] in error.verdicts]
+        rest = [event for event in batch.events if event["id"] not in error.verdicts]
+        outbox.settle(Batch(batch.id, named), error.verdicts, answer)
+        self._summary.add(list(error.verdicts.values()))
+        log.warning("%s: %s", self._destination.name, error)
+        return Batch(batch.id, rest)
+
+    def _refuse(self, outbox: Outbox, one: _Refused, unknown: set[UUID]) -> None:
         """A verdict about one event: final where the code says so, one of five otherwise."""
         verdict = Verdict(
-            "dead" if is_final(error) else "failed",
-            outcome_of(error),
-            str(error),
-            trace_id=answer.request_id,
+            "dead" if is_final(one.error) else "failed",
+            outcome_of(one.error),
+            str(one.error),
+            trace_id=one.answer.request_id,
             counts=True,
-            unknown=bool(unknown.intersection(batch.ids)),
+            unknown=bool(unknown.intersection(one.batch.ids)),
         )
-        outbox.settle(batch, verdict, answer)
+        outbox.settle(one.batch, verdict, one.answer)
         self._summary.add([verdict])
-        with self._lock:
-            self._alone += 1
 
     def _release(
         self,
@@ -364,30 +437,29 @@ class _Upload:
         error: TributaryError,
         answer: Answer,
         unknown: set[UUID],
+        wait: timedelta | None = None,
     ) -> None:
         """Back into the outbox: nothing was learnt about the events themselves."""
         verdicts = {
-            id_: Verdict("failed", outcome_of(error), str(error), unknown=id_ in unknown)
+            id_: Verdict("failed", outcome_of(error), str(error), unknown=id_ in unknown, wait=wait)
             for id_ in batch.ids
         }
         outbox.settle(batch, verdicts, answer)
         self._summary.add(list(verdicts.values()))
 
-    def _stop(self, outbox: Outbox, error: TributaryError, action: Action) -> None:
+    def _stop(self, outbox: Outbox, error: TributaryError) -> None:
         """Pause the destination, once for all threads; the others finish their request."""
         with self._lock:
             if self._stopped.is_set():
                 return
             self._stopped.set()
         name, now = self._destination.name, outbox.now()
+        reason, action = str(error), action_for(error)
         if action.isolates:
-            reason = f"{_ALL_REFUSED} events were refused one by one and none was taken: {error}"
-            seconds = destinations.pause(outbox.connection, name, now, reason)
-        elif action is Action.PAUSE:
-            reason = str(error)
+            reason = f"Events were refused one by one, and none was taken: {error}"
+        if action.isolates or action is Action.PAUSE:
             seconds = destinations.pause(outbox.connection, name, now, reason)
         else:
-            reason = str(error)
             seconds = destinations.hold(outbox.connection, name, now, reason, error.wait)
         self._summary.held = reason
         self._summary.needs_a_person = not is_throttle(error)

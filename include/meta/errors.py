@@ -221,6 +221,8 @@ def from_answer(
     if rule is None:
         passing = error.get("is_transient") is True or http_status >= 500
         rule = _PASSING if passing else Rule(MetaUnknown, "an error that we have no rule for")
+    if error.get("is_transient") is True and rule.error is MetaRefused and code == 100:
+        rule = _PASSING
     # The one error without a code of its own: "Please reduce the amount of data …".
     if code == 1 and "reduce the amount" in said.lower():
         rule = _LESS

@@ -12,6 +12,8 @@ from include.sandbox.world import Clock, World
 
 @click.command()
 @click.option("--port", default=0, show_default="any free one", help="Port on 127.0.0.1.")
+@click.option("--ads-port", default=0, help="Port of the Google Ads API; 0: it does not run.")
+@click.option("--unmatched", default=0, help="Percent of Google's clicks that nobody made.")
 @click.option(
     "--start",
     type=click.DateTime(["%Y-%m-%d"]),
@@ -24,7 +26,9 @@ from include.sandbox.world import Clock, World
     "--now", metavar="ISO", help="Stand still at this time (UTC) instead of the real one."
 )
 @click.option("--latency", default=0.0, help="Seconds that every call takes.")
-def main(port: int, start: datetime, now: str | None, latency: float) -> None:
+def main(
+    port: int, ads_port: int, unmatched: int, start: datetime, now: str | None, latency: float
+) -> None:
     """Serve the sandbox and print its URL."""
     clock = Clock()
     if now is not None:
@@ -33,8 +37,12 @@ def main(port: int, start: datetime, now: str | None, latency: float) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Sandbox(World(start.date()), clock=clock, port=port, latency=latency) as sandbox:
+    world = World(start.date())
+    with Sandbox(world, clock=clock, port=port, ads_port=ads_port, latency=latency) as sandbox:
+        sandbox.google.unmatched_percent = unmatched
         click.echo(sandbox.url)
+        if ads_port:
+            click.echo(sandbox.ads_url)
         stop.wait()
 
 

@@ -100,6 +100,17 @@ def fill_app(conn: psycopg.Connection[Any], world: World, until: datetime) -> di
     return {table: len(rows) for table, rows in tables.items()}
 
 
+def touches(world: World, brand: str, day: date) -> list[Row]:
+    """The touchpoints, to their last, of all profiles of a brand that came on that day."""
+    found = next(one for one in BRANDS if one.slug == brand)
+    end = datetime.max.replace(tzinfo=UTC)
+    return [
+        row
+        for index in range(_PROFILES_PER_DAY)
+        for row in _Journey(world, found, day, index).rows(end)["touchpoints"]
+    ]
+
+
 class _Touch(NamedTuple):
     at: datetime
     row: Row

@@ -16,6 +16,13 @@
 | `GET`, `DELETE events` | what was taken, newest first, and totals by pixel; forgets it |
 | `POST events` | `pixel`, `event_name`, `event_id`: the pixel in a browser sends this event |
 | `GET events/ledger` | of `?pixel=`: totals, all [event_name, event_id, counted, received] |
+| `GET`, `POST google` | counts; `unmatched_percent`, `allowlisted`, `must_log_in`, `per_minute`,
+  `processing_seconds`, and `refuse`, `becomes`: order id → code |
+| `GET`, `POST`, `DELETE google/faults` | lists them; adds one (`kind` ...); ends them all |
+| `GET google/ledger` | all [action, order id, counted, received, value] |
+| `POST google/tag` | `action`, `order_id`, `value`, `currency`: a tag reports a conversion |
+| `POST`, `DELETE google/tokens` | allows or revokes a `refresh_token`; revoking without one ends
+  all access tokens |
 | `GET`, `POST website` | `strict`: whether a website's events need all that Meta documents |
 
 `events` takes `?pixel=`, `?test_event_code=` and `?last=100`. A token has `accounts`, `pixels`,
@@ -36,6 +43,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from include.sandbox.faults import Fault
+from include.sandbox.google import GoogleFault
 from include.sandbox.graph import Token
 
 if TYPE_CHECKING:
@@ -293,7 +301,80 @@ def _only(given: dict[str, Any], *known: str) -> None:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
 
 
+def _google(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    return dict(sandbox.google.shown())
+
+
+def _set_google(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    plain = ("unmatched_percent", "allowlisted", "must_log_in", "per_minute")
+    _only(given, *plain, "processing_seconds", "refuse", "becomes")
+    google = sandbox.google
+    for name in plain:
+        if name in given:
+            if type(given[name]) is not type(getattr(google, name)):
+                raise ValueError(f"{name} is of another type")
+            setattr(google, name, given[name])
+    if "processing_seconds" in given:
+        google.processing = timedelta(seconds=given["processing_seconds"])
+    google.refuse.update(given.get("refuse", {}))
+    google.becomes.update(given.get("becomes", {}))
+    return _google(sandbox, request, given)
+
+
+def _google_faults(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    return [fault.shown() for fault in sandbox.google.faults]
+
+
+def _add_google_fault(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    fault = GoogleFault(**given)
+    sandbox.google.faults.append(fault)
+    return fault.shown()
+
+
+def _end_google_faults(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    sandbox.google.faults.clear()
+    return []
+
+
+def _google_ledger(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    with sandbox.google.lock:
+        return [
+            [action, order, one.counted, one.received, one.value]
+            for (action, order), one in sandbox.google.conversions.items()
+        ]
+
+
+def _google_tag(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    _only(given, "action", "order_id", "value", "currency")
+    action, order = _text(given, "action"), _text(given, "order_id")
+    sandbox.google.tag_sent(action, order, float(given["value"]), _text(given, "currency"))
+    return given
+
+
+def _allow_google_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    _only(given, "refresh_token")
+    sandbox.google.refresh_tokens.add(_text(given, "refresh_token"))
+    return {}
+
+
+def _revoke_google_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+    _only(given, "refresh_token")
+    if given:
+        sandbox.google.refresh_tokens.discard(_text(given, "refresh_token"))
+    sandbox.google.revoke_access()
+    return {}
+
+
 _PATHS: dict[str, dict[str, Serve]] = {
+    "google": {"GET": _google, "POST": _set_google},
+    "google/faults": {
+        "GET": _google_faults,
+        "POST": _add_google_fault,
+        "DELETE": _end_google_faults,
+    },
+    "google/ledger": {"GET": _google_ledger},
+    "google/tag": {"POST": _google_tag},
+    "google/tokens": {"POST": _allow_google_token, "DELETE": _revoke_google_token},
     "health": {"GET": _health},
     "faults": {"GET": _faults, "POST": _add_fault, "DELETE": _end_faults},
     "clock": {"POST": _set_clock},

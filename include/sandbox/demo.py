@@ -15,6 +15,7 @@ from rich.table import Table
 from include import home, services, settings, warehouse
 from include.errors import TributaryError
 from include.sandbox.app_data import fill_app
+from include.sandbox.attribution_demo import print_attribution
 from include.sandbox.world import World
 
 # Figures must not be cut off where the output is a file or a narrow window.
@@ -41,10 +42,11 @@ def _run() -> None:
     with warehouse.connect(uri, autocommit=True) as connection:
         _refuse_foreign_data(connection)
         wanted = settings.read(Path(__file__).with_name("demo.yaml"))
+        _send_to_google_from(wanted, world.start + timedelta(days=99))
         settings.apply(connection, wanted)
         counts = fill_app(connection, world, datetime.now(UTC))
     console.print(
-        "Configured 2 brands with 3 ad accounts and 2 destinations; the sandbox filled "
+        "Configured 2 brands with 3 ad accounts and 4 destinations; the sandbox filled "
         + ", ".join(f"app.{name} ({count:,})" for name, count in counts.items())
     )
     services.import_connections(
@@ -61,8 +63,11 @@ def _run() -> None:
                 "host": sandbox,
                 "extra": {"app_id": "1", "app_secret": "sandbox-app-secret"},
             },
+            "google_acme": {"conn_type": "google_data_manager", "host": sandbox},
+            "google_lumen": {"conn_type": "google_ads", "host": services.ads_url()},
         },
     )
+    _prepare_google(uri, sandbox)
     console.print("Starting Airflow …")
     was_up = services.process("airflow") is not None
     services.start_airflow(variables)
@@ -71,6 +76,8 @@ def _run() -> None:
         upload = airflow.upload()
         began = airflow.extract(since=world.start)
         airflow.wait("upload_conversions", upload)
+        _let_half_an_hour_pass(uri)
+        airflow.wait("confirm_conversions", airflow.confirm())
         airflow.wait("extract_meta_ads", began.run_id)
         airflow.wait_for_marts(after=began.at)
     finally:
@@ -79,6 +86,7 @@ def _run() -> None:
     with warehouse.connect(uri) as connection:
         _print_result(connection)
         _print_deliveries(connection, sandbox)
+        print_attribution(connection)
     console.print("\n`make up` opens the Airflow UI:")
     console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
     console.print(home.secret("ui_password"), markup=False)
@@ -130,6 +138,12 @@ class _Airflow:
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         quarter = now - timedelta(minutes=now.minute % 15)
         return self._run("upload_conversions", quarter - timedelta(minutes=15), quarter, {}).run_id
+
+    def confirm(self) -> str:
+        """Start `confirm_conversions`; returns the run's id."""
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        half = now - timedelta(minutes=now.minute % 30)
+        return self._run("confirm_conversions", half - timedelta(minutes=30), half, {}).run_id
 
     def extract(self, since: date) -> _Began:
         """Start `extract_meta_ads` from `since`."""
@@ -207,7 +221,48 @@ class _Airflow:
         raise TributaryError(f"the run {run} of {dag} does not end")
 
 
-_DAGS = ("upload_conversions", "extract_meta_ads", "build_marts")
+_DAGS = ("upload_conversions", "confirm_conversions", "extract_meta_ads", "build_marts")
+
+
+def _send_to_google_from(wanted: settings.Settings, day: date) -> None:
+    """Three weeks of conversions show all there is; more would use up a minute's requests."""
+    for brand in wanted["brands"]:
+        for destination in brand["destinations"]:
+            if destination["platform"].startswith("google"):
+                destination["send_from"] = f"{day}T00:00:00Z"
+
+
+def _prepare_google(uri: str, sandbox: str) -> None:
+    """What happens to conversions in reality: a tag was quicker with one, another is refused.
+
+    Data Manager, which takes half an hour, tells what became of them at once.
+    """
+    with warehouse.connect(uri) as connection:
+        orders = connection.execute(
+            "select transaction_id, amount::float as value, currency from app.transactions "
+            "as t inner join app.profiles as p using (profile_id) where t.brand_slug = 'lumen' "
+            "and status = 'completed' and p.consent_ad_user_data and p.email is not null "
+            "order by transacted_at desc limit 40"
+        ).fetchall()
+    # Several of each: some of them have nothing by which Google could know the person.
+    for order in orders[:10]:
+        body = {"action": "52", "order_id": order["transaction_id"], "value": order["value"],
+                "currency": order["currency"]}  # fmt: skip
+        requests.post(f"{sandbox}/_sandbox/google/tag", json=body, timeout=60)
+    refused = "conversion_upload_error.CONVERSION_PRECEDES_EVENT"
+    body = {
+        "processing_seconds": 0,
+        "refuse": {order["transaction_id"]: refused for order in orders[10:20]},
+    }
+    requests.post(f"{sandbox}/_sandbox/google", json=body, timeout=60).raise_for_status()
+
+
+def _let_half_an_hour_pass(uri: str) -> None:
+    """Until Data Manager may be asked what became of a request."""
+    with warehouse.connect(uri, autocommit=True) as connection:
+        connection.execute(
+            "update ops.upload_batches set poll_at = now() where poll_at is not null"
+        )
 
 
 def _print_result(connection: warehouse.Connection) -> None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import date, timedelta
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import orjson
 import uvicorn
@@ -23,11 +23,15 @@ from include.sandbox import control
 from include.sandbox.asgi import as_response, read_call, read_form
 from include.sandbox.events import Events
 from include.sandbox.faults import Faults
+from include.sandbox.google import Google
 from include.sandbox.graph import DEFAULT_TOKENS, Graph, Token
 from include.sandbox.limits import Limits
 from include.sandbox.restate import restatement
 from include.sandbox.wire import Protocol, Travelling, Wire
 from include.sandbox.world import Clock, World
+
+if TYPE_CHECKING:
+    from include.sandbox import google_ads, google_data_manager
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _REQUESTS_KEPT = 10_000
@@ -128,6 +132,7 @@ class Sandbox:
         clock: Clock | None = None,
         tokens: dict[str, Token] | None = None,
         port: int = 0,
+        ads_port: int = 0,
         latency: float = 0.0,
         empty_pages: bool = True,
     ) -> None:
@@ -137,6 +142,9 @@ class Sandbox:
         self.latency = latency
         self.requests = Requests()
         self.graph = Graph(self.world, self.clock, self.tokens, empty_pages=empty_pages)
+        self.google = Google(self.clock)
+        self._ads: google_ads.Server | None = None
+        self._ads_port = ads_port
         self._port = port
         self._at_first = (dict(self.tokens), latency)
 
@@ -144,6 +152,15 @@ class Sandbox:
     def url(self) -> str:
         """Where it listens, without a slash at the end; known once it has started."""
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def ads_url(self) -> str:
+        """Where the Google Ads API listens (gRPC without TLS); it starts when first asked for."""
+        from include.sandbox import google_ads
+
+        if self._ads is None:
+            self._ads = google_ads.Server(self, self._ads_port)
+        return self._ads.url
 
     @property
     def limits(self) -> Limits:
@@ -196,6 +213,7 @@ class Sandbox:
     def reset(self) -> None:
         """As if it had just started, its tokens and latency too; the time of its clock stays."""
         self.graph.reset()
+        self.google.reset()
         self.requests.clear()
         tokens, self.latency = self._at_first
         self.tokens.clear()
@@ -209,6 +227,9 @@ class Sandbox:
         return Starlette(
             routes=[
                 *control.routes(self),
+                Route("/v1/events:ingest", self._google_ingest, methods=["POST"]),
+                Route("/v1/requestStatus:retrieve", self._google_status, methods=["GET"]),
+                Route("/token", self._google_token, methods=["POST"]),
                 Route("/{path:path}", self._graph, methods=_METHODS),
             ]
         )
@@ -241,8 +262,50 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._ads is not None:
+            self._ads.stop()
         self._server.should_exit = True
         self._thread.join(_PATIENCE_SECONDS)
+
+    async def _google_ingest(self, request: Request) -> Response:
+        from include.sandbox import google_data_manager
+
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return Response(status_code=400)
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        answer = google_data_manager.ingest(self.google, body, dict(request.headers))
+        return self._from_google(answer)
+
+    async def _google_status(self, request: Request) -> Response:
+        from include.sandbox import google_data_manager
+
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        request_id = request.query_params.get("requestId", "")
+        answer = google_data_manager.status(self.google, request_id, dict(request.headers))
+        return self._from_google(answer)
+
+    def _from_google(self, answer: google_data_manager.Answer) -> Response:
+        self.clock.tick()
+        response = Response(answer.body, answer.status, media_type=answer.kind)
+        if answer.fault is None:
+            return response
+        if answer.fault.kind == "lost_ack":
+            wire = Wire(end="dropped")
+        else:
+            wire = Wire(hang=answer.fault.seconds)
+        return Travelling(response, wire, lambda: self._server.should_exit)
+
+    async def _google_token(self, request: Request) -> Response:
+        body = await request.body()
+        fault = self.google.enter("token", body, dict(request.headers))
+        if fault is not None:
+            return Response(orjson.dumps({"error": "internal_failure"}), 503)
+        status, answer = self.google.issue(read_form(body))
+        return Response(orjson.dumps(answer), status, media_type="application/json")
 
     async def _graph(self, request: Request) -> Response:
         try:

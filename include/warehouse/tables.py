@@ -88,6 +88,20 @@ meta_account_insights = Table(
     schema="raw",
 )
 
+# What Google's `click_view` says of each click of a day: the GAQL row, with snake_case names.
+google_click_view = Table(
+    "google_click_view",
+    metadata,
+    Column("account_id", Text),
+    Column("date", Date),
+    Column("gclid", Text),
+    Column("payload", JSONB, nullable=False),
+    _moment("extracted_at"),
+    Column("run_id", Text, nullable=False),
+    PrimaryKeyConstraint("account_id", "date", "gclid"),
+    schema="raw",
+)
+
 brands = Table(
     "brands",
     metadata,
@@ -247,7 +261,15 @@ conversion_events = Table(
     CheckConstraint(
         "kind in ('conversion', 'adjustment', 'enhancement')", name="conversion_events_kind"
     ),
-    Index("conversion_events_transaction", "brand_id", "transaction_id"),
+    # One conversion of a kind per transaction, whatever event id each door gave it.
+    Index(
+        "conversion_events_transaction",
+        "brand_id",
+        "transaction_id",
+        "event_name",
+        unique=True,
+        postgresql_where=text("kind = 'conversion' and transaction_id is not null"),
+    ),
     Index("conversion_events_created", "created_at"),
     Index("conversion_events_contact", "brand_id", "contact_id"),
     Index("conversion_events_adjusts", "adjusts", postgresql_where=text("adjusts is not null")),
@@ -268,7 +290,29 @@ upload_batches = Table(
     Column("http_status", Integer),
     Column("error_code", Text),
     Column("request_id", Text),
+    # Where the platform tells later what became of a request: what it says, and when to ask again.
+    Column("state", Text),
+    _moment("poll_at", nullable=True),
+    Column("polls", Integer, nullable=False, server_default=text("0")),
+    Column("answer", JSONB),
     Index("upload_batches_started", "destination", "started_at"),
+    Index(
+        "upload_batches_polled",
+        "destination",
+        "poll_at",
+        postgresql_where=text("poll_at is not null"),
+    ),
+    schema="ops",
+)
+
+# Requests by second of a project whose quota several destinations share; kept for a day.
+platform_calls = Table(
+    "platform_calls",
+    metadata,
+    Column("project", Text),
+    _moment("at"),
+    Column("calls", Integer, nullable=False),
+    PrimaryKeyConstraint("project", "at"),
     schema="ops",
 )
 
@@ -291,6 +335,8 @@ conversion_deliveries = Table(
     Column("platform_trace_id", Text),
     _moment("created_at", now=True),
     _moment("updated_at", now=True),
+    # Only deliveries of one key leave in one request.
+    Column("batch_key", Text, nullable=False, server_default=text("''")),
     PrimaryKeyConstraint("event", "destination"),
     CheckConstraint(
         "sync_status in ('pending', 'queued', 'sent', 'failed', 'skipped', 'dead')",

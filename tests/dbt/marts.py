@@ -18,7 +18,14 @@ from psycopg.types.json import Jsonb
 from include import home
 
 GOOD = {"success", "pass", "no-op"}
-MARTS = ("ad_campaigns", "ad_adsets", "ad_ads", "ad_spend", "ad_restatements")
+MARTS = (
+    "ad_campaigns", "ad_adsets", "ad_ads", "ad_spend", "ad_restatements", "ad_attributions",
+)  # fmt: skip
+# Kept by another key than `id`, and views.
+OTHER_MARTS = (
+    "ad_attribution_credits", "ad_performance", "campaign_performance", "ad_platform_claims",
+    "conversion_delivery_status",
+)  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -175,6 +182,29 @@ class Warehouse:
             "values (%s, 'ad_insights', %s, %s, %s, 1, %s, 'run')",
             *key, before["sums"], after["sums"], after["loaded_at"],
         )  # fmt: skip
+
+    def touch(self, touchpoint_id: str, profile_id: str, at: str, **said: str) -> None:
+        """A visit to the site, with what its URL said."""
+        self._insert("touchpoints", {
+            "touchpoint_id": touchpoint_id, "brand_slug": "acme", "profile_id": profile_id,
+            "touched_at": f"{at}+00" if "+" not in at else at, **said,
+        })  # fmt: skip
+
+    def purchase(
+        self, transaction_id: str, profile_id: str | None, at: str, amount: str, **more: Any
+    ) -> None:
+        """A purchase, completed and in USD unless `more` says otherwise."""
+        self._insert("transactions", {
+            "transaction_id": transaction_id, "brand_slug": "acme", "profile_id": profile_id,
+            "transacted_at": f"{at}+00", "amount": amount, "currency": "USD",
+            "status": "completed", **more,
+        })  # fmt: skip
+
+    def _insert(self, table: str, row: Row) -> None:
+        marks = ", ".join(["%s"] * len(row))
+        self.execute(
+            f"insert into app.{table} ({', '.join(row)}) values ({marks})", *row.values()
+        )
 
     def rate(self, day: str, base: str, rate: str, quote: str = "USD") -> None:
         """An exchange rate."""

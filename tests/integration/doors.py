@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 import uvicorn
-from outgoing import configure, meta_destination
+from outgoing import OTHER_PIXEL, configure, meta_destination
 from stripe import WebhookSignature
 
 from include import warehouse as wh
@@ -36,7 +36,7 @@ def connections(monkeypatch: Any) -> None:
 
 def two_brands(uri: str, **acme: Any) -> None:
     configure(uri, "acme", meta_destination(), webhooks=HOOKS, **acme)
-    configure(uri, "lumen", meta_destination("lumen-meta"), managed_by="api")
+    configure(uri, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL), managed_by="api")
 
 
 def key(uri: str, brand: str = "acme", expires: datetime | None = None) -> str:

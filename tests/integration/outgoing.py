@@ -83,11 +83,16 @@ def purchase(number: int, **fields: Any) -> intake.Raw:
 
 
 def take(
-    uri: str, events: Sequence[intake.Raw], slug: str = "acme", now: datetime = NOW
+    uri: str,
+    events: Sequence[intake.Raw],
+    slug: str = "acme",
+    now: datetime = NOW,
+    *,
+    internal: bool = False,
 ) -> list[intake.Receipt]:
     with wh.connect(uri, autocommit=True) as connection:
         brand = intake.brands(connection)[slug]
-        return intake.take(connection, brand, events, source="test", now=now)
+        return intake.take(connection, brand, events, source="test", now=now, internal=internal)
 
 
 def send(

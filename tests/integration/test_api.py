@@ -456,7 +456,7 @@ def test_destinations_pause_and_resume(acme: Door, uri: str) -> None:
     with wh.connect(uri, autocommit=True) as connection:
         now = datetime.now(UTC)
         destinations.hold(connection, "acme-meta", now, "a throttle", 60)
-        destinations.resume(connection, "acme-meta")
+        destinations.recovered(connection, "acme-meta", now)
         assert destinations.one(connection, "acme-meta", now).paused == "until it is resumed: Audit"
     row = acme("PATCH", "/destinations/acme-meta", json={"paused": False}).json()
     assert (row["is_paused"], row["paused_reason"]) == (False, None)

@@ -1,4 +1,4 @@
-"""The API as Airflow mounts it: behind its login, by its roles, asking its REST API as the caller."""
+"""The API as Airflow mounts it: behind its login, by its roles, triggering as the caller."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The file drop: every line is accepted, a duplicate, or refused with one clear sentence."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -52,7 +53,7 @@ def test_bad_lines_cost_only_themselves(warehouse: str, tmp_path: Path) -> None:
     report = _import(warehouse, path)
     assert (report.accepted, report.duplicate) == (2, 1)
     assert report.refused == [
-        (3, "brand: there is no brand 'acmee'. (did you mean acme?)"),
+        (3, "brand: there is no such brand (did you mean acme?)"),
         (4, "value: is negative; a refund is no event of its own"),
         (5, "event_time: lies in the future"),
         (6, "currency: is no ISO 4217 code such as USD"),
@@ -124,6 +125,7 @@ def test_every_format_says_the_same(warehouse: str, tmp_path: Path, kind: str) -
     [
         (b"brand,event_name,emial\nacme,Lead,a@example.com", "emial (did you mean email?)"),
         (b"brand,event_id\nacme,1", "the column event_name is missing"),
+        (b"Lead,jane@example.com,+49151234\nLead,b@example.com,1", "first line: the 1., the 2."),
         ("brand,event_name\nacme,Lead".encode("utf-16"), "is not UTF-8 text"),
         (b"", "cannot be read as csv"),
     ],
@@ -138,7 +140,46 @@ def test_a_file_that_cannot_be_read_is_refused_whole(
     with pytest.raises(SettingsError) as refused:
         _import(warehouse, path)
     assert sentence in str(refused.value)
+    assert "jane" not in str(refused.value)
     assert query(warehouse, "select 1 from ops.conversion_events") == []
+
+
+def test_a_line_without_a_time_is_the_same_when_it_comes_again(
+    warehouse: str, tmp_path: Path
+) -> None:
+    """A red test here: to import a file twice doubles its lines."""
+    configure(warehouse)
+    path = tmp_path / "drop.csv"
+    path.write_text("event_name,email\nLead,a@example.com\n\nLead,b@example.com\n")
+    assert _import(warehouse, path, "acme").accepted == 2
+    with wh.connect(warehouse, autocommit=True) as connection:
+        again = import_file(connection, path, "acme", NOW + timedelta(hours=1))
+    assert (again.accepted, again.duplicate, again.refused) == (0, 2, [])
+
+
+def test_one_comma_too_many_shifts_nothing(warehouse: str, tmp_path: Path) -> None:
+    """A red test here: a line's fields move by one column, and are taken like that."""
+    configure(warehouse)
+    path = tmp_path / "drop.csv"
+    path.write_text("event_name;event_id;contact_id\nLead;e1;c1;\nLead;e2;c2\nLead;e3;c3;x\n")
+    report = _import(warehouse, path, "acme")
+    rows = query(warehouse, "select event_name, event_id, contact_id from ops.conversion_events")
+    assert {tuple(row.values()) for row in rows} == {("Lead", "e1", "c1"), ("Lead", "e2", "c2")}
+    assert [line for line, _ in report.refused] == [4]
+    assert report.refused_file is not None
+    assert "c3;x" in report.refused_file.read_text()
+
+
+def test_a_file_that_breaks_off_tells_what_was_taken(warehouse: str, tmp_path: Path) -> None:
+    """A red test here: lines are taken of a broken file, and nobody says which."""
+    configure(warehouse)
+    path = tmp_path / "drop.csv"
+    lines = [f"Lead,e{number},c" for number in range(5_100)]
+    path.write_text("event_name,event_id,contact_id\n" + "\n".join(lines) + '\nLead,"e,c\n')
+    report = _import(warehouse, path, "acme")
+    assert report.accepted == 5_000
+    assert report.refused[0][0] == 5_002
+    assert "quotation mark" in report.refused[0][1]
 
 
 def test_a_missing_file_a_strange_one_and_a_strange_brand(warehouse: str, tmp_path: Path) -> None:

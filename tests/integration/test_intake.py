@@ -8,10 +8,11 @@ from conftest_of_loads import query
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from outgoing import NOW, PIXEL, configure, execute, meta_destination, purchase, states, take
+from outgoing import NOW, configure, execute, meta_destination, purchase, states, take
 
 from include import warehouse as wh
 from include.conversions import intake, outbox
+from include.errors import SettingsError, WarehouseError
 
 
 def _events(uri: str, columns: str) -> list[dict[str, Any]]:
@@ -162,8 +163,8 @@ def test_each_active_destination_gets_exactly_one_delivery(warehouse: str) -> No
         warehouse,
         "acme",
         meta_destination(),
-        meta_destination("b"),
-        meta_destination("c", is_active=False),
+        meta_destination("b", pixel_id="1"),
+        meta_destination("c", pixel_id="2", is_active=False),
     )
     take(warehouse, [purchase(1)])
     rows = query(
@@ -193,8 +194,15 @@ def test_each_active_destination_gets_exactly_one_delivery(warehouse: str) -> No
         ({"custom_params": {"note": "write to jane@example.com"}}, "custom_params"),
         ({"consent_ad_user_data": "perhaps"}, "consent_ad_user_data"),
         ({"colour": "red"}, "colour"),
+        ({"kind": "adjustment"}, "kind"),
+        ({"event_source_url": "https://[x@y/"}, "event_source_url"),
+        ({"event_time": "9999-12-31T23:59:59-10:00"}, "event_time"),
+        ({"event_time": "\u00b2"}, "event_time"),
+        ({"event_time": 10**400}, "event_time"),
+        ({"value": "1." + "1" * 17_000}, "value"),
+        ({"value": 10**5000}, "value"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60] if isinstance(value, str) else "",
 )
 def test_what_cannot_be_taken_is_refused_by_field(
     module_warehouse: str, changes: dict[str, Any], field: str
@@ -350,7 +358,7 @@ def test_reaching_further_back_is_an_explicit_command(warehouse: str) -> None:
         warehouse,
         "acme",
         meta_destination(),
-        meta_destination("late", pixel_id=PIXEL, send_from=NOW.isoformat()),
+        meta_destination("late", pixel_id="3", send_from=NOW.isoformat()),
     )
     take(warehouse, [purchase(9, event_time=NOW - timedelta(days=1))])
     assert states(warehouse, "late") == {("skipped", "before_send_from"): 1}
@@ -358,6 +366,77 @@ def test_reaching_further_back_is_an_explicit_command(warehouse: str) -> None:
         assert outbox.backfill(connection, "late", NOW - timedelta(days=2), NOW) == 4
         assert outbox.backfill(connection, "late", NOW - timedelta(days=2), NOW) == 0
     assert states(warehouse, "late") == {("pending", None): 4}
+
+
+def test_one_transaction_is_one_conversion_whatever_its_ids(warehouse: str) -> None:
+    """A red test here: two doors give a purchase two ids, and it counts twice; or two purchases
+    share an id, and one of them is lost without a word."""
+    configure(warehouse)
+    first = take(warehouse, [purchase(1)])[0]
+    again = take(warehouse, [purchase(1, event_id="by another door")])[0]
+    assert again == intake.Receipt("duplicate", first.id)
+    other = take(warehouse, [purchase(2, event_id="order-1")])[0]
+    assert (other.status, other.field) == ("refused", "event_id")
+    lead = take(warehouse, [purchase(1, event_name="Lead", event_id="lead-1")])[0]
+    assert lead.status == "accepted"
+
+
+def test_visitors_who_are_not_known_are_told_apart(warehouse: str) -> None:
+    """A red test here: two people who look at a page in the same second are one event."""
+    configure(warehouse)
+    view = {"event_name": "PageView", "event_time": NOW, "user_agent": "UA"}
+    receipts = take(warehouse, [{**view, "ip": "192.0.2.1"}, {**view, "ip": "192.0.2.2"}])
+    assert [receipt.status for receipt in receipts] == ["accepted", "accepted"]
+
+
+def test_intakes_in_opposite_order_do_not_lock_each_other_out(warehouse: str) -> None:
+    """A red test here: two imports at once end in a deadlock."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    configure(warehouse)
+    events = [purchase(number) for number in range(1500)]
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(take, warehouse, one) for one in (events, events[::-1])]
+        accepted = sum(receipt.status == "accepted" for one in both for receipt in one.result())
+    assert accepted == 1500
+
+
+def test_what_the_warehouse_refuses_quotes_nobody(warehouse: str) -> None:
+    """A red test here: a row with somebody's hashes stands in an exception."""
+    configure(warehouse)
+    execute(
+        warehouse, "alter table ops.conversion_events add constraint no check (currency <> 'USD')"
+    )
+    with pytest.raises(WarehouseError) as refused:
+        take(warehouse, [purchase(1)])
+    assert str(refused.value) == "The warehouse does not take events of acme: CheckViolation 23514"
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+def test_a_destination_keeps_its_brand_and_its_pixel_its_name(warehouse: str) -> None:
+    """A red test here: one brand's people are sent to another's pixel, or counted twice."""
+    configure(warehouse)
+    take(warehouse, [purchase(1)])
+    with pytest.raises(SettingsError, match="give the new one another name"):
+        configure(warehouse, "beta", meta_destination(pixel_id="99"))
+    with pytest.raises(SettingsError, match="have the same pixel_id"):
+        configure(warehouse, "acme", meta_destination("second-name"))
+
+
+def test_addresses_in_urls_are_dropped_however_they_are_written(warehouse: str) -> None:
+    """A red test here: an e-mail address is stored and sent in a URL."""
+    configure(warehouse)
+    urls = ["?jane@example.com&b=1", "?email=jane%2540example.com&b=1", "?b=1#jane@example.com"]
+    take(
+        warehouse,
+        [
+            purchase(number, event_source_url=f"https://shop.example/x{url}")
+            for number, url in enumerate(urls)
+        ],
+    )
+    rows = _events(warehouse, "event_source_url, event_time, event_id")
+    assert {row["event_source_url"] for row in rows} == {"https://shop.example/x?b=1"}
 
 
 def test_times_are_utc_where_nothing_else_is_said(warehouse: str) -> None:

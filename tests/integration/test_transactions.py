@@ -4,11 +4,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from conftest_of_loads import query
 from outgoing import NOW, configure, execute, meta_destination, purchase, states, take
 
 from include import warehouse as wh
 from include.conversions import transactions
+from include.errors import WarehouseError
 
 
 def _enqueue(uri: str, now: datetime = NOW) -> dict[str, dict[str, int]]:
@@ -179,6 +181,33 @@ def test_a_brand_without_a_destination_waits(warehouse: str) -> None:
     assert _enqueue(warehouse) == {"acme": {}}
     configure(warehouse)
     assert _enqueue(warehouse)["acme"]["accepted"] == 1
+
+
+def test_a_view_that_shows_a_transaction_twice_settles(warehouse: str) -> None:
+    """A red test here: every run makes another adjustment of the same sale."""
+    configure(warehouse)
+    _insert(warehouse, "transactions", _sale(0), _sale(0, amount="30.00"))
+    for _ in range(3):
+        _enqueue(warehouse)
+    rows = query(warehouse, "select kind, revision from ops.conversion_events order by 2")
+    assert len(rows) <= 2
+
+
+def test_one_brands_broken_view_does_not_stop_the_others(warehouse: str) -> None:
+    """A red test here: one brand's bad column keeps every brand's purchases at home."""
+    configure(warehouse)
+    configure(warehouse, "beta", meta_destination("beta-meta", pixel_id="99"))
+    _insert(warehouse, "transactions", _sale(0), _sale(1, brand_slug="beta"))
+    _insert(warehouse, "profiles", _profile(1, brand_slug="beta"))
+    execute(warehouse, "alter table app.transactions rename to all_transactions")
+    execute(
+        warehouse,
+        "create view app.transactions as select *, 1 / (brand_slug <> 'acme')::int as broken "
+        "from app.all_transactions",
+    )
+    with pytest.raises(WarehouseError, match="Transactions of acme could not"):
+        _enqueue(warehouse)
+    assert states(warehouse, "beta-meta") == {("pending", None): 1}
 
 
 def test_a_wrong_row_costs_only_itself_and_is_told(

@@ -1,10 +1,12 @@
 """Uploads: every good event is counted once, every bad one stands alone with its own code."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from conftest_of_loads import query
@@ -13,6 +15,7 @@ from outgoing import (
     OTHER_PIXEL,
     OTHER_TOKEN,
     PIXEL,
+    TOKEN,
     configure,
     counted_once,
     execute,
@@ -27,6 +30,7 @@ from outgoing import (
 
 from include.conversions.upload import Troubled
 from include.sandbox.faults import Fault
+from include.sandbox.graph import Token
 from include.sandbox.server import Sandbox
 
 
@@ -300,10 +304,11 @@ def test_an_event_that_is_not_received_is_never_called_sent(
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(8)])
     fault = sandbox.faults.add(Fault("events_received_short", missing=1, times=None))
-    send(warehouse, sandbox)
+    with pytest.raises(Troubled, match="none was taken"):
+        send(warehouse, sandbox)
     assert states(warehouse) == {("failed", "not_received"): 8}
     sandbox.faults.remove(fault)
-    sandbox.clock.advance(timedelta(minutes=10))
+    sandbox.clock.advance(timedelta(hours=1))
     assert send(warehouse, sandbox).succeeded == 8
     assert counted_once(sandbox) == 8
 
@@ -360,7 +365,9 @@ def test_the_person_is_forgotten_when_nothing_is_left_to_send(
     from include import warehouse as wh
     from include.conversions import outbox
 
-    configure(warehouse, "acme", meta_destination(), meta_destination("acme-second"))
+    sandbox.tokens[TOKEN] = Token(frozenset({"1000000001"}), pixels=frozenset({PIXEL, "3000"}))
+    second = meta_destination("acme-second", pixel_id="3000")
+    configure(warehouse, "acme", meta_destination(), second)
     take(warehouse, [purchase(number) for number in range(4)])
     sandbox.faults.add(Fault("refuse_event", event_id="order-3", subcode=2804050, times=None))
 
@@ -446,3 +453,129 @@ def test_what_is_sent_is_what_meta_documents(warehouse: str, sandbox: Sandbox) -
     request = [one for one in sandbox.requests if one.method == "POST"][-1]
     assert request.headers["authorization"].startswith("Bearer ")
     assert "access_token" not in request.params
+
+
+@pytest.mark.parametrize(
+    ("kind", "details"),
+    [
+        ("html_500", {"status": 403, "body": "<html>no</html>"}),
+        ("html_500", {"status": 302, "body": ""}),
+        ("refuse_event", {"event_id": [f"order-{n}" for n in range(10)], "subcode": 2809999}),
+    ],
+)
+def test_a_wrong_setting_never_kills_a_small_brands_events(
+    warehouse: str, sandbox: Sandbox, kind: str, details: dict[str, object]
+) -> None:
+    """A red test here: what is wrong with all is counted against each, until all are dead."""
+    configure(warehouse)
+    take(warehouse, [purchase(number) for number in range(10)])
+    edge = {} if kind == "refuse_event" else {"edge": "events"}
+    sandbox.faults.add(Fault(kind, times=None, **edge, **details))  # type: ignore[arg-type]
+    for _ in range(8):
+        with pytest.raises(Troubled):
+            send(warehouse, sandbox)
+        sandbox.clock.advance(timedelta(hours=7))
+    assert states(warehouse) == {("pending", None): 10}
+    sandbox.faults.clear()
+    assert send(warehouse, sandbox).succeeded == 10
+
+
+def test_an_event_that_breaks_the_platform_does_not_take_others_along(
+    warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A red test here: one event that Meta answers with 500 stops a destination for two days."""
+    configure(warehouse, "acme", meta_destination(batch_size=10))
+    take(warehouse, [purchase(number) for number in range(40)])
+    poison = Fault("refuse_event", event_id="order-3", subcode=2804050)
+    # The same refusal as a server error without a code of its own.
+    monkeypatch.setattr(sandbox.graph, "answer", _as_server_error(sandbox.graph.answer))
+    sandbox.faults.add(poison)
+    for _ in range(12):
+        with suppress(Troubled):
+            send(warehouse, sandbox)
+        sandbox.clock.advance(timedelta(minutes=30))
+    found = states(warehouse)
+    assert found["sent", "accepted"] == 39
+    assert counted_once(sandbox) == 39
+
+
+def _as_server_error(answer: Any) -> Any:
+    def changed(call: Any) -> Any:
+        said = answer(call)
+        return said._replace(status=500, body=b"<html>") if said.status == 400 else said
+
+    return changed
+
+
+def test_a_probe_of_bad_events_does_not_end_the_run(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: bad events at the head of the queue let one batch through per run."""
+    configure(warehouse, "acme", meta_destination(batch_size=10))
+    take(warehouse, [purchase(number) for number in range(60)])
+    bad = [f"order-{number}" for number in range(60)]
+    rows = query(
+        warehouse,
+        "select e.event_id from ops.conversion_deliveries as d inner join ops.conversion_events "
+        "as e on e.id = d.event order by d.deadline, d.ctid",
+    )
+    bad = [row["event_id"] for row in rows][:30]
+    sandbox.faults.add(Fault("refuse_event", event_id=bad, subcode=2804050))
+    assert send(warehouse, sandbox).processed == 60
+    assert states(warehouse) == {("sent", "accepted"): 30, ("dead", "100/2804050"): 30}
+
+
+def test_a_persons_pause_holds_while_an_upload_runs(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: one presses pause, and thousands of events still leave."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    configure(warehouse, "acme", meta_destination(batch_size=10, in_flight=2))
+    execute(warehouse, "update ops.destinations set failures = 1")
+    take(warehouse, [purchase(number) for number in range(300)])
+    sandbox.latency = 0.1
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(send, warehouse, sandbox)
+        while not sandbox.requests:
+            time.sleep(0.005)
+        execute(
+            warehouse,
+            "update ops.destinations set paused_until = 'infinity', paused_reason = 'by Ana'",
+        )
+        summary = running.result()
+    assert 0 < summary.succeeded < 100
+    with pytest.raises(Troubled, match="paused until it is resumed: by Ana"):
+        send(warehouse, sandbox)
+
+
+def test_a_retry_never_counts_twice_what_may_have_been_taken(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """A red test here: `deliveries retry` doubles what was taken and not acknowledged."""
+    from include import warehouse as wh
+    from include.conversions import outbox
+
+    configure(warehouse)
+    take(warehouse, [purchase(1)])
+    sandbox.faults.add(Fault("dropped_after", times=3))
+    with pytest.raises(Troubled):
+        send(warehouse, sandbox)
+    sandbox.clock.advance(timedelta(minutes=20))
+    sandbox.faults.add(Fault("refuse_event", event_id="order-1", subcode=2804050))
+    send(warehouse, sandbox)
+    assert states(warehouse) == {("dead", "100/2804050"): 1}
+    sandbox.faults.clear()
+    sandbox.clock.advance(timedelta(days=3))
+    with wh.connect(warehouse, autocommit=True) as connection:
+        assert outbox.retry(connection, sandbox.clock.now()) == {}
+    assert counted_once(sandbox) == 1
+
+
+def test_a_profile_that_moved_is_asked_again(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: a person where unknown means no is sent, since the event did not say so."""
+    configure(warehouse)
+    take(warehouse, [purchase(0, contact_id="p0"), purchase(1, country=["US", "DE"])])
+    execute(
+        warehouse,
+        "insert into app.profiles (profile_id, brand_slug, country) "
+        "values ('p0', 'acme', 'Germany')",
+    )
+    send(warehouse, sandbox)
+    assert states(warehouse) == {("skipped", "no_consent"): 2}

@@ -9,14 +9,16 @@
     anew but keeps the relation, too.
 
     Settings, besides the contract, which must be enforced:
-      unique_key  the column that tells rows apart;
+      unique_key  the column that tells rows apart, or a list of them;
       fillfactor  for a mart whose rows are updated often: how full its pages are written, in
                   percent. With 50, a page has room for a second version of each of its rows: an
                   update then touches no index and leaves nothing to vacuum. Heeded when the table
                   is created;
       slices      for a mart that is too large to compute whole: the model that lists its slices
                   (say, account-days) with whatever decides what stands in them;
-      slice_by    the columns of a slice's key; needs an index of the mart that begins with them.
+      slice_by    the columns of a slice's key; needs an index of the mart that begins with them;
+      slices_kept whether what decided a slice is kept beside the mart (intermediate.<mart>__kept)
+                  and not in its rows: for slices as many as the rows.
 
     With slices, a build computes only those that are stale. See `mart_stale_slices`.
 
@@ -38,6 +40,7 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
+    {% set everything = true %}
     {% if existing is none %}
         {% do mart_stale_slices(target_relation, none) if slices %}
         {% call statement('main') -%}
@@ -54,7 +57,8 @@
             ~ get_empty_schema_sql(model.columns) ~ ") as contract where false"
         ) %}
         {% set added = mart_adapt_columns(target_relation, fresh) %}
-        {% set everything = should_full_refresh() or added is not none %}
+        {% set everything = should_full_refresh() or added is not none
+            or not mart_keeps_slices(target_relation) %}
         {% do mart_stale_slices(target_relation, none if everything else existing) if slices %}
         {% do get_assert_columns_equivalent(sql) %}
         {% do run_query(mart_insert(fresh, sql)) %}
@@ -63,6 +67,7 @@
         {%- endcall %}
         {% do mart_forbid_nulls(target_relation, added or []) %}
     {% endif %}
+    {% do mart_keep_slices(target_relation, everything) if config.get('slices_kept') %}
 
     {% do mart_create_missing_indexes(target_relation) %}
     {% do apply_grants(target_relation, config.get('grants'), should_revoke=True) %}
@@ -91,6 +96,10 @@
 -#}
 {% macro mart_exchange_rows(relation, fresh, sliced) %}
     {%- set key = config.get('unique_key') -%}
+    {%- set key = [key] if key is string else key -%}
+    {%- set same -%}
+        {%- for name in key %}fresh.{{ name }} = held.{{ name }}{{ ' and ' if not loop.last }}{% endfor -%}
+    {%- endset -%}
     {%- set names = model.columns.keys() -%}
     {%- set in_scope -%}
         {% if sliced -%}
@@ -106,13 +115,13 @@
     delete from {{ relation }} as held
     where {{ in_scope }} and not exists (
         select 1 from {{ fresh }} as fresh
-        where fresh.{{ key }} = held.{{ key }}
+        where {{ same }}
     );
     update {{ relation }} as held
     set ({{ mart_columns(names) }}) = row({{ mart_columns(names, 'fresh') }})
     from {{ fresh }} as fresh
     where
-        fresh.{{ key }} = held.{{ key }}
+        {{ same }}
         and {{ in_scope }}
         and ({{ mart_columns(names, 'fresh') }})
         is distinct from ({{ mart_columns(names, 'held') }});
@@ -121,7 +130,7 @@
     from {{ fresh }} as fresh
     where not exists (
         select 1 from {{ relation }} as held
-        where held.{{ key }} = fresh.{{ key }} and {{ in_scope }}
+        where {{ same }} and {{ in_scope }}
     )
 {% endmacro %}
 
@@ -193,7 +202,10 @@
             {%- set present = load_cached_relation(
                 api.Relation.create(node.database, node.schema, node.alias, type='view')
             ) -%}
-            {%- if present is not none -%}{%- do adapter.drop_relation(present) -%}{%- endif -%}
+            {%- if present is not none -%}
+                {%- do refuse_to_drop_views_of_others(present) -%}
+                {%- do adapter.drop_relation(present) -%}
+            {%- endif -%}
         {%- endfor -%}
         {%- if column['held'] is none -%}
             {%- do added.append(column['name']) -%}

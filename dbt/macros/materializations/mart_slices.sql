@@ -4,6 +4,41 @@
 {%- endmacro %}
 
 
+{#- Where a mart with `slices_kept` remembers what its rows were computed from. -#}
+{% macro mart_kept(relation) -%}
+    {{ relation.database }}.intermediate.{{ relation.identifier }}__kept
+{%- endmacro %}
+
+
+{#- False only for a mart whose memory of its slices is missing: then all are computed. -#}
+{% macro mart_keeps_slices(relation) %}
+    {%- if not config.get('slices_kept') -%}{{ return(true) }}{%- endif -%}
+    {{ return(run_query("select to_regclass('" ~ mart_kept(relation) ~ "')").rows[0][0] is not none) }}
+{% endmacro %}
+
+
+{#- Remember what the slices were computed from, in the transaction that writes their rows. -#}
+{% macro mart_keep_slices(relation, everything) %}
+    {%- set by = mart_columns(config.get('slice_by')) -%}
+    {%- if everything %}
+        {% do run_query(
+            "create table if not exists " ~ mart_kept(relation) ~ " as select * from "
+            ~ mart_slices(relation) ~ " where false; truncate " ~ mart_kept(relation)
+            ~ "; create unique index if not exists " ~ relation.identifier ~ "__kept_key on "
+            ~ mart_kept(relation) ~ " (" ~ by ~ "); insert into " ~ mart_kept(relation)
+            ~ " select * from " ~ mart_slices(relation)
+        ) %}
+    {%- else %}
+        {% do run_query(
+            "delete from " ~ mart_kept(relation) ~ " where (" ~ by ~ ") in (select " ~ by ~ " from "
+            ~ mart_slices(relation) ~ "); insert into " ~ mart_kept(relation) ~ " select * from "
+            ~ mart_slices(relation) ~ " where is_settled is not null"
+        ) %}
+    {%- endif %}
+    {% do run_query("analyze " ~ mart_kept(relation)) %}
+{% endmacro %}
+
+
 {#-
     Whether the present model is to compute its stale slices only. Reads as false where there is
     nothing yet to keep; unit tests override it.
@@ -18,6 +53,16 @@
 {% endmacro %}
 
 
+{#- A condition: the row is of a slice that is to be computed; of a mart with one column in slice_by. -#}
+{% macro of_slices(column) -%}
+    {%- if is_sliced() -%}
+    {{ column }} in (select slices.{{ column }} from {{ mart_slices(this) }} as slices)
+    {%- else -%}
+    true
+    {%- endif -%}
+{%- endmacro %}
+
+
 {#-
     Write down which slices are stale: those whose attributes in the `slices` model differ from what
     the mart's rows carry in columns of the same names (a new load, a late exchange rate, another
@@ -27,7 +72,8 @@
     Differing counts, not being newer: a load that committed late is not missed. The slices are read
     before the rows are: what changes in between is stale again at the next build.
 
-    The held slices are found by stepping through the mart's index, one row of each.
+    The held slices are found by stepping through the mart's index, one row of each; with
+    `slices_kept` they stand in a table of their own.
 
     Args:
         held: the mart as it is, or none: all slices are stale.
@@ -37,7 +83,8 @@
     {%- set slices = ref(config.get('slices')) -%}
     {%- set attributes = [] -%}
     {%- for column in adapter.get_columns_in_relation(load_relation(slices))
-        if column.name in model.columns and column.name not in by -%}
+        if column.name not in by
+        and (column.name in model.columns or (config.get('slices_kept') and column.name != 'is_settled')) -%}
         {%- do attributes.append(column.name) -%}
     {%- endfor -%}
     {%- set stepped -%}
@@ -53,6 +100,11 @@
         with recursive wanted as (
             select * from {{ slices }}
         ),
+        {% if config.get('slices_kept') -%}
+        held as (
+            select * from {{ mart_kept(relation) }}
+        )
+        {%- else -%}
         held as (
             ({{ stepped }} order by {{ mart_columns(by, 'step') }} limit 1)
             union all
@@ -65,6 +117,7 @@
                 limit 1
             ) as successor
         )
+        {%- endif %}
         select
             {{ mart_columns(by) }},
             {{ mart_columns(attributes, 'wanted') }},

@@ -51,7 +51,9 @@ create table ops.conversion_events (
     updated_at timestamptz not null default now(),
     unique (brand_id, event_name, event_id, kind, revision)
 );
-create index conversion_events_transaction on ops.conversion_events (brand_id, transaction_id);
+create unique index conversion_events_transaction
+    on ops.conversion_events (brand_id, transaction_id, event_name)
+    where kind = 'conversion' and transaction_id is not null;
 create index conversion_events_created on ops.conversion_events (created_at);
 create index conversion_events_contact on ops.conversion_events (brand_id, contact_id);
 create index conversion_events_adjusts on ops.conversion_events (adjusts)

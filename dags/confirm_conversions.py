@@ -1,0 +1,67 @@
+"""# confirm_conversions: what became of the conversions that Google Data Manager took
+
+Data Manager only says that it has received a request; half an hour later, or some hours, it says
+what became of its events, in counts. Every 30 minutes one mapped task per destination asks about
+the requests that are due (30 minutes after the upload, then after 60, 120, … minutes).
+
+**Needs**: the connection `warehouse`, and for each destination the connection that the settings
+file names.
+
+**Leaves**: deliveries `sent / confirmed`, `duplicate` (delivered before) or `unmatched` (no click
+of a Google ad: no error), `dead` with Google's reason, or `failed` with the time of the next try
+(*too recent*: 6 hours). Where counts do not say which events they mean, these stay `accepted`, and
+the counts stand in `ops.upload_batches.answer` and in the log. The asset `conversion_deliveries`.
+
+## Triage
+The log of a red `confirm` ends with one sentence that says what to mend.
+
+* *Google refuses …*: mend the connection or the account; the destination is paused for an hour.
+* Counts of what was refused, by day:
+  `select date(started_at), e.key, sum(e.value::int) from ops.upload_batches,
+  jsonb_each_text(answer -> 'errors') as e group by 1, 2 order by 1`.
+* *reasons that have no rule here*: the events stay; tell the maintainers.
+
+Safe to clear, repeat, kill and run twice at once.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import CronDataIntervalTimetable, dag, get_current_context, task
+
+from include.airflow.assets import CONVERSION_DELIVERIES
+from include.airflow.tasks import DEFAULT_ARGS
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("*/30 * * * *", timezone="UTC"),
+    start_date=datetime(2023, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["google", "out"],
+    default_args=DEFAULT_ARGS,
+)
+def confirm_conversions() -> None:
+    @task
+    def list_due() -> list[str]:
+        from include.airflow.google import destinations_to_confirm
+
+        return destinations_to_confirm(get_current_context())
+
+    @task(map_index_template="{{ task.op_kwargs['destination'] }}", outlets=[CONVERSION_DELIVERIES])
+    def confirm(destination: str) -> dict[str, Any]:
+        from include.airflow.google import confirm_one
+
+        return confirm_one(destination)
+
+    @task(trigger_rule="all_done", retries=0)
+    def fail_if_any_failed() -> None:
+        from include.airflow.google import fail_if_any_failed
+
+        fail_if_any_failed(get_current_context(), ["list_due", "confirm"])
+
+    confirm.expand(destination=list_due()) >> fail_if_any_failed()
+
+
+confirm_conversions()

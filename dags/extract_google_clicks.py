@@ -1,0 +1,65 @@
+"""# extract_google_clicks: which ad a Google click id belongs to
+
+Daily, for each active Google Ads account of the settings file: the clicks of its last three days,
+one query per day, so that a `gclid` of a touchpoint can be joined to campaign, ad group and ad.
+
+**Parameters**: `accounts` (customer ids; all active ones when absent), `since`, `until` (dates of
+the account's time zone, at most 90 days ago: Google tells of no older clicks). A backfill run
+loads the one day of its interval.
+
+**Needs**: the connection `warehouse`, and a connection of type `google_ads` per account.
+
+**Leaves**: `raw.google_click_view`, an account's day replaced whole.
+
+## Triage
+The log of a red `load_clicks` ends with one sentence that says what to mend: most often the
+connection's refresh token, or its access to the account. The other accounts are loaded.
+
+Safe to clear, repeat, kill and run twice at once: the same day leaves the same rows.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
+
+from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(2023, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["google", "in"],
+    default_args=DEFAULT_ARGS,
+    params={
+        "accounts": ACCOUNTS,
+        "since": Param(None, type=["null", "string"], format="date", description="First day."),
+        "until": Param(None, type=["null", "string"], format="date", description="Last day."),
+    },
+)
+def extract_google_clicks() -> None:
+    @task
+    def list_accounts() -> list[dict[str, Any]]:
+        from include.airflow.google import click_accounts
+
+        return click_accounts(get_current_context())
+
+    @task(map_index_template="{{ task.op_kwargs['account']['name'] }}")
+    def load_clicks(account: dict[str, Any]) -> dict[str, Any]:
+        from include.airflow.google import load_clicks
+
+        return load_clicks(account, get_current_context())
+
+    @task(trigger_rule="all_done", retries=0)
+    def fail_if_any_failed() -> None:
+        from include.airflow.google import fail_if_any_failed
+
+        fail_if_any_failed(get_current_context(), ["list_accounts", "load_clicks"])
+
+    load_clicks.expand(account=list_accounts()) >> fail_if_any_failed()
+
+
+extract_google_clicks()

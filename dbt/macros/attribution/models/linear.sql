@@ -1,0 +1,4 @@
+{#- Each touch has the same share. -#}
+{% macro shares_linear() -%}
+    1
+{%- endmacro %}

@@ -1,0 +1,56 @@
+{#-
+    A setting of the attribution: the var of this name in dbt_project.yml, or, before it, the
+    environment variable TRIBUTARY_<NAME>, read as YAML: `14`, `true`, `[cpc, ppc]`.
+-#}
+{% macro attribution_setting(name) -%}
+    {%- set given = env_var('TRIBUTARY_' ~ name | upper, '') -%}
+    {{ return(fromyaml(given) if given else var(name)) }}
+{%- endmacro %}
+
+
+{#- A list of words as SQL: ('a', 'b'). -#}
+{% macro sql_list(words) -%}
+    ({% for word in words %}'{{ word }}'{{ ', ' if not loop.last }}{% endfor %})
+{%- endmacro %}
+
+
+{#-
+    How long before a purchase a touch counts: so many times 24 hours, by the touch's platform and
+    whether it was a click or a view. What has no entry of its own has the general one.
+-#}
+{% macro lookback(platform, is_view) -%}
+    {%- set general = attribution_setting('attribution_lookback_days') -%}
+    {%- set special = attribution_setting('attribution_lookback_days_by_platform') or {} -%}
+    interval '24 hours' * (
+        case
+            {%- for name, days in special.items() %}
+            {%- if days is mapping %}
+            {%- for kind in days %}
+            when {{ platform }} = '{{ name }}' and {{ '' if kind == 'view' else 'not ' }}{{ is_view }}
+                then {{ days[kind] }}
+            {%- endfor %}
+            {%- else %}
+            when {{ platform }} = '{{ name }}' then {{ days }}
+            {%- endif %}
+            {%- endfor %}
+            when {{ is_view }} then {{ attribution_setting('attribution_view_lookback_days') }}
+            else {{ general }}
+        end
+    )
+{%- endmacro %}
+
+
+{#- Everything that decides credits and stands in no table, as one text. -#}
+{% macro attribution_settings_text() -%}
+    {%- set names = [
+        'attribution_models', 'attribution_lookback_days', 'attribution_view_lookback_days',
+        'attribution_lookback_days_by_platform', 'attribution_reset_after_purchase',
+        'attribution_half_life_days', 'attribution_position_first', 'attribution_position_last',
+        'paid_mediums', 'view_mediums', 'meta_sources', 'google_sources',
+    ] -%}
+    {%- set told = [] -%}
+    {%- for name in names -%}
+        {%- do told.append(attribution_setting(name) | string) -%}
+    {%- endfor -%}
+    '{{ local_md5(told | join("|")) }}'::text
+{%- endmacro %}

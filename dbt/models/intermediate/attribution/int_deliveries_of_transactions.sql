@@ -1,0 +1,92 @@
+{#- How far a purchase's conversion has come on its way to each platform. -#}
+{%- set platforms = ['meta', 'google', 'posthog'] -%}
+with
+
+conversion_events as (
+    select * from {{ ref('stg_tributary__conversion_events') }}
+    where kind = 'conversion' and transaction_id is not null
+),
+
+brands as (
+    select * from {{ ref('stg_tributary__brands') }}
+),
+
+conversion_deliveries as (
+    select * from {{ ref('stg_tributary__conversion_deliveries') }}
+),
+
+destinations as (
+    select * from {{ ref('stg_tributary__destinations') }}
+),
+
+-- A purchase may have been told under several names; the purchase itself goes first.
+events as (
+    select distinct on (brands.brand_slug, conversion_events.transaction_id)
+        conversion_events.event_id,
+        brands.brand_slug,
+        conversion_events.transaction_id,
+        conversion_events.event_name
+    from conversion_events
+    inner join brands on conversion_events.brand_id = brands.brand_id
+    order by
+        brands.brand_slug asc,
+        conversion_events.transaction_id asc,
+        (conversion_events.event_name = 'Purchase') desc,
+        conversion_events.created_at asc,
+        conversion_events.event_id asc
+),
+
+-- Of several destinations on a platform the one that needs a person, or time, speaks.
+ranked as (
+    select
+        events.event_id,
+        events.brand_slug,
+        events.transaction_id,
+        events.event_name,
+        conversion_deliveries.destination,
+        case
+            when destinations.destination_platform like 'google%' then 'google'
+            else destinations.destination_platform
+        end as platform,
+        conversion_deliveries.sync_status,
+        conversion_deliveries.outcome,
+        conversion_deliveries.synced_at,
+        array_position(
+            array['dead', 'failed', 'queued', 'pending', 'sent', 'skipped'],
+            conversion_deliveries.sync_status
+        ) as urgency
+    from events
+    left join conversion_deliveries on events.event_id = conversion_deliveries.event_id
+    left join destinations
+        on conversion_deliveries.destination = destinations.destination
+),
+
+gathered as (
+    select
+        brand_slug,
+        transaction_id,
+        event_name,
+        {%- for platform in platforms %}
+        (
+            array_agg(sync_status order by urgency, destination)
+            filter (where platform = '{{ platform }}')
+        )[1] as {{ platform }}_delivery_status,
+        (
+            array_agg(outcome order by urgency, destination)
+            filter (where platform = '{{ platform }}')
+        )[1] as {{ platform }}_delivery_outcome,
+        {%- endfor %}
+        jsonb_object_agg(
+            destination,
+            jsonb_build_object(
+                'platform', platform,
+                'status', sync_status,
+                'outcome', outcome,
+                'synced_at', synced_at
+            )
+        ) filter (where destination is not null) as deliveries
+    from ranked
+    group by brand_slug, transaction_id, event_name
+)
+
+select * from gathered

@@ -1,0 +1,11 @@
+with
+
+touches as (
+    {{ touchpoints() }}
+),
+
+resolved as (
+    {{ touchpoints_resolved('touches') }}
+)
+
+select * from resolved

@@ -1,0 +1,126 @@
+-- depends_on: {{ ref('int_credit_inputs') }}
+{{
+    config(
+        unique_key=['transaction_id', 'model', 'touch_index'],
+        slices='int_credit_inputs',
+        slice_by=['transaction_id'],
+        slices_kept=true,
+        pre_hook="set local work_mem = '128MB'; set local maintenance_work_mem = '256MB'",
+        indexes=[
+            {'columns': ['date']},
+            {'columns': ['ad_id', 'date']},
+        ],
+    )
+}}
+
+with
+
+transactions as (
+    select * from {{ ref('int_transactions') }}
+    where {{ of_slices('transaction_id') }}
+),
+
+people as (
+    select * from {{ ref('int_people') }}
+),
+
+-- All profiles of the people who bought: nobody else's touches are read.
+profiles as ( -- noqa: ST03
+    select
+        brand_slug,
+        person_id as profile_id
+    from transactions
+    where person_id is not null
+    union
+    select
+        people.brand_slug,
+        people.profile_id
+    from transactions
+    inner join people
+        on
+            transactions.brand_slug = people.brand_slug
+            and transactions.person_id = people.person_id
+),
+
+touches as (
+    {{ touchpoints('profiles') }}
+),
+
+resolved as (
+    {{ touchpoints_resolved('touches') }}
+),
+
+paths as (
+    {{ eligible_paths('transactions', 'resolved') }}
+),
+
+weighted as (
+    {{ weighted_paths('paths') }}
+),
+
+-- Of a path that a model gives nothing to, the first row stands for the purchase: touch_index 0.
+unpivoted as (
+    select
+        weighted.*,
+        shares.model,
+        shares.weight,
+        shares.attributed_value,
+        shares.is_missing
+    from weighted
+    cross join
+        lateral (
+            values
+            {%- for model in attribution_setting('attribution_models') %}
+            (
+                '{{ model }}',
+                weighted.{{ model }}_weight,
+                weighted.{{ model }}_value,
+                weighted.{{ model }}_missing
+            ){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as shares (model, weight, attributed_value, is_missing)
+    where
+        shares.weight > 0
+        or (shares.is_missing and weighted.position = 1)
+),
+
+credits as (
+    select
+        transaction_id,
+        model,
+        case when is_missing then 0 else touch_index end as touch_index,
+        touch_count,
+        case when not is_missing then touchpoint_id end as touchpoint_id,
+        brand_slug,
+        coalesce(
+            case when not is_missing then campaign_id end, {{ meta_unknown_key('campaign') }}
+        ) as campaign_id,
+        coalesce(
+            case when not is_missing then adset_id end, {{ meta_unknown_key('adset') }}
+        ) as adset_id,
+        coalesce(case when not is_missing then ad_id end, {{ meta_unknown_key('ad') }}) as ad_id,
+        {%- for column in [
+            'fb_campaign_id', 'fb_adset_id', 'fb_ad_id', 'google_campaign_id',
+            'google_ad_group_id', 'google_ad_id', 'account_id', 'source_platform', 'match_method',
+        ] %}
+        case when not is_missing then {{ column }} end as {{ column }},
+        {%- endfor %}
+        case
+            when is_missing then coalesce(no_path_reason, 'no_paid_touch')
+            else unresolved_reason
+        end as unattributed_reason,
+        currency,
+        coalesce(weight, 1) as weight,
+        coalesce(attributed_value, value) as attributed_value,
+        (
+            transacted_at
+            at time zone coalesce(
+                case when not is_missing then account_time_zone end, brand_time_zone
+            )
+        )::date as date,
+        case when not is_missing then touched_at end as touched_at,
+        transacted_at
+    from unpivoted
+)
+
+select * from credits

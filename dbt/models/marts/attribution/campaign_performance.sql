@@ -1,0 +1,5 @@
+{{ config(materialized='view') }}
+
+{{ performance('campaign') }}
+
+select * from compared

@@ -1,0 +1,17 @@
+with
+
+source as (
+    select * from {{ source('ops', 'destinations') }}
+),
+
+renamed as (
+    select
+        name as destination,
+        brand_id,
+        platform as destination_platform,
+        is_active,
+        updated_at
+    from source
+)
+
+select * from renamed

@@ -1,0 +1,135 @@
+"""Workers that are killed with -9 on their way to Google: every event is counted once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest_of_loads import query
+from outgoing import states
+from to_google import ask, configure_google, counted_once, google_sandbox, sales, send
+
+from include.conversions import outbox
+from include.sandbox.google import GoogleFault
+from include.sandbox.server import Sandbox
+
+pytestmark = pytest.mark.slow
+
+DM, ADS = "google-data-manager", "google-ads"
+_ROOT = Path(__file__).parents[2]
+_WORKER = """
+import sys
+from datetime import datetime
+sys.path.insert(0, "tests/integration")
+from include import warehouse
+from include.conversions import destinations, platforms
+from include.conversions.upload import upload
+from include.google.credentials import ADS, Access
+from include.google.data_manager import DataManager
+from include.google.google_ads import GoogleAds
+
+uri, name, host, now = sys.argv[1:]
+clock = lambda connection: datetime.fromisoformat(now)
+with warehouse.connect(uri, autocommit=True) as connection:
+    target = destinations.one(connection, name, clock(connection))
+access = Access({}, host=host, scope=ADS, who="the worker")
+if target.platform == "google_ads":
+    make = lambda: platforms.GoogleAdsPlatform(GoogleAds(access, host=host), target.settings)
+else:
+    make = lambda: platforms.DataManagerPlatform(DataManager(access, host=host), target.settings)
+upload(uri, target, make, clock=clock)
+"""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with google_sandbox() as running:
+        yield running
+
+
+def _kill_when(
+    uri: str, sandbox: Sandbox, name: str, true: Callable[[], bool], host: str | None = None
+) -> None:
+    """Run an upload in a process of its own, and kill it as soon as something is true."""
+    host = host or (sandbox.ads_url if name == ADS else sandbox.url)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _WORKER, uri, name, host, sandbox.clock.now().isoformat()],
+        cwd=_ROOT,
+        env=os.environ.copy(),
+    )
+    deadline = time.monotonic() + 60
+    while not true():
+        assert worker.poll() is None, "the worker ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+
+def _leased(uri: str) -> int:
+    rows = query(
+        uri,
+        "select count(*)::int as n from ops.conversion_deliveries where sync_status = 'queued'",
+    )
+    return int(rows[0]["n"])
+
+
+def _ends_well(uri: str, sandbox: Sandbox, name: str, events: int) -> None:
+    """Before the lease ends nobody else touches the deliveries; after it all is well."""
+    leased = _leased(uri)
+    assert leased > 0
+    send(uri, sandbox, name)
+    assert _leased(uri) == leased
+    sandbox.clock.advance(outbox.LEASE + timedelta(seconds=1))
+    send(uri, sandbox, name)
+    assert counted_once(sandbox) == events
+    found = states(uri, name)
+    assert {status for status, _ in found} == {"sent"}
+    assert sum(found.values()) == events
+    assert query(uri, "select id from ops.upload_batches where ended_at is null") == []
+
+
+@pytest.mark.parametrize("name", [DM, ADS])
+def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox, name: str) -> None:
+    """Red: events that were claimed and never sent stay claimed for ever."""
+    import socket
+
+    configure_google(warehouse, name.replace("-", "_"))
+    sales(warehouse, range(100))
+    with socket.socket() as deaf:  # accepts connections and reads nothing
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        host = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        _kill_when(warehouse, sandbox, name, lambda: _leased(warehouse) == 100, host)
+    assert counted_once(sandbox) == 0
+    _ends_well(warehouse, sandbox, name, 100)
+
+
+@pytest.mark.parametrize("name", [DM, ADS])
+def test_killed_after_the_request_was_taken(warehouse: str, sandbox: Sandbox, name: str) -> None:
+    """Red: what Google took just before the crash is counted twice, or called undelivered."""
+    configure_google(warehouse, name.replace("-", "_"))
+    sales(warehouse, range(100))
+    sandbox.google.faults.append(GoogleFault("hang_after"))
+    _kill_when(warehouse, sandbox, name, lambda: len(sandbox.google.conversions) == 100)
+    _ends_well(warehouse, sandbox, name, 100)
+    if name == DM:
+        sandbox.clock.advance(timedelta(minutes=30))
+        ask(warehouse, sandbox)
+    assert states(warehouse, name) == {("sent", "duplicate"): 100}
+
+
+@pytest.mark.parametrize("name", [DM, ADS])
+def test_killed_in_the_middle_of_many_requests(warehouse: str, sandbox: Sandbox, name: str) -> None:
+    """Red: of several requests under way at once some are lost or doubled."""
+    configure_google(warehouse, name.replace("-", "_"), batch_size=20, in_flight=2)
+    sales(warehouse, range(400))
+    sandbox.latency = 0.05
+    _kill_when(warehouse, sandbox, name, lambda: 40 <= len(sandbox.google.conversions) < 300)
+    sandbox.latency = 0
+    _ends_well(warehouse, sandbox, name, 400)
