@@ -55,8 +55,8 @@ def create(body: ConversionIn, caller: Writer, request: Request, response: Respo
             raise unprocessable([_fault(receipt)])
         assert receipt.id is not None
         row = ledger.one(connection, caller.brand_id, receipt.id)
-    if row is None:  # it was erased in this very moment
-        raise Refused(404, "There is no such conversion.")
+    if row is None:  # under another event id
+        raise unprocessable([fault("event_id", intake.ERASED)])
     if receipt.status == "duplicate":
         response.status_code = 200
     return Conversion(**row)

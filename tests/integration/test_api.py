@@ -331,10 +331,8 @@ def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(acme: Door
         gbraid="g", wbraid="w", event_source_url="https://shop.example/x",
         custom_params={"content_name": "x"}, zip="10001", country="US", consent_ad_user_data=True,
     )  # fmt: skip
-    ids = [
-        acme("POST", "/conversions", json={**full, "event_id": f"e{n}"}).json()["id"]
-        for n in (1, 2)
-    ]
+    both = [{**full, "event_id": f"e{n}", "transaction_id": f"T-{n}"} for n in (1, 2)]
+    ids = [acme("POST", "/conversions", json=one).json()["id"] for one in both]
     execute(
         uri, f"update ops.conversion_deliveries set sync_status = 'sent' where event = '{ids[1]}'"
     )
@@ -346,11 +344,10 @@ def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(acme: Door
     assert states(uri) == {("skipped", "erased"): 1, ("sent", None): 1}
     for row in query(uri, f"select {_PERSONAL} from ops.conversion_events"):
         assert not any(row.values()), row
-    assert acme.faults("POST", "/conversions", json={**full, "event_id": "e1"}) == ["event_id"]
-    other = acme(
-        "POST", "/conversions", json={**full, "event_id": "e3"}
-    )  # the person may buy again
-    assert other.status_code == 201
+    assert acme.faults("POST", "/conversions", json=both[0]) == ["event_id"]
+    assert acme.faults("POST", "/conversions", json={**both[0], "event_id": "e9"}) == ["event_id"]
+    other = {**full, "event_id": "e3", "transaction_id": "T-3"}  # the person may buy again
+    assert acme("POST", "/conversions", json=other).status_code == 201
 
 
 def test_a_person_is_forgotten(acme: Door, uri: str) -> None:
