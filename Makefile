@@ -44,6 +44,7 @@ bench: $(VENV)/ready  ## the benchmark report
 	@$(VENV)/bin/python -m bench.upload
 	@$(VENV)/bin/python -m bench.google_upload
 	@$(VENV)/bin/python -m bench.attribution
+	@$(VENV)/bin/python -m bench.webhooks
 
 lock: $(VENV)/ready  ## compile requirements*.in into requirements*.txt
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 requirements.in -o requirements.txt

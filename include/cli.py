@@ -202,6 +202,66 @@ def test(name: str, test_event_code: str | None) -> None:
     click.echo(send_test_event(name, test_event_code))
 
 
+@main.group("api-keys")
+def api_keys() -> None:
+    """Who may use the public API: keys of brands."""
+
+
+@api_keys.command()
+@click.option("--brand", required=True, help="Slug; the key sees and changes this brand alone.")
+@click.option("--name", default="", help="Whose it is, for those who look at the list.")
+@click.option("--expires", type=click.DateTime(), help="Until when it is taken (UTC).")
+def create(brand: str, name: str, expires: datetime | None) -> None:
+    """Make a key and print it, this once."""
+    from include.api import keys
+
+    with _warehouse() as connection:
+        key = keys.create(connection, brand, name, expires and expires.replace(tzinfo=UTC))
+    click.echo(key)
+
+
+@api_keys.command("list")
+@click.option("--brand", help="Slug.")
+def list_keys(brand: str | None) -> None:
+    """Show all keys' ids; the keys themselves are known to nobody but their holders."""
+    from include.api import keys
+
+    table = Table("id", "brand", "name", "made", "expires", "revoked", "state")
+    with _warehouse() as connection:
+        for row in keys.listed(connection, brand):
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console(width=max(140, Console().width)).print(table)
+
+
+@api_keys.command()
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str) -> None:
+    """End the key of this ID at once."""
+    from include.api import keys
+
+    with _warehouse() as connection:
+        keys.revoke(connection, key_id)
+    click.echo(f"{key_id}: revoked")
+
+
+@main.group("webhooks")
+def webhooks_() -> None:
+    """What providers posted."""
+
+
+@webhooks_.command()
+@click.option("--brand", help="Slug.")
+@click.option("--source", help="Such as stripe.")
+def replay(brand: str | None, source: str | None) -> None:
+    """Take the payloads of the last seven days again; what was taken changes nothing."""
+    os.environ["TRIBUTARY_SECRET_KEY"] = home.payload_key()
+    from include.api import webhooks
+
+    with _warehouse() as connection:
+        counts = webhooks.replay(connection, brand=brand, source=source)
+    click.echo(", ".join(f"{number:,} {what}" for what, number in counts.items()))
+
+
 @contextmanager
 def _warehouse() -> Iterator[warehouse.Connection]:
     uri = services.warehouse_uri()

@@ -76,6 +76,12 @@ def secret(name: str) -> str:
     return value
 
 
+def payload_key() -> str:
+    """What webhook payloads are encrypted with: the given key, else one of this home."""
+    own = urlsafe_b64encode(secret("payloads").encode()[:32]).decode()
+    return os.environ.get("TRIBUTARY_SECRET_KEY") or own
+
+
 def port(name: str, preferred: int = 0) -> int:
     """The TCP port of a local service: `preferred` if free on first use, else any free one."""
 
@@ -138,6 +144,7 @@ def environment(warehouse: str, metadata: str) -> dict[str, str]:
     return {
         "TRIBUTARY_HOME": str(home()),
         "TRIBUTARY_WAREHOUSE": warehouse,
+        "TRIBUTARY_SECRET_KEY": payload_key(),
         "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW_CONN_WAREHOUSE": warehouse,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,

@@ -286,6 +286,32 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
     return lines
 
 
+def change_destination(connection: Connection, name: str, changes: Settings) -> None:
+    """Change settings of one destination; name, platform and connection stay.
+
+    Another connection would be another brand's credentials, for whoever may call this.
+
+    Raises:
+        SettingsError: names each fault; nothing is changed.
+    """
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtextextended('settings', 0))")
+        row = connection.execute(
+            "select d.settings, b.settings as brand from ops.destinations as d "
+            "inner join ops.brands as b on b.id = d.brand_id where d.name = %s",
+            [name],
+        ).fetchone()
+        assert row is not None
+        before = row["settings"]
+        fixed = [
+            k for k in ("name", "platform", "conn_id") if changes.get(k, before[k]) != before[k]
+        ]
+        if fixed:
+            raise SettingsError(f"The {' and the '.join(fixed)} of a destination cannot change.")
+        wanted = {**row["brand"], "destinations": [{**before, **changes}]}
+        apply(connection, check({"brands": [wanted]}))
+
+
 # What events and deliveries refer to stays: the ledger outlives the settings.
 _KEPT = {
     "destinations": "exists (select 1 from ops.conversion_deliveries where destination = t.name)",

@@ -185,6 +185,7 @@ def summarise(uploads: Iterable[dict[str, Any]], context: Any, outlet: Any) -> d
         now = outbox.now_of(opened)
         outbox.retire(opened, now)
         outbox.forget_people(opened, now)
+        outbox.forget_payloads(opened, now)
     brands: dict[str, dict[str, Any]] = {}
     for one in uploads:
         brand = brands.setdefault(one["brand"], {"errors": {}, "held": []})

@@ -72,9 +72,13 @@ def load(
 
 
 def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> list[Destination]:
-    """The brand's active destinations, locked against a change until the transaction ends."""
+    """The brand's active destinations, locked against a change until the transaction ends.
+
+    The lock on the brand keeps out an erasure, which must not miss an event of this moment.
+    """
     rows = connection.execute(
-        _SELECT + "where d.brand_id = %(brand)s and d.is_active order by d.name for share of d",
+        _SELECT + "where d.brand_id = %(brand)s and d.is_active order by d.name "
+        "for share of d for key share of b",
         {"now": now, "brand": brand_id},
     )
     return [Destination(**row) for row in rows]
@@ -165,6 +169,14 @@ def hold(
 def pause(connection: Connection, name: str, now: datetime, reason: str) -> float:
     """Stop a destination whose credentials, permissions or settings the platform refuses."""
     return hold(connection, name, now, reason, _COOL_DOWN)
+
+
+def stop(connection: Connection, name: str, reason: str) -> None:
+    """A person's pause: nothing leaves until a person ends it."""
+    connection.execute(
+        "update ops.destinations set paused_until = 'infinity', paused_reason = %s where name = %s",
+        [reason, name],
+    )
 
 
 def recovered(connection: Connection, name: str, now: datetime) -> None:

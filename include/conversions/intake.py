@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -22,8 +23,9 @@ from uuid import UUID, uuid4, uuid5
 import orjson
 import psycopg
 import pycountry
+from psycopg.pq import TransactionStatus
 
-from include.conversions import destinations, identity, policies
+from include.conversions import contacts, destinations, erasure, identity, policies
 from include.conversions.destinations import Destination
 from include.errors import TributaryError, WarehouseDown, WarehouseError
 from include.meta.conversions import ACTION_SOURCES
@@ -69,11 +71,13 @@ FIELDS = (
     "contact_id", "ip", "user_agent", "fbp", "fbc", "fbclid", "gclid", "gbraid", "wbraid", "ad_id",
     "campaign_id", "value", "currency", "transaction_id", "custom_params", "is_test", *CONSENTS,
 )  # fmt: skip
-# What our own sources add; hashes and consent of an adjustment are its original's.
+# What only our own sources may say: the row's own id; an adjustment's original and its hashes.
 _INTERNAL = (
-    "kind", "adjusts", "adjusts_time", "revision", "fbclid_seen_at", "user_hashes",
+    "id", "kind", "adjusts", "adjusts_time", "revision", "fbclid_seen_at", "user_hashes",
     "google_address", "consent",
 )  # fmt: skip
+
+ERASED = "this person or event was erased on request"  # why something is refused
 
 _NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
 _FUTURE = timedelta(minutes=10)  # clocks differ
@@ -147,15 +151,17 @@ def take(
     """
     receipts: list[Receipt | None] = [None] * len(events)
     rows: list[dict[str, Any]] = []
+    clicked = _clicked(connection, brand, events)
     for number, raw in enumerate(events):
         try:
-            row = _prepared(brand, raw, now, source, internal)
+            contact = clicked.get(_text(raw.get("contact_id")) or "")
+            row = _prepared(brand, raw, now, source, internal, contact)
             rows.append({**row, "source": source, "number": number})
         except EventRefused as error:
             receipts[number] = Receipt("refused", None, str(error), error.field)
     rows.sort(key=lambda row: (row["event_name"], row["event_id"]))  # or two calls could deadlock
     try:
-        with connection.transaction():
+        with _whole(connection):
             for number, receipt in _store(connection, brand, rows, now):
                 receipts[number] = receipt
     except psycopg.Error as error:
@@ -174,10 +180,7 @@ def _store(
     targets = destinations.active_for_intake(connection, brand.id, now)
     suppressed = _suppressed(connection, brand, rows)
     for number in suppressed:
-        yield (
-            number,
-            Receipt("refused", None, "this person or event was erased on request", "event_id"),
-        )
+        yield number, Receipt("refused", None, ERASED, "event_id")
     rows = [row for row in rows if row["number"] not in suppressed]
     inserted = _insert(connection, rows, targets, now)
     for row in rows:
@@ -186,6 +189,25 @@ def _store(
     known = _Known(connection, brand, [row for row in rows if row["id"] not in inserted])
     for row in known.rows:
         yield row["number"], known.receipt(row)
+
+
+def _whole(connection: Connection) -> AbstractContextManager[object]:
+    """A transaction, unless we are in one: a savepoint costs two more journeys."""
+    if connection.info.transaction_status == TransactionStatus.INTRANS:
+        return nullcontext()
+    return connection.transaction()
+
+
+def _clicked(
+    connection: Connection, brand: Brand, events: Sequence[Raw]
+) -> dict[str, dict[str, Any]]:
+    """The contacts of events that bring a bare click id: they know when it was first seen."""
+    ids = {
+        _text(raw.get("contact_id"))
+        for raw in events
+        if raw.get("fbclid") and not raw.get("fbc") and not raw.get("fbclid_seen_at")
+    } - {None}
+    return contacts.known(connection, brand.id, [str(one) for one in ids]) if ids else {}
 
 
 def counted(receipts: Iterable[Receipt]) -> dict[str, int]:
@@ -255,11 +277,88 @@ def test_event_for_google(event: Mapping[str, Any], event_name: str) -> dict[str
     return {**event, "event_name": event_name, "user_hashes": {"google": hashes}}
 
 
+def fill_in(
+    connection: Connection, brand: Brand, event: UUID, raw: Raw, *, source: str, now: datetime
+) -> bool:
+    """Complete a stored event by what a second report of it says, while nothing of it has left.
+
+    A payment provider tells of one purchase twice, and whom it is about perhaps only once. What
+    the first report said stays; deliveries that were skipped for what it lacked become pending.
+
+    Returns:
+        Whether the event is still there; false when it was erased.
+    """
+    contact = _clicked(connection, brand, [raw]).get(_text(raw.get("contact_id")) or "")
+    row = _prepared(brand, raw, now, source, internal=True, contact=contact)
+    with _whole(connection):
+        targets = {t.name: t for t in destinations.active_for_intake(connection, brand.id, now)}
+        deliveries = connection.execute(
+            "select destination, sync_status, outcome from ops.conversion_deliveries "
+            "where event = %s for update",
+            [event],
+        ).fetchall()
+        known = connection.execute(
+            "select * from ops.conversion_events where id = %s for update", [event]
+        ).fetchone()
+        if known is None or known["erased_at"] is not None:
+            return False
+        left = any(one["sync_status"] not in ("pending", "skipped") for one in deliveries)
+        if left or _suppressed(connection, brand, [{**row, "number": 0}]):
+            return True
+        for name in _FILLED:
+            known[name] = row[name] if known[name] is None else known[name]
+        for name in ("google_address", "custom_params"):
+            known[name] = {**row[name], **known[name]}
+        known["user_hashes"] = {
+            platform: {
+                **row["user_hashes"].get(platform, {}),
+                **known["user_hashes"].get(platform, {}),
+            }
+            for platform in {*row["user_hashes"], *known["user_hashes"]}
+        }
+        said = {key: value for key, value in known["consent"].items() if value is not None}
+        known["consent"] = {**row["consent"], **said}
+        known["consent"]["required"] = bool(row["consent"].get("required") or said.get("required"))
+        if known["action_source"] == "system_generated":
+            known["action_source"] = row["action_source"]
+        changed = (*_FILLED, "google_address", "custom_params", "user_hashes", "consent",
+                   "action_source")  # fmt: skip
+        connection.execute(
+            "update ops.conversion_events as e set updated_at = %s, "
+            + ", ".join(f"{name} = v.{name}" for name in changed)
+            + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
+            [now, _json([{name: known[name] for name in changed}])[1:-1], event],
+        )
+        for one in deliveries:
+            if one["outcome"] in _MENDABLE and one["destination"] in targets:
+                state = policies.first_state(known, targets[one["destination"]], now)
+                connection.execute(
+                    "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
+                    "batch_key = %s, next_attempt_at = %s, updated_at = %s "
+                    "where event = %s and destination = %s",
+                    [state.sync_status, state.outcome, state.batch_key, now, now, event,
+                     one["destination"]],
+                )  # fmt: skip
+    return True
+
+
+_FILLED = (
+    "event_source_url", "campaign_id", "contact_id", "user_ip", "user_agent", "fbp", "fbc",
+    "gclid", "gbraid", "wbraid", "ad_id",
+)  # fmt: skip
+_MENDABLE = (None, "no_consent", "unaddressable")
+
+
 # From a raw event to a row.
 
 
 def _prepared(
-    brand: Brand, raw: Raw, now: datetime, source: str, internal: bool = False
+    brand: Brand,
+    raw: Raw,
+    now: datetime,
+    source: str,
+    internal: bool = False,
+    contact: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     given, custom = _named(brand, raw, internal)
     name = _event_name(brand, given)
@@ -280,7 +379,7 @@ def _prepared(
     meta_hashes = identity.meta_hashes(person)
     url, agent = _url(given.get("event_source_url")), _text(given.get("user_agent"))
     row = {
-        "id": uuid4(),
+        "id": given.get("id") or uuid4(),
         "brand_id": brand.id,
         "event_name": name,
         "kind": given.get("kind", "conversion"),
@@ -296,7 +395,7 @@ def _prepared(
         "user_ip": _ip(given.get("ip")),
         "user_agent": agent,
         "fbp": _matching(_FBP, given.get("fbp")),
-        "fbc": _fbc(given, at),
+        "fbc": _fbc(given, at, contact),
         **{key: _text(given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
         "user_hashes": given.get("user_hashes")
         or {
@@ -468,17 +567,24 @@ def _ip(value: Any) -> str | None:
         return None
 
 
-def _fbc(given: Raw, at: datetime) -> str | None:
-    """The click as Meta's cookie has it; the time is when the click id was first seen.
-
-    https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
-    """
+def _fbc(given: Raw, at: datetime, contact: Mapping[str, Any] | None) -> str | None:
+    """The click as Meta's cookie has it; the time is when the click id was first seen."""
     whole = _matching(_FBC, given.get("fbc"))
     fbclid = _matching(_FBCLID, given.get("fbclid"))
     if whole or not fbclid:
         return whole
-    seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at)
-    return f"fb.1.{int(seen.timestamp() * 1000)}.{fbclid}"
+    return contacts.fbc(contact, fbclid, _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at))
+
+
+def clicks(raw: Raw, now: datetime, contact: Mapping[str, Any] | None) -> dict[str, str | None]:
+    """What an event that is not taken says of its contact, checked: `contacts.CLICKS`."""
+    return {
+        "fbclid": _matching(_FBCLID, raw.get("fbclid")),
+        "fbp": _matching(_FBP, raw.get("fbp")),
+        "fbc": _fbc(raw, now, contact),
+        "ad_id": _identifier("ad_id", raw.get("ad_id")),
+        "gclid": _text(raw.get("gclid")),
+    }
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
@@ -561,41 +667,37 @@ def _insert(
     complete = [
         {**row, "destinations": names, "created_at": now, "updated_at": now} for row in rows
     ]
-    inserted = {
-        found["id"]
-        for found in connection.execute(
-            f"insert into ops.conversion_events ({', '.join(_COLUMNS)}) "
-            f"select {', '.join(_COLUMNS)} "
-            "from jsonb_populate_recordset(null::ops.conversion_events, %s) "
-            "on conflict do nothing returning id",
-            [_json(complete)],
-        )
-    }
     deliveries = []
     for row in rows:
-        if row["id"] in inserted:
-            for target in targets:
-                state = policies.first_state(row, target, now)
-                deliveries.append(
-                    {
-                        "event": row["id"],
-                        "destination": target.name,
-                        "sync_status": state.sync_status,
-                        "outcome": state.outcome,
-                        "deadline": state.deadline,
-                        "batch_key": state.batch_key,
-                        "now": now,
-                    }
-                )
-    connection.execute(
-        "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
-        "deadline, batch_key, next_attempt_at, created_at, updated_at) "
-        "select event, destination, sync_status, outcome, deadline, batch_key, now, now, now "
-        "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
-        "outcome text, deadline timestamptz, batch_key text, now timestamptz)",
-        [_json(deliveries)],
-    )
-    return inserted
+        for target in targets:
+            state = policies.first_state(row, target, now)
+            deliveries.append(
+                {
+                    "event": row["id"],
+                    "destination": target.name,
+                    "sync_status": state.sync_status,
+                    "outcome": state.outcome,
+                    "deadline": state.deadline,
+                    "batch_key": state.batch_key,
+                    "now": now,
+                }
+            )
+    return {
+        found["id"]
+        for found in connection.execute(
+            f"with new as (insert into ops.conversion_events ({', '.join(_COLUMNS)}) "
+            f"select {', '.join(_COLUMNS)} "
+            "from jsonb_populate_recordset(null::ops.conversion_events, %s) "
+            "on conflict do nothing returning id), born as ("
+            "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
+            "deadline, batch_key, next_attempt_at, created_at, updated_at) select new.id, "
+            "destination, sync_status, outcome, deadline, batch_key, now, now, now "
+            "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
+            "outcome text, deadline timestamptz, batch_key text, now timestamptz) "
+            "inner join new on new.id = event) select id from new",
+            [_json(complete), _json(deliveries)],
+        )
+    }
 
 
 def _json(rows: list[dict[str, Any]]) -> str:
@@ -666,12 +768,7 @@ where e.brand_id = %(brand)s and e.kind = 'conversion'
 
 def _suppressed(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
     """Numbers of rows whose event or person was erased."""
-    people = {
-        row["number"]: {
-            one for key in ("em", "ph") for one in row["user_hashes"].get("meta", {}).get(key, ())
-        }
-        for row in rows
-    }
+    people = {row["number"]: erasure.hashes_of(row["user_hashes"]) for row in rows}
     found = connection.execute(
         "select hash, event_name, event_id from ops.erasures where brand_id = %s "
         "and (hash = any(%s) or event_id = any(%s))",

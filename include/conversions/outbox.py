@@ -27,6 +27,7 @@ Event = dict[str, Any]
 
 LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
 VERDICTS = 5
+_PAYLOADS_KEPT = timedelta(days=7)
 _FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
 
 
@@ -394,7 +395,7 @@ select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_ti
     e.action_source, e.event_source_url, e.event_value, e.currency, e.transaction_id,
     e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid, e.wbraid,
     e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
-    due.sync_attempts, due.unknown_since,
+    e.erased_at, due.sync_attempts, due.unknown_since,
     p.consent_ad_user_data as ad_user_data,
     p.consent_ad_personalization as ad_personalization, p.country,
     o.event_time as adjusts_time, od.sync_status as original_status,
@@ -459,6 +460,13 @@ def forget_people(connection: Connection, now: datetime) -> int:
         "or (d.deadline > %(now)s and (d.sync_status = 'dead' "
         "or d.outcome in ('inactive', 'before_send_from')))))",
         {"now": now},
+    ).rowcount
+
+
+def forget_payloads(connection: Connection, now: datetime) -> int:
+    """Drop what webhooks brought after seven days."""
+    return connection.execute(
+        "delete from ops.webhook_payloads where received_at < %s", [now - _PAYLOADS_KEPT]
     ).rowcount
 
 

@@ -133,7 +133,9 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
     """
     until = deadline(destination.platform, event)
     outcome = None
-    if not is_mapped(event, destination):
+    if event.get("erased_at"):
+        outcome = "erased"
+    elif not is_mapped(event, destination):
         outcome = "not_mapped"
     elif event["is_test"] and not destination.is_for_tests:
         outcome = "test"

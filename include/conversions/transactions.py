@@ -189,5 +189,6 @@ left join lateral (
     where a.adjusts = e.id and a.kind = 'adjustment' order by a.revision desc limit 1
 ) as a on true
 where e.brand_id = %(brand)s and e.kind = 'conversion' and e.event_name = 'Purchase'
-    and e.event_time >= %(since)s and n.value <> coalesce(a.event_value, e.event_value)
+    and e.erased_at is null and e.event_time >= %(since)s
+    and n.value <> coalesce(a.event_value, e.event_value)
 """

@@ -276,6 +276,8 @@ class _Upload:
 
     def _judge(self, platform: Platform, now: datetime) -> Callable[[Event], Verdict | None]:
         def judge(event: Event) -> Verdict | None:
+            if event["erased_at"]:
+                return Verdict("skipped", "erased")
             today = {key: event[key] for key in ("ad_user_data", "ad_personalization")}
             brand, said = self._destination.brand_settings, dict(event["consent"])
             said["required"] = said.get("required") or consent_required(

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
@@ -253,6 +254,7 @@ conversion_events = Table(
     Column("is_test", Boolean, nullable=False, server_default=text("false")),
     # Those that were active at intake: each has exactly one delivery.
     Column("destinations", ARRAY(Text), nullable=False),
+    _moment("erased_at", nullable=True),  # when the person's data was taken out; the row stays
     _moment("created_at", now=True),
     _moment("updated_at", now=True),
     UniqueConstraint("brand_id", "event_name", "event_id", "kind", "revision"),
@@ -401,5 +403,39 @@ erasures = Table(
         unique=True,
         postgresql_where=text("hash is not null"),
     ),
+    schema="ops",
+)
+
+# Who may use the public API: a random key's SHA-256, for one brand.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),  # the part of the key that may be shown
+    Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    _moment("created_at", now=True),
+    _moment("expires_at", nullable=True),
+    _moment("revoked_at", nullable=True),
+    schema="ops",
+)
+
+# What providers posted, encrypted, for seven days: for a replay, and to know a repetition.
+webhook_payloads = Table(
+    "webhook_payloads",
+    metadata,
+    Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE")),
+    Column("source", Text),
+    Column("provider_id", Text),  # the provider's own event id
+    _moment("received_at"),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("payload", LargeBinary, nullable=False),
+    # Whose it is, so that it goes with the event, or (where none was taken) with the person.
+    Column("events", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("hashes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("brand_id", "source", "provider_id"),
+    CheckConstraint("status in ('taken', 'refused')", name="webhook_payloads_status"),
+    Index("webhook_payloads_received", "received_at"),
     schema="ops",
 )

@@ -19,7 +19,8 @@ TAGS = {"meta", "google", "dbt", "in", "back", "out"}
 HEAVY = (
     "facebook_business", "google.ads", "dbt", "pandas", "alembic", "psycopg", "jsonschema",
     "phonenumbers", "pycountry", "orjson", "include.meta", "include.warehouse", "include.settings",
-    "include.extraction", "include.conversions", "include.google", "include.sandbox",
+    "include.extraction", "include.conversions", "include.api", "stripe", "limits.storage",
+    "include.google", "include.sandbox",
 )  # fmt: skip
 
 

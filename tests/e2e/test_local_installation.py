@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -159,3 +160,102 @@ def test_a_run_with_parameters_loads_what_they_say(installation: Installation) -
         f"select account_id, date from ops.loads where run_id = '{made['dag_run_id']}' order by 2"
     )
     assert loaded == [("1000000003", day - timedelta(days=n)) for n in (2, 1, 0)]
+
+
+DOORS = """
+brands:
+  - slug: doors
+    name: Doors
+    reporting_currency: USD
+    time_zone: UTC
+    consent_when_unknown: allow
+    destinations:
+      - {name: doors-meta, platform: meta, conn_id: meta_doors, pixel_id: "2000000055"}
+"""
+
+
+def test_an_upload_is_triggered_through_both_doors(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """A growth team presses sync and reads what became of its conversions, inside and outside."""
+    secrets = json.loads((Path(installation.env["TRIBUTARY_HOME"]) / "local.json").read_text())
+    sandbox, token = (
+        f"http://127.0.0.1:{secrets['port_sandbox']}",
+        "a-token-for-the-doors-0123456789",
+    )
+    seen = {"token": token, "accounts": ["1000000001"], "pixels": ["2000000055"]}
+    assert requests.post(f"{sandbox}/_sandbox/tokens", json=seen, timeout=30).ok
+    (tmp_path / "doors.yaml").write_text(DOORS)
+    installation.run("-m", "include.cli", "configure", str(tmp_path / "doors.yaml"))
+    held = {"connection_id": "meta_doors", "conn_type": "meta", "host": sandbox, "password": token}
+    installation.api("POST", "connections", json=held)
+    installation.api("PATCH", "dags/upload_conversions", json={"is_paused": True})
+    login = {"username": "admin", "password": installation.password}
+    jwt = requests.post(f"{installation.base}/auth/token", json=login, timeout=30).json()[
+        "access_token"
+    ]
+
+    def ask(url: str, bearer: str | None, method: str, path: str, **more: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        return requests.request(method, url + path, headers=headers, timeout=320, **more)
+
+    inside = f"{installation.base}/tributary/api"
+    sale = {"brand": "doors", "event_name": "Purchase", "value": 5, "currency": "USD",
+            "email": "jane@example.com"}  # fmt: skip
+    assert ask(inside, None, "POST", "/conversions/sync").status_code == 401
+    assert ask(inside, jwt, "POST", "/conversions", json=sale).status_code == 201
+    wanted = "/conversions/sync?brand_id=doors"
+    assert ask(inside, jwt, "POST", wanted).status_code == 409  # the DAG is paused
+    installation.api("PATCH", "dags/upload_conversions", json={"is_paused": False})
+    done = ask(inside, jwt, "POST", f"{wanted}&wait=true")
+    assert done.status_code == 200, done.text
+    one = installation.rows("select id::text, name from ops.brands where slug = 'doors'")[0]
+    assert done.json() == {
+        "message": "1 of 1 conversions were taken.",
+        "summary": {"total_processed": 1, "total_success": 1, "total_failure": 0},
+        "results": [{"brand_id": one[0], "brand_name": one[1], "events_processed": 1,
+                     "success_count": 1, "failure_count": 0, "errors": []}],
+    }  # fmt: skip
+    rows = ask(inside, jwt, "GET", "/conversions?brand=doors").json()["data"]
+    assert [row["deliveries"][0]["sync_status"] for row in rows] == ["sent"]
+
+    key = installation.run("-m", "include.cli", "api-keys", "create", "--brand", "doors").strip()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **installation.env,
+        "TRIBUTARY_AIRFLOW_URL": installation.base,
+        "TRIBUTARY_AIRFLOW_TOKEN": jwt,
+    }
+    edge = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "include.api.edge:app", "--port", str(port)],
+        cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    outside = f"http://127.0.0.1:{port}"
+
+    def up() -> bool:
+        try:
+            return requests.get(f"{outside}/health", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        wait(up, 60)
+        run = ask(outside, key, "POST", "/conversions/sync")
+        assert run.status_code == 202, run.text
+        path = f"dags/upload_conversions/dagRuns/{run.json()['dag_run_id']}"
+        assert installation.api("GET", path)["conf"] == {"brand": "doors"}
+        wait(lambda: installation.api("GET", path)["state"] == "success", 120)
+        assert ask(outside, jwt, "GET", "/conversions").status_code == 401
+        assert ask(inside, key, "GET", "/conversions").status_code == 401
+        listed = installation.run("-m", "include.cli", "api-keys", "list")
+        assert key.split("_")[1] in listed
+        assert key.split("_", 2)[2] not in listed
+        installation.run("-m", "include.cli", "api-keys", "revoke", key.split("_")[1])
+        assert ask(outside, key, "GET", "/conversions").status_code == 401
+        assert "0 accepted" in installation.run("-m", "include.cli", "webhooks", "replay")
+    finally:
+        edge.terminate()
+        edge.wait()
+        installation.api("PATCH", "dags/upload_conversions", json={"is_paused": True})

@@ -40,7 +40,7 @@ def test_compose_refers_only_to_what_it_defines(compose: dict[str, Any]) -> None
     services, volumes = compose["services"], compose["volumes"]
     assert set(services) == {
         "postgres", "redis", "init", "api-server", "scheduler", "dag-processor", "triggerer",
-        "worker",
+        "worker", "edge",
     }  # fmt: skip
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():

@@ -1,0 +1,44 @@
+"""A person's request to be forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Request
+
+from include.api.access import Writer
+from include.api.conversions import database
+from include.api.models import Erasure, ErasureRequest, Erasures
+from include.conversions import erasure, intake, outbox
+from include.conversions.intake import EventRefused
+
+router = APIRouter(tags=["erasure"])
+
+
+@router.post("/erasure")
+def erase(body: ErasureRequest, caller: Writer, request: Request) -> Erasures:
+    """Erase a person by e-mail, phone or both, and take nothing of them any more."""
+    person = body.model_dump(include={"email", "phone", "country"}, exclude_none=True)
+    for field in ("email", "phone"):
+        if field in person and not erasure.person_hashes(
+            {key: value for key, value in person.items() if key in (field, "country")}
+        ):
+            raise EventRefused(field, "cannot be read; a phone number wants + or a country")
+    if not erasure.person_hashes(person):
+        raise EventRefused("email", "is missing, and so is phone; give one of them")
+    with database(request).connection() as connection:
+        known = intake.brands(connection)
+        wanted = caller.brand or body.brand
+        if body.brand not in (None, wanted) or (wanted is not None and wanted not in known):
+            raise EventRefused("brand", "is no brand that you may write to")
+        now = outbox.now_of(connection)
+        return Erasures(
+            erased=[
+                Erasure(
+                    brand=slug,
+                    **asdict(erasure.erase_person(connection, brand.id, person, now)),
+                )
+                for slug, brand in known.items()
+                if wanted in (None, slug)
+            ]
+        )

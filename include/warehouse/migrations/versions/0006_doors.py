@@ -1,0 +1,46 @@
+"""The doors: keys of the public API, webhook payloads for a replay, when an event was erased."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+_STATEMENTS = """
+alter table ops.conversion_events add column erased_at timestamptz;
+create table ops.api_keys (
+    id text primary key,
+    brand_id uuid not null references ops.brands (id) on delete cascade,
+    name text not null,
+    hash text not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+create table ops.webhook_payloads (
+    brand_id uuid references ops.brands (id) on delete cascade,
+    source text,
+    provider_id text,
+    received_at timestamptz not null,
+    status text not null constraint webhook_payloads_status check (status in ('taken', 'refused')),
+    reason text,
+    payload bytea not null,
+    events uuid[] not null default '{}',
+    hashes text[] not null default '{}',
+    primary key (brand_id, source, provider_id)
+);
+create index webhook_payloads_received on ops.webhook_payloads (received_at);
+"""
+
+
+def upgrade() -> None:
+    for statement in _STATEMENTS.split(";\n"):
+        if statement.strip():
+            op.execute(statement)
+
+
+def downgrade() -> None:
+    op.execute("drop table ops.webhook_payloads")
+    op.execute("drop table ops.api_keys")
+    op.execute("alter table ops.conversion_events drop column erased_at")

@@ -1,0 +1,583 @@
+"""Webhooks over HTTP: only the provider's own posts count, each once, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest_of_loads import query
+from cryptography.fernet import Fernet
+from doors import SECRET, Door, connections, edge, key, post, signed, two_brands
+from outgoing import execute, states
+
+from include import warehouse as wh
+from include.conversions import outbox
+from include.home import ROOT
+
+
+@pytest.fixture(scope="module")
+def uri(module_warehouse: str) -> str:
+    two_brands(module_warehouse)
+    return module_warehouse
+
+
+@pytest.fixture(scope="module")
+def door(uri: str) -> Iterator[Door]:
+    with pytest.MonkeyPatch.context() as patch:
+        connections(patch)
+        with edge(uri) as url:
+            yield Door(url)
+
+
+@pytest.fixture(autouse=True)
+def empty(uri: str) -> None:
+    execute(
+        uri,
+        "truncate ops.conversion_events, ops.conversion_deliveries, ops.contacts, ops.erasures, "
+        "ops.webhook_payloads",
+    )
+
+
+# Of the shape of https://docs.stripe.com/api/events and the objects that it links to.
+
+
+def stripe_event(kind: str, thing: dict[str, Any], number: int = 1, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"evt_1{kind.replace('.', '')}{number}",
+        "object": "event",
+        "api_version": "2026-10-29.clover",
+        "created": int(time.time()),
+        "data": {"object": thing},
+        "livemode": True,
+        "pending_webhooks": 1,
+        "request": {"id": None, "idempotency_key": None},
+        "type": kind,
+        **more,
+    }
+
+
+def session(number: int = 1, **changes: Any) -> dict[str, Any]:
+    thing = {
+        "id": f"cs_test_a1{number}",
+        "object": "checkout.session",
+        "amount_subtotal": 1990,
+        "amount_total": 1990,
+        "client_reference_id": f"contact-{number}",
+        "currency": "usd",
+        "customer": "cus_QbKv",
+        "customer_details": {
+            "address": {"city": "Austin", "country": "US", "line1": "1 Main St", "line2": None,
+                        "postal_code": "78701", "state": "TX"},
+            "email": f"jane.{number}@example.com",
+            "name": "Jane Roe",
+            "phone": None,
+            "tax_exempt": "none",
+        },
+        "customer_email": None,
+        "metadata": {},
+        "mode": "payment",
+        "payment_intent": f"pi_3N{number}",
+        "payment_status": "paid",
+        "status": "complete",
+        **changes,
+    }  # fmt: skip
+    return stripe_event("checkout.session.completed", thing, number)
+
+
+def intent(number: int = 1, **changes: Any) -> dict[str, Any]:
+    thing = {
+        "id": f"pi_3N{number}",
+        "object": "payment_intent",
+        "amount": 1990,
+        "amount_received": 1990,
+        "currency": "usd",
+        "customer": None,
+        "latest_charge": f"ch_3N{number}",
+        "metadata": {},
+        "receipt_email": None,
+        "shipping": None,
+        "status": "succeeded",
+        **changes,
+    }
+    return stripe_event("payment_intent.succeeded", thing, number)
+
+
+def refund(refunded: int, number: int = 1, event: int = 1, **changes: Any) -> dict[str, Any]:
+    thing = {
+        "id": f"ch_3N{number}",
+        "object": "charge",
+        "amount": 1990,
+        "amount_captured": 1990,
+        "amount_refunded": refunded,
+        "created": int(time.time()) - 60,
+        "currency": "usd",
+        "payment_intent": f"pi_3N{number}",
+        "refunded": refunded == 1990,
+        **changes,
+    }
+    return stripe_event("charge.refunded", thing, event)
+
+
+def replay(uri: str, **only: str) -> dict[str, int]:
+    from include.api import webhooks  # it brings Airflow, whose variables must be set before
+
+    with wh.connect(uri, autocommit=True) as connection:
+        return webhooks.replay(connection, **only)
+
+
+def said(answer: requests.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["status"])
+
+
+def events(uri: str, columns: str = "*") -> list[dict[str, Any]]:
+    return query(uri, f"select {columns} from ops.conversion_events order by created_at, revision")
+
+
+def test_a_purchase_counts_once_whoever_reports_it(door: Door, uri: str) -> None:
+    """Red: Stripe tells of one purchase twice, and Meta counts two."""
+    assert said(post(door, "stripe", session())) == "accepted"
+    assert said(post(door, "stripe", intent())) == "duplicate"
+    assert said(post(door, "stripe", intent(2))) == "accepted"
+    assert said(post(door, "stripe", session(2))) == "duplicate"
+    rows = events(uri)
+    assert [
+        (r["event_id"], r["transaction_id"], str(r["event_value"]), r["currency"]) for r in rows
+    ] == [
+        ("pi_3N1", "pi_3N1", "19.90", "USD"),
+        ("pi_3N2", "pi_3N2", "19.90", "USD"),
+    ]
+    assert {row["event_name"] for row in rows} == {"Purchase"}
+    # The payment intent knew nobody; the session, that came later, did.
+    assert all(row["user_email_hash"] for row in rows)
+    assert [row["contact_id"] for row in rows] == ["contact-1", "contact-2"]
+    assert states(uri) == {("pending", None): 2}
+
+
+def test_a_second_report_changes_nothing_that_has_left(door: Door, uri: str) -> None:
+    """Red: an event that a platform has is changed, and the ledger no longer says what was sent."""
+    post(door, "stripe", intent(receipt_email="first@example.com"))
+    execute(uri, "update ops.conversion_deliveries set sync_status = 'sent'")
+    before = events(uri)
+    post(door, "stripe", session())
+    assert events(uri) == before
+    post(door, "stripe", intent(3, receipt_email="first@example.com"))
+    first = events(uri, "user_email_hash")[1]
+    post(door, "stripe", session(3))
+    assert events(uri, "user_email_hash")[1] == first  # what the first report said stays
+    assert events(uri, "user_first_name_hash")[1]["user_first_name_hash"]
+
+
+def test_the_same_purchase_from_the_users_own_transactions(door: Door, uri: str) -> None:
+    """Red: a purchase that the nightly view and Stripe both tell of is sent twice."""
+    from include.conversions import intake
+
+    with wh.connect(uri, autocommit=True) as connection:
+        brand = intake.brands(connection)["acme"]
+        raw = intake.purchase("19.90", "USD", transaction_id="pi_3N1", email="jane@example.com")
+        intake.take(connection, brand, [raw], source="transactions", now=outbox.now_of(connection))
+    assert said(post(door, "stripe", session())) == "duplicate"
+    assert len(events(uri)) == 1
+
+
+def test_a_replay_changes_nothing(door: Door, uri: str) -> None:
+    """Red: Stripe's own retries, or an operator's replay, double what was taken."""
+    posts = [session(), intent(), refund(500), intent(4)]
+    for payload in posts:
+        post(door, "stripe", payload)
+
+    def everything() -> Any:
+        tables = ("conversion_events", "conversion_deliveries", "contacts", "webhook_payloads")
+        return [query(uri, f"select t::text as row from ops.{t} as t order by 1") for t in tables]
+
+    before = everything()
+    for payload in posts:
+        assert said(post(door, "stripe", payload)) == "duplicate"
+    assert replay(uri) == {"accepted": 0, "duplicate": 4, "ignored": 0, "refused": 0}
+    assert everything() == before
+
+
+def test_refunds_adjust_the_purchase(door: Door, uri: str) -> None:
+    """Red: Google keeps the value of what was given back, or an old refund undoes a newer one."""
+    post(door, "stripe", session())
+    assert said(post(door, "stripe", refund(500, event=1))) == "accepted"
+    assert said(post(door, "stripe", refund(1990, event=3))) == "accepted"
+    assert said(post(door, "stripe", refund(700, event=2))) == "duplicate"  # it comes late
+    rows = events(uri)
+    assert [(r["kind"], r["revision"], str(r["event_value"])) for r in rows] == [
+        ("conversion", 0, "19.90"), ("adjustment", 1, "14.90"), ("adjustment", 2, "0.00"),
+    ]  # fmt: skip
+    assert {row["event_id"] for row in rows} == {"pi_3N1"}
+    assert {row["adjusts"] for row in rows[1:]} == {rows[0]["id"]}
+    assert rows[1]["user_hashes"] == rows[0]["user_hashes"]
+    assert states(uri) == {("pending", None): 1, ("skipped", "not_mapped"): 2}
+
+
+def test_a_refund_waits_for_its_purchase(door: Door, uri: str) -> None:
+    """Red: a refund that overtakes its purchase is lost."""
+    early = post(door, "stripe", refund(500, 7))
+    assert early.status_code == 409
+    assert said(post(door, "stripe", session(7))) == "accepted"
+    assert said(post(door, "stripe", refund(500, 7))) == "accepted"
+    long_ago = int(time.time()) - 10 * 86_400
+    assert said(post(door, "stripe", refund(500, 8, 8, created=long_ago))) == "ignored"
+    assert post(door, "stripe", refund(500, 7, 9, currency="eur")).status_code == 422
+    assert len(events(uri)) == 2
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "value"),
+    [("jpy", 1990, "1990"), ("kwd", 1990, "1.990"), ("eur", 1, "0.01")],
+)
+def test_stripes_minor_units(door: Door, uri: str, currency: str, amount: int, value: str) -> None:
+    """Red: a purchase in yen is worth a hundredth."""
+    post(door, "stripe", intent(5, currency=currency, amount_received=amount))
+    assert str(events(uri)[0]["event_value"]) == value
+
+
+def test_what_is_no_purchase_is_left_alone(door: Door, uri: str) -> None:
+    """Red: Stripe is told to post again what will never be used, or an unpaid session counts."""
+    unpaid = session(payment_status="unpaid", metadata={"fbp": "fb.1.1700000000000.5"})
+    assert said(post(door, "stripe", unpaid)) == "ignored"
+    assert (
+        said(post(door, "stripe", session(2, mode="subscription", payment_intent=None)))
+        == "ignored"
+    )
+    assert (
+        said(post(door, "stripe", stripe_event("customer.created", {"id": "cus_1"}))) == "ignored"
+    )
+    assert events(uri) == []
+    assert query(uri, "select count(*) as n from ops.webhook_payloads") == [{"n": 0}]
+    assert query(uri, "select contact_id, fbp from ops.contacts order by 1")[0] == {
+        "contact_id": "contact-1", "fbp": "fb.1.1700000000000.5",
+    }  # fmt: skip
+
+
+def test_test_mode_is_test(door: Door, uri: str) -> None:
+    """Red: a purchase of Stripe's test mode reaches the campaign."""
+    post(door, "stripe", {**session(), "livemode": False})
+    assert states(uri) == {("skipped", "test"): 1}
+
+
+def test_only_stripe_is_believed(door: Door, uri: str) -> None:
+    """Red: anybody who knows the address makes up purchases."""
+    payload = session()
+    body = json.dumps(payload).encode()
+    good = signed(body)
+    forged = {
+        "changed byte": {"sent": body.replace(b"1990", b"9990", 1), "body": body},
+        "old timestamp": {"header": signed(body, time.time() - 301), "body": body},
+        "wrong secret": {"header": signed(body, secret="whsec_other"), "body": body},
+        "no header": {"headers": {"X": "y"}, "body": body},
+        "garbage": {"header": "t=now,v1=ÄÖ".encode("latin-1"), "body": body},
+        "no signature": {"header": good.split(",")[0], "body": body},
+        "wrong header": {"headers": {"X-Tributary-Signature": good}, "body": body},
+        "the secret itself": {"headers": {"X-Webhook-Secret": SECRET}, "body": body},
+    }
+    for why, changes in forged.items():
+        answer = post(door, "stripe", payload, **changes)
+        assert answer.status_code == 401, why
+        assert "jane" not in answer.text
+        assert SECRET not in answer.text
+    not_utf8 = {"sent": body + b"\xff", "body": body}
+    assert post(door, "stripe", payload, **not_utf8).status_code == 401
+    assert post(door, "stripe", payload, brand="lumen").status_code == 404
+    assert post(door, "stripe", payload, brand="nobody").status_code == 404
+    assert post(door, "paypal", payload).status_code == 404
+    assert events(uri) == []
+    assert (
+        said(post(door, "stripe", payload, body=body, header=signed(body, time.time() - 299)))
+        == "accepted"
+    )
+
+
+def test_a_body_that_is_no_event_is_refused(door: Door, uri: str) -> None:
+    """Red: a provider's change of format raises a 500 for ever and nobody knows which field."""
+    bad: list[tuple[dict[str, Any], list[str]]] = [
+        ({"type": "checkout.session.completed"}, ["id"]),
+        ({"id": "evt_1", "type": "checkout.session.completed", "data": []}, ["data"]),
+        (session(amount_total=None), ["value"]),
+        (session(currency=None), ["currency"]),
+        (session(2, currency="zzz"), ["currency"]),
+        ({**session(3), "id": "x" * 300}, ["id"]),
+    ]
+    for payload, fields in bad:
+        answer = post(door, "stripe", payload)
+        assert answer.status_code == 422, payload
+        assert [fault["field"] for fault in answer.json()["errors"]] == fields
+        assert "jane" not in answer.text
+    for body in (b"[]", b"x", b"", b'{"id": NaN}'):
+        answer = post(door, "stripe", {}, body=body or None, sent=body, header=signed(body))
+        assert answer.status_code == 400, body
+    assert events(uri) == []
+
+
+def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: str) -> None:
+    """Red: a purchase is lost because of a setting that a person mends an hour later."""
+    payload = {"event_id": "d-1", "data": {"contract_id": "K1", "amount": "$1,200.50",
+               "currency": "points", "customer": {"email": "jane@example.com"}}}  # fmt: skip
+    assert post(door, "denefits", payload).status_code == 422
+    stored = query(uri, "select status, reason, payload from ops.webhook_payloads")[0]
+    assert (stored["status"], stored["reason"][:9]) == ("refused", "currency:")
+    assert b"jane" not in bytes(stored["payload"])
+    assert replay(uri)["refused"] == 1
+    payload["data"]["currency"] = "usd"
+    with wh.connect(uri, autocommit=True) as connection:
+        mended = Fernet(os.environ["TRIBUTARY_SECRET_KEY"]).encrypt(json.dumps(payload).encode())
+        connection.execute("update ops.webhook_payloads set payload = %s", [mended])
+    assert replay(uri, brand="lumen")["accepted"] == 0
+    assert replay(uri, brand="acme", source="denefits")["accepted"] == 1
+    assert replay(uri)["duplicate"] == 1
+    assert [str(row["event_value"]) for row in events(uri)] == ["1200.50"]
+
+
+@pytest.mark.parametrize(
+    ("source", "payload", "expected"),
+    [
+        (
+            "denefits",
+            {"event": "contract.active", "id": "w1", "data": {
+                "contract_id": "K-77", "amount": "$1,200.00", "status": "Active",
+                "customer": {"first_name": "Jane", "email": "jane@example.com"}}},
+            ("Purchase", None, "K-77", "1200.00", "USD"),
+        ),
+        (
+            "ghl",
+            {"type": "AppointmentCreate", "locationId": "0007BWpSzSwfiuSl0tR2", "appointment": {
+                "id": "0007BWpSzSwfiuSl0tR2", "title": "Call", "calendarId": "BqTwX8QFwXzpegMve9EQ",
+                "contactId": "9NkT25Vor1v4aQatFsv2", "appointmentStatus": "confirmed",
+                "startTime": "2026-09-25T16:00:00+05:30"}},
+            ("AddToCart", "ghl-0007BWpSzSwfiuSl0tR2", None, None, None),
+        ),
+        (
+            "ghl",
+            {"contact_id": "9NkT", "first_name": "Jane", "email": "jane@example.com",
+             "calendar": {"appointmentId": "A1", "calendarName": "Demo", "status": "booked"},
+             "contact": {"attributionSource": {"fbclid": "IwAR_abcdef", "gclid": "g1"}},
+             "customData": {"consent_ad_user_data": "yes"}},
+            ("AddToCart", "ghl-A1", None, None, None),
+        ),
+        (
+            "perspective",
+            {"id": "P1", "funnelName": "Quiz", "meta": {"converted": True},
+             "profile": {"email": {"value": "jane@example.com", "title": "E-mail"}}},
+            ("InitiateCheckout", "perspective-P1-Quiz", None, None, None),
+        ),
+        (
+            "chatbot",
+            {"id": "m1", "qualified": True, "contact": {"id": "B1", "phone": "+12125550123"}},
+            ("Lead", "chatbot-B1", None, None, None),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_each_source_becomes_its_event(
+    door: Door, uri: str, source: str, payload: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    """Red: a booked call, a form, a qualified chat or a plan does not reach the campaign."""
+    assert said(post(door, source, payload)) == "accepted"
+    assert said(post(door, source, payload)) == "duplicate"
+    row = events(uri)[0]
+    value = None if row["event_value"] is None else str(row["event_value"])
+    name, event_id, transaction, amount, currency = expected
+    assert row["event_name"] == name
+    assert row["event_id"] == (event_id or transaction)
+    assert (row["transaction_id"], value, row["currency"]) == (transaction, amount, currency)
+    assert row["source"] == source
+    if name != "Purchase":
+        contact = query(uri, "select * from ops.contacts")[0]
+        assert contact["contact_id"] == row["contact_id"]
+    for header in (None, "t=1,v1=0"):
+        answer = post(door, source, payload, headers={"X-Tributary-Signature": header or ""})
+        assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("source", "payload"),
+    [
+        ("denefits", {"event": "contract.cancelled", "data": {"contract_id": "K"}}),
+        ("ghl", {"type": "AppointmentUpdate", "appointment": {
+            "id": "A", "contactId": "c", "appointmentStatus": "cancelled"}}),
+        ("perspective", {"id": "P1", "funnelName": "Quiz", "meta": {"converted": False}}),
+        ("chatbot", {"contact_id": "B1", "status": "talking", "fbclid": "IwAR_abcdef"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_is_not_yet_an_event_teaches_the_contact(
+    door: Door, uri: str, source: str, payload: dict[str, Any]
+) -> None:
+    """Red: a cancelled call counts as booked, or the click of a chat is forgotten."""
+    assert said(post(door, source, payload)) == "ignored"
+    assert events(uri) == []
+    if source == "chatbot":
+        first = query(uri, "select * from ops.contacts")[0]
+        assert first["fbc"].endswith(".IwAR_abcdef")
+        later = {"id": "m2", "contact_id": "B1", "qualified": "yes", "email": "jane@example.com"}
+        assert said(post(door, source, later)) == "accepted"
+        assert events(uri)[0]["fbc"] == first["fbc"]
+        assert (
+            query(uri, "select first_seen_at from ops.contacts")[0]["first_seen_at"]
+            == first["first_seen_at"]
+        )
+
+
+def test_a_sender_without_hmac_may_send_the_secret_where_allowed(door: Door, uri: str) -> None:
+    """Red: a funnel builder that can only set a header is locked out, or a wrong one is let in."""
+    payload = {"id": "P1", "funnelName": "Quiz", "profile": {"email": "jane@example.com"}}
+    wrong = {"X-Webhook-Secret": SECRET[:-1] + "x"}
+    assert post(door, "perspective", payload, headers=wrong).status_code == 401
+    right = {"X-Webhook-Secret": SECRET}
+    assert said(post(door, "perspective", payload, headers=right)) == "accepted"
+    assert post(door, "chatbot", {"contact_id": "B"}, headers=right).status_code == 401
+
+
+def test_an_erased_person_stays_away_and_so_do_the_payloads(door: Door, uri: str) -> None:
+    """Red: the raw payload outlives the person's erasure, or a retry of Stripe brings them back."""
+    post(door, "stripe", session())
+    post(door, "stripe", refund(500))
+    client = Door(door.url, key(uri))
+    erased = client("POST", "/erasure", json={"email": "jane.1@example.com"}).json()["erased"][0]
+    assert (erased["events"], erased["webhook_payloads"]) == (2, 2)
+    assert query(uri, "select count(*) as n from ops.webhook_payloads") == [{"n": 0}]
+    assert said(post(door, "stripe", session())) == "ignored"
+    assert said(post(door, "stripe", refund(1990, event=5))) == "ignored"
+    assert (
+        said(post(door, "stripe", session(9, customer_details={"email": "jane.1@example.com"})))
+        == "ignored"
+    )
+    assert [row["user_hashes"] for row in events(uri)] == [{}, {}]
+    assert query(uri, "select count(*) as n from ops.webhook_payloads") == [{"n": 0}]
+
+
+def test_payloads_go_after_a_week(door: Door, uri: str) -> None:
+    """Red: raw personal data is kept for ever."""
+    post(door, "stripe", session())
+    with wh.connect(uri, autocommit=True) as connection:
+        now = outbox.now_of(connection)
+        assert outbox.forget_payloads(connection, now + timedelta(days=6, hours=23)) == 0
+        assert outbox.forget_payloads(connection, now + timedelta(days=7, minutes=1)) == 1
+    assert said(post(door, "stripe", session())) == "duplicate"  # the event itself is known
+
+
+def test_the_same_post_many_times_at_once(door: Door, uri: str) -> None:
+    """Red: two workers of a provider post at the same moment, and both count."""
+    with ThreadPoolExecutor(16) as pool:
+        jobs = [
+            lambda: post(Door(door.url), "stripe", session()),
+            lambda: post(Door(door.url), "stripe", intent()),
+        ]
+        answers = [job.result() for job in [pool.submit(jobs[n % 2]) for n in range(32)]]
+    assert sorted({said(answer) for answer in answers}) == ["accepted", "duplicate"]
+    assert sum(said(answer) == "accepted" for answer in answers) == 1
+    assert len(events(uri)) == 1
+
+
+def test_without_its_secret_a_webhook_says_what_is_missing(uri: str) -> None:
+    """Red: a forgotten setting looks like an outage, or posts are taken unproven."""
+    with pytest.MonkeyPatch.context() as patch:
+        connections(patch)
+        patch.delenv("AIRFLOW_CONN_GHL_ACME")
+        with edge(uri) as url:
+            missing = post(Door(url), "ghl", {"id": "1"})
+            assert missing.status_code == 503
+            assert "ghl_acme" in missing.json()["detail"]
+            patch.delenv("TRIBUTARY_SECRET_KEY")
+            keyless = post(Door(url), "stripe", session())
+            assert keyless.status_code == 503
+            assert "TRIBUTARY_SECRET_KEY" in keyless.json()["detail"]
+            patch.setenv("TRIBUTARY_SECRET_KEY", "short")
+            assert post(Door(url), "stripe", session()).status_code == 503
+    assert events(uri) == []
+
+
+def _started(uri: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "uvicorn", "include.api.edge:app", "--port", str(port)]
+    with log.open("ab") as words:
+        running = subprocess.Popen(
+            command, cwd=ROOT, stdout=words, stderr=words,
+            env={**os.environ, "TRIBUTARY_WAREHOUSE": uri, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
+                return running
+        except requests.ConnectionError:
+            pass
+        assert running.poll() is None
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_no_acknowledged_event(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: Stripe was told 200, and the purchase is nowhere. And the log names nobody."""
+    connections(monkeypatch)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url, log = f"http://127.0.0.1:{port}", tmp_path / "edge.log"
+    running = _started(uri, port, log)
+    try:
+        acknowledged = set()
+        with ThreadPoolExecutor(8) as pool:
+
+            def send(number: int) -> None:
+                try:
+                    answer = post(Door(url), "stripe", session(number))
+                except requests.ConnectionError:
+                    return
+                if answer.status_code == 200:
+                    acknowledged.add(f"pi_3N{number}")
+
+            jobs = [pool.submit(send, number) for number in range(120)]
+            while len(acknowledged) < 40:
+                time.sleep(0.005)
+            running.send_signal(signal.SIGKILL)
+            running.wait()
+            for job in jobs:
+                job.result()
+        assert 40 <= len(acknowledged) < 120
+        assert acknowledged <= {row["event_id"] for row in events(uri)}
+        running = _started(uri, port, log)
+        for number in range(120):  # as Stripe does with what was not acknowledged
+            assert said(post(Door(url), "stripe", session(number))) in ("accepted", "duplicate")
+        post(Door(url), "stripe", session(0), header="t=1,v1=00")
+        assert len(events(uri)) == 120
+        assert sum(states(uri).values()) == 120
+    finally:
+        running.kill()
+        running.wait()
+    words = log.read_text().lower()
+    assert "post /webhooks/acme/stripe" in words
+    for secret in ("jane", "roe", "example.com", SECRET, "78701", "t=1,v1"):
+        assert secret not in words
+
+
+def test_who_saw_the_contact_first(door: Door, uri: str) -> None:
+    """Red: each post of a contact makes it look newer."""
+    at = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    booked = {"id": "A1", "contactId": "c-1", "fbclid": "IwAR_abcdef", "dateAdded": at}
+    post(door, "ghl", {"appointment": booked})
+    first = query(uri, "select * from ops.contacts")[0]
+    post(door, "chatbot", {"contact_id": "c-1", "qualified": True, "ad_id": "77",
+                           "email": "jane@example.com"})  # fmt: skip
+    contact = query(uri, "select * from ops.contacts")[0]
+    assert contact["first_seen_at"] == first["first_seen_at"]
+    assert contact["last_seen_at"] > first["last_seen_at"]
+    assert (contact["ad_id"], contact["fbc"]) == ("77", first["fbc"])
+    assert {row["fbc"] for row in events(uri)} == {first["fbc"]}
