@@ -1,5 +1,7 @@
-"""What Tributary adds to Airflow's UI and API server. Every Airflow process imports this file, so
-nothing heavy stands at its top: the API is imported when the first request comes.
+"""What Tributary adds to Airflow's UI and API server: a page in the navigation, and the REST API.
+
+Every Airflow process imports this file, so both are imported when their first request comes. Every
+request to either needs a logged-in user of Airflow.
 """
 
 from __future__ import annotations
@@ -9,9 +11,11 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from include.airflow.test_button import WithoutPortZero
+
 
 class _Api:
-    """The REST API (`include.api`): every route asks for a logged-in user of Airflow."""
+    """The REST API (`include.api.app`)."""
 
     def __init__(self) -> None:
         self._app: Any = None
@@ -30,15 +34,28 @@ class _Api:
         return Mounted()
 
 
+async def _page(scope: Any, receive: Any, send: Any) -> None:
+    """The page (`include.api.page`)."""
+    from include.api.page import app
+
+    await app(scope, receive, send)
+
+
 class Tributary(AirflowPlugin):
-    """Mounts the API, and shows the page in the navigation."""
+    """Mounts both, and shows the page in the navigation."""
 
     name = "tributary"
-    # The first prefix that fits is taken: the longer ones stand first.
+    # The first prefix that fits is taken: the longer one stands first.
     fastapi_apps = [
         {"app": _Api(), "url_prefix": "/tributary/api", "name": "Tributary API"},
-        # The page's app goes here, with the prefix /tributary.
+        {"app": _page, "url_prefix": "/tributary", "name": "Tributary"},
     ]
-    external_views: list[dict[str, Any]] = [
-        # The page's entry goes here, with href "tributary/".
+    fastapi_root_middlewares = [{"middleware": WithoutPortZero, "name": "Tests of connections"}]
+    external_views = [
+        {
+            "name": "Tributary",
+            "href": "tributary/page/",
+            "destination": "nav",
+            "url_route": "tributary",
+        }
     ]

@@ -171,14 +171,6 @@ def pause(connection: Connection, name: str, now: datetime, reason: str) -> floa
     return hold(connection, name, now, reason, _COOL_DOWN)
 
 
-def stop(connection: Connection, name: str, reason: str) -> None:
-    """A person's pause: nothing leaves until a person ends it."""
-    connection.execute(
-        "update ops.destinations set paused_until = 'infinity', paused_reason = %s where name = %s",
-        [reason, name],
-    )
-
-
 def recovered(connection: Connection, name: str, now: datetime) -> None:
     """The platform takes events again: forget past troubles, but no pause that stands."""
     connection.execute(
