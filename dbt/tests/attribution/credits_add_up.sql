@@ -3,7 +3,8 @@
 with
 
 transactions as (
-    select * from {{ ref('int_transactions') }}
+    select * from {{ ref('stg_app__transactions') }}
+    where is_revenue
 ),
 
 credits as (

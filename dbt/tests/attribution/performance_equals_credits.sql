@@ -1,6 +1,6 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the newest week of spend, and of the 31 newest days of purchases in the latest
--- build. They are asked for beforehand: only constants find their way into a view.
+-- `ad_spend` do: of the newest week of spend, and of the 31 newest days with purchases that the
+-- latest build computed. They are asked for beforehand: only constants find their way into a view.
 {%- set asked %}
     (
         select distinct credits.date
