@@ -231,6 +231,11 @@ def test_a_refund_waits_for_its_purchase(door: Door, uri: str) -> None:
     assert early.status_code == 409
     assert said(post(door, "stripe", session(7))) == "accepted"
     assert said(post(door, "stripe", refund(500, 7))) == "accepted"
+    client = Door(door.url, key(uri))
+    billed = {"billing_details": {"email": "jane.9@example.com"}}
+    assert post(door, "stripe", refund(500, 9, 10, **billed)).status_code == 409
+    erased = client("POST", "/erasure", json={"email": "jane.9@example.com"}).json()["erased"][0]
+    assert erased["webhook_payloads"] == 1
     long_ago = int(time.time()) - 10 * 86_400
     assert said(post(door, "stripe", refund(500, 8, 8, created=long_ago))) == "ignored"
     assert post(door, "stripe", refund(500, 7, 9, currency="eur")).status_code == 422
