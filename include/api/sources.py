@@ -40,7 +40,7 @@ class Meaning:
     id: str  # the provider's own event id
     event: Raw | None = None  # for intake
     refund: Refund | None = None
-    contact: Raw = field(default_factory=dict)  # contact_id, clicks; also where there is no event
+    contact: Raw = field(default_factory=dict)  # whom it is about; also where there is no event
     ignored: str | None = None  # why there is neither event nor refund
 
 
@@ -222,7 +222,10 @@ def _stripe_refund(id_: str, thing: Payload, payload: Payload, now: datetime) ->
         min(_epoch(payload.get("created"), now), now),
         _epoch(thing.get("created"), now),
     )
-    return Meaning(id_, refund=refund)
+    person = _stripe_common(
+        thing, payload, thing.get("billing_details"), {"email": thing.get("receipt_email")}
+    )
+    return Meaning(id_, refund=refund, contact=person)
 
 
 _STRIPE: dict[str, Callable[[str, Payload, Payload, datetime], Meaning]] = {

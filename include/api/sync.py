@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 
 from include.api.access import UPLOAD_DAG, Caller, Reader, Writer
 from include.api.conversions import database
@@ -75,7 +76,6 @@ def of_environment(request: Request) -> httpx.AsyncClient:
 async def start(
     caller: Writer,
     request: Request,
-    response: Response,
     brand_id: Annotated[
         Text | None, Query(description="Id or slug; a key's own brand, else all that are due.")
     ] = None,
@@ -108,9 +108,8 @@ async def start(
             f"/api/v2/{path}/taskInstances/summarise/xcomEntries/return_value",
             params={"stringify": "false"},
         )
-    response.status_code = 200
     summary = found.json()["value"] if found.status_code == 200 else None
-    return _result(run["state"], brands, summary or {})
+    return JSONResponse(_result(run["state"], brands, summary or {}).model_dump(mode="json"))
 
 
 @router.get("/conversions/sync")

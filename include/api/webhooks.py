@@ -130,7 +130,11 @@ class Hooks:
             raise Refused(404, "There is no such webhook.")
         with self._lock:
             secret, plain = self._secret_of(row.pop("conn_id"))
-        behind = outbox.now_of(connection) - datetime.now(UTC)
+        now = outbox.now_of(connection)
+        outbox.forget_payloads(
+            connection, now
+        )  # also where the upload DAG, that does it, is paused
+        behind = now - datetime.now(UTC)
         hook = Hook(Brand(**row), source, secret, plain, behind)
         self._known[key] = time.monotonic() + _REMEMBERED, hook
         return hook
@@ -251,7 +255,7 @@ def _is_new(
 
 def _hashes(meaning: Meaning) -> list[str]:
     """Whose payload it is, where no event tells."""
-    said = meaning.event or {}
+    said = {**meaning.contact, **(meaning.event or {})}
     return erasure.person_hashes({k: v for k, v in said.items() if k in intake.PERSON})
 
 

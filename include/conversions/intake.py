@@ -293,7 +293,8 @@ def fill_in(
     with _whole(connection):
         targets = {t.name: t for t in destinations.active_for_intake(connection, brand.id, now)}
         deliveries = connection.execute(
-            "select destination, sync_status, outcome from ops.conversion_deliveries "
+            "select destination, sync_status, outcome, unknown_since "
+            "from ops.conversion_deliveries "
             "where event = %s for update",
             [event],
         ).fetchall()
@@ -302,7 +303,10 @@ def fill_in(
         ).fetchone()
         if known is None or known["erased_at"] is not None:
             return False
-        left = any(one["sync_status"] not in ("pending", "skipped") for one in deliveries)
+        left = any(
+            one["sync_status"] not in ("pending", "skipped") or one["unknown_since"]
+            for one in deliveries
+        )
         if left or _suppressed(connection, brand, [{**row, "number": 0}]):
             return True
         for name in _FILLED:

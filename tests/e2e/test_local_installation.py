@@ -203,10 +203,18 @@ def test_an_upload_is_triggered_through_both_doors(
     sale = {"brand": "doors", "event_name": "Purchase", "value": 5, "currency": "USD",
             "email": "jane@example.com"}  # fmt: skip
     assert ask(inside, None, "POST", "/conversions/sync").status_code == 401
-    assert ask(inside, jwt, "POST", "/conversions", json=sale).status_code == 201
     wanted = "/conversions/sync?brand_id=doors"
     assert ask(inside, jwt, "POST", wanted).status_code == 409  # the DAG is paused
     installation.api("PATCH", "dags/upload_conversions", json={"is_paused": False})
+
+    def runs() -> list[str]:
+        found = installation.api("GET", "dags/upload_conversions/dagRuns")["dag_runs"]
+        return [run["state"] for run in found]
+
+    wait(
+        lambda: runs() != [] and not {"queued", "running"} & set(runs()), 120
+    )  # the schedule's own
+    assert ask(inside, jwt, "POST", "/conversions", json=sale).status_code == 201
     done = ask(inside, jwt, "POST", f"{wanted}&wait=true")
     assert done.status_code == 200, done.text
     one = installation.rows("select id::text, name from ops.brands where slug = 'doors'")[0]

@@ -231,6 +231,11 @@ def test_a_refund_waits_for_its_purchase(door: Door, uri: str) -> None:
     assert early.status_code == 409
     assert said(post(door, "stripe", session(7))) == "accepted"
     assert said(post(door, "stripe", refund(500, 7))) == "accepted"
+    client = Door(door.url, key(uri))
+    billed = {"billing_details": {"email": "jane.9@example.com"}}
+    assert post(door, "stripe", refund(500, 9, 10, **billed)).status_code == 409
+    erased = client("POST", "/erasure", json={"email": "jane.9@example.com"}).json()["erased"][0]
+    assert erased["webhook_payloads"] == 1
     long_ago = int(time.time()) - 10 * 86_400
     assert said(post(door, "stripe", refund(500, 8, 8, created=long_ago))) == "ignored"
     assert post(door, "stripe", refund(500, 7, 9, currency="eur")).status_code == 422
@@ -539,26 +544,27 @@ def test_a_killed_server_loses_no_acknowledged_event(
             def send(number: int) -> None:
                 try:
                     answer = post(Door(url), "stripe", session(number))
-                except requests.ConnectionError:
+                except requests.RequestException:  # also an answer that breaks off
                     return
                 if answer.status_code == 200:
                     acknowledged.add(f"pi_3N{number}")
 
-            jobs = [pool.submit(send, number) for number in range(120)]
-            while len(acknowledged) < 40:
+            jobs = [pool.submit(send, number) for number in range(200)]
+            while len(acknowledged) < 20:
                 time.sleep(0.005)
             running.send_signal(signal.SIGKILL)
             running.wait()
             for job in jobs:
                 job.result()
-        assert 40 <= len(acknowledged) < 120
+        assert 20 <= len(acknowledged) < 200
         assert acknowledged <= {row["event_id"] for row in events(uri)}
         running = _started(uri, port, log)
-        for number in range(120):  # as Stripe does with what was not acknowledged
-            assert said(post(Door(url), "stripe", session(number))) in ("accepted", "duplicate")
-        post(Door(url), "stripe", session(0), header="t=1,v1=00")
-        assert len(events(uri)) == 120
-        assert sum(states(uri).values()) == 120
+        again = Door(url)
+        for number in range(200):  # as Stripe does with what was not acknowledged
+            assert said(post(again, "stripe", session(number))) in ("accepted", "duplicate")
+        post(again, "stripe", session(0), header="t=1,v1=00")
+        assert len(events(uri)) == 200
+        assert sum(states(uri).values()) == 200
     finally:
         running.kill()
         running.wait()
