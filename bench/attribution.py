@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 import psutil
 
+from bench import fresh_warehouse
 from bench.dbt_build import (
     NEWEST,
     Timings,
     _count,
     _dbt,
     _fingerprint,
-    _fresh_database,
     _server,
     _timed,
     build,
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    uri = _fresh_database("bench_attribution")
+    uri = fresh_warehouse("bench_attribution")
     with connect(uri, autocommit=True) as connection:
         seconds = _timed(lambda: _fill(connection, options))
         touches = _count(connection, "app.touchpoints")

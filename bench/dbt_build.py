@@ -23,11 +23,11 @@ from datetime import date, timedelta
 from statistics import median
 from typing import Any
 
-import psycopg
 from dbt.cli.main import dbtRunner
 
+from bench import fresh_warehouse
 from include import home
-from include.warehouse import Connection, connect, embedded, migrate
+from include.warehouse import Connection, connect, embedded
 from include.warehouse.load import ensure_partitions
 
 ACCOUNTS = 4  # the last one in EUR, the others in USD, the brand's reporting currency
@@ -87,7 +87,7 @@ def _server() -> Iterator[None]:
 
 def _measure(days: int, options: argparse.Namespace) -> Figures:
     figures = Figures(days)
-    uri = _fresh_database(f"bench_{days}")
+    uri = fresh_warehouse(f"bench_{days}")
     with connect(uri, autocommit=True) as connection:
         figures.generated = _timed(lambda: generate(connection, options.ads, days))
         figures.rows = _count(connection, "raw.meta_ad_insights")
@@ -108,14 +108,6 @@ def _measure(days: int, options: argparse.Namespace) -> Figures:
             mart for mart in MARTS if _fingerprint(connection, mart) != incremental[mart]
         ]
     return figures
-
-
-def _fresh_database(name: str) -> str:
-    with psycopg.connect(embedded.uri("postgres"), autocommit=True) as connection:
-        connection.execute(f'drop database if exists "{name}" with (force)')
-        connection.execute(f'create database "{name}" template template0')
-    migrate(embedded.uri(name))
-    return embedded.uri(name)
 
 
 def generate(connection: Connection, ads: int, days: int) -> None:

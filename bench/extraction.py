@@ -28,7 +28,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from include import warehouse
+from bench import fresh_warehouse
 from include.extraction import Account, Task, Window, extract_account
 from include.meta.client import Graph
 from include.meta.reports import Notes
@@ -131,11 +131,7 @@ def _measure(kind: str, url: str, uri: str, since: str, until: str) -> None:
 
 def measured(kind: str, url: str, days: int) -> dict[str, Any]:
     """What a kind of load costs, on a fresh database."""
-    with psycopg.connect(embedded.uri("postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database if exists {DATABASE} with (force)")
-        connection.execute(f"create database {DATABASE}")
-    uri = embedded.uri(DATABASE)
-    warehouse.migrate(uri)
+    uri = fresh_warehouse(DATABASE)
     until = START + timedelta(days=days - 1)
     command = [sys.executable, "-m", "bench.extraction", "--measure", kind, url, uri]
     ended = subprocess.run(

@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import requests
 from rich.console import Console
 from rich.table import Table
 
+from bench import fresh_warehouse
 from include import settings, warehouse
 from include.conversions import destinations, outbox
 from include.conversions.platforms import DataManagerPlatform, GoogleAdsPlatform
@@ -198,11 +198,7 @@ def measured(kind: str, url: str, uri: str, events: int) -> dict[str, Any]:
 def _prepared(events: int) -> str:
     """A fresh warehouse with so many events, due at both destinations."""
     embedded.start()
-    with psycopg.connect(embedded.uri("postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database if exists {DATABASE} with (force)")
-        connection.execute(f"create database {DATABASE}")
-    uri = embedded.uri(DATABASE)
-    warehouse.migrate(uri)
+    uri = fresh_warehouse(DATABASE)
     brand = {
         "slug": "bench",
         "name": "Bench",

@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import requests
 from rich.console import Console
 from rich.table import Table
 
+from bench import fresh_warehouse
 from include import settings, warehouse
 from include.conversions import destinations, outbox, transactions
 from include.conversions.platforms import MetaPlatform
@@ -146,11 +146,7 @@ def measured(kind: str, url: str, uri: str, events: int) -> dict[str, Any]:
 def _prepared(events: int) -> str:
     """A fresh warehouse with so many transactions, each with a profile and three touchpoints."""
     embedded.start()
-    with psycopg.connect(embedded.uri("postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database if exists {DATABASE} with (force)")
-        connection.execute(f"create database {DATABASE}")
-    uri = embedded.uri(DATABASE)
-    warehouse.migrate(uri)
+    uri = fresh_warehouse(DATABASE)
     brand = {
         "slug": "bench",
         "name": "Bench",

@@ -57,7 +57,7 @@ def confirm_conversions() -> None:
 
     @task(trigger_rule="all_done", retries=0)
     def fail_if_any_failed() -> None:
-        from include.airflow.google import fail_if_any_failed
+        from include.airflow.runs import fail_if_any_failed
 
         fail_if_any_failed(get_current_context(), ["list_due", "confirm"])
 

@@ -55,7 +55,7 @@ def extract_google_clicks() -> None:
 
     @task(trigger_rule="all_done", retries=0)
     def fail_if_any_failed() -> None:
-        from include.airflow.google import fail_if_any_failed
+        from include.airflow.runs import fail_if_any_failed
 
         fail_if_any_failed(get_current_context(), ["list_accounts", "load_clicks"])
 

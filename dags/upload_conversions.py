@@ -89,9 +89,9 @@ def upload_conversions() -> None:
 
     @task(trigger_rule="all_done", retries=0)
     def fail_if_any_failed() -> None:
-        from include.airflow.upload import fail_if_any_failed
+        from include.airflow.runs import fail_if_any_failed
 
-        fail_if_any_failed(get_current_context())
+        fail_if_any_failed(get_current_context(), ["enqueue", "list_due", "upload"])
 
     due = list_due()
     enqueue() >> due

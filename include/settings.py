@@ -376,12 +376,9 @@ def _prune(connection: Connection, kind: str, table: str, key: str, names: list[
 
 
 def _retire(connection: Connection, destination: str) -> str:
-    """What waits for a destination that is no longer active is rightly not sent."""
-    number = connection.execute(
-        "update ops.conversion_deliveries set sync_status = 'skipped', outcome = 'inactive', "
-        "updated_at = now() where destination = %s and sync_status in ('pending', 'failed')",
-        [destination],
-    ).rowcount
+    from include.conversions import outbox  # brings the platforms' clients; seldom needed here
+
+    number = outbox.retire(connection, outbox.now_of(connection), destination)
     return f", {number} waiting deliveries skipped" if number else ""
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.airflow.connections import graph, warehouse_uri
+from include.airflow.runs import states_of
 from include.errors import SettingsError, TributaryError
 
 if TYPE_CHECKING:
@@ -207,11 +208,7 @@ def fail_if_any_failed(context: Any) -> None:
     Raises:
         TributaryError: names the states that are not success.
     """
-    run = context["dag_run"]
-    found = context["ti"].get_task_states(
-        dag_id=run.dag_id, run_ids=[run.run_id], task_ids=["load_account"]
-    )
-    states = [str(state) for state in found.get(run.run_id, {}).values()]
+    states = states_of(context, ["load_account"])
     failed = [state for state in states if state != "success"]
     if failed or not states:
         raise TributaryError(

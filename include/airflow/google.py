@@ -8,7 +8,7 @@ from typing import Any
 
 from include.airflow.connections import data_managers, google_ads, warehouse_uri
 from include.airflow.extract import refuse_unknown, window
-from include.errors import SettingsError, TributaryError
+from include.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -118,22 +118,3 @@ def load_clicks(account: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     log.info("%s: %d clicks of %d days", account["name"], clicks, len(days))
     return {"account_id": account["account_id"], "days": len(days), "clicks": clicks}
-
-
-def fail_if_any_failed(context: Any, task_ids: list[str]) -> None:
-    """Make the run red when one of its tasks failed; what the others did stands.
-
-    Raises:
-        TributaryError: says how many.
-    """
-    run = context["dag_run"]
-    found = context["ti"].get_task_states(
-        dag_id=run.dag_id, run_ids=[run.run_id], task_ids=task_ids
-    )
-    states = [str(state) for state in found.get(run.run_id, {}).values()]
-    failed = [state for state in states if state not in ("success", "skipped")]
-    if failed:
-        raise TributaryError(
-            f"{len(failed)} tasks of this run failed: open the red ones; each log ends with what "
-            "to do. What the others did stands."
-        )

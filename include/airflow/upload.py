@@ -196,22 +196,3 @@ def summarise(uploads: Iterable[dict[str, Any]], context: Any, outlet: Any) -> d
             brand["held"].append(f"{one['destination']}: {one['held']}")
     context["outlet_events"][outlet].extra = brands
     return brands
-
-
-def fail_if_any_failed(context: Any) -> None:
-    """Make the run red when a destination stopped; what the others delivered stands.
-
-    Raises:
-        TributaryError: says how many.
-    """
-    run = context["dag_run"]
-    found = context["ti"].get_task_states(
-        dag_id=run.dag_id, run_ids=[run.run_id], task_ids=["enqueue", "list_due", "upload"]
-    )
-    states = [str(state) for state in found.get(run.run_id, {}).values()]
-    failed = [state for state in states if state not in ("success", "skipped")]
-    if failed:
-        raise TributaryError(
-            f"{len(failed)} tasks of this run failed: open the red ones; each log ends with what "
-            "to do. What the other destinations delivered stands, and what is left is kept."
-        )

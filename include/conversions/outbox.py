@@ -434,15 +434,20 @@ where d.event = v.event and d.destination = %s and d.batch_id = %s and d.sync_st
 """
 
 
-def retire(connection: Connection, now: datetime) -> int:
-    """What waits for a destination that is no longer active is `skipped / inactive`."""
+def retire(connection: Connection, now: datetime, destination: str | None = None) -> int:
+    """What waits for this destination, or any, that is no longer active is `skipped / inactive`.
+
+    Returns:
+        How many deliveries were skipped.
+    """
     return connection.execute(
         "update ops.conversion_deliveries as dl set sync_status = 'skipped', "
         "outcome = 'inactive', lease_until = null, updated_at = %(now)s "
         "from ops.destinations as d where d.name = dl.destination and not d.is_active "
+        "and (%(destination)s::text is null or d.name = %(destination)s) "
         "and (dl.sync_status in ('pending', 'failed') "
         "or (dl.sync_status = 'queued' and dl.lease_until <= %(now)s))",
-        {"now": now},
+        {"now": now, "destination": destination},
     ).rowcount
 
 
@@ -509,7 +514,7 @@ def retry(
                 "active": target.is_active,
                 "now": now,
                 "risk": outcome == "outcome_unknown",
-                "window": policies.dedup_window(target.platform),
+                "window": policies.rules_of(target.platform).dedup_window,
                 "outcome": outcome,
                 "since": since,
                 "statuses": list(statuses),

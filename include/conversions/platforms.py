@@ -29,7 +29,6 @@ class MetaPlatform:
     """Meta's Conversions API as a platform; the client must not repeat requests by itself."""
 
     max_batch = meta.MAX_BATCH
-    dedup_window: timedelta | None = meta.DEDUP_WINDOW
     quota: Quota | None = None
 
     def __init__(self, graph: Graph, settings: Mapping[str, Any]) -> None:
@@ -84,8 +83,6 @@ class DataManagerPlatform:
     What it takes is `accepted`; `confirm` tells later what became of it.
     """
 
-    dedup_window: timedelta | None = None  # a transaction id is known for good
-
     def __init__(
         self,
         client: DataManager,
@@ -139,7 +136,6 @@ class DataManagerPlatform:
 class GoogleAdsPlatform:
     """The Google Ads API as a platform. The events of a request are of one kind."""
 
-    dedup_window: timedelta | None = None  # an order id is known for good
     quota: Quota | None = None  # the API says itself when to wait
 
     def __init__(self, client: GoogleAds, settings: Mapping[str, Any]) -> None:

@@ -37,9 +37,13 @@ class Rules(NamedTuple):
     addressable: Callable[[Event], bool]  # whether the event can identify somebody
     kinds: frozenset[str] = frozenset({"conversion"})
     batch_key: Callable[[Event], str] = lambda event: ""  # what one request may not mix
+    # How long what comes twice is dropped; None: for ever, an order's id is known for good.
+    dedup_window: timedelta | None = None
 
 
-_META_RULES = Rules(meta.LONGEST_AGE, meta.deadline, meta.addressable)
+_META_RULES = Rules(
+    meta.LONGEST_AGE, meta.deadline, meta.addressable, dedup_window=meta.DEDUP_WINDOW
+)
 _RULES = {
     "meta": _META_RULES,
     "google_data_manager": Rules(
@@ -105,16 +109,6 @@ def widest_window(platforms: set[str]) -> timedelta:
     return max((rules_of(platform).longest_age for platform in platforms), default=timedelta(0))
 
 
-def dedup_window(platform: str) -> timedelta | None:
-    """How long the platform drops what it gets twice; None: for ever."""
-    return meta.DEDUP_WINDOW if platform == "meta" else None
-
-
-def deadline(platform: str, event: Event) -> datetime:
-    """Until when the platform takes the event."""
-    return rules_of(platform).deadline(event)
-
-
 class FirstState(NamedTuple):
     """A delivery as it is born."""
 
@@ -131,7 +125,8 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
         event: a row of `ops.conversion_events`.
         destination: a `destinations.Destination`.
     """
-    until = deadline(destination.platform, event)
+    rules = rules_of(destination.platform)
+    until = rules.deadline(event)
     outcome = None
     if event.get("erased_at"):
         outcome = "erased"
@@ -141,14 +136,14 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
         outcome = "test"
     elif not consent_of(event["consent"], destination.brand_settings).user_data:
         outcome = "no_consent"
-    elif not rules_of(destination.platform).addressable(event):
+    elif not rules.addressable(event):
         outcome = "unaddressable"
     elif event["event_time"] < destination.send_from:
         outcome = "before_send_from"
     elif until <= now:
         outcome = "expired"
-    key = rules_of(destination.platform).batch_key(event)
-    return FirstState("skipped" if outcome else "pending", outcome, until, key)
+    status = "skipped" if outcome else "pending"
+    return FirstState(status, outcome, until, rules.batch_key(event))
 
 
 def is_mapped(event: Event, destination: Any) -> bool:

@@ -65,7 +65,6 @@ class Platform(Protocol):
     """One platform's way of taking events. Each thread has an instance of its own."""
 
     max_batch: int
-    dedup_window: timedelta | None
     quota: Quota | None  # what its requests are counted against
 
     def flaw(self, event: Event) -> str | None:
@@ -226,14 +225,15 @@ class _Upload:
             self._work(self._outbox(connection, platform), platform)
 
     def _outbox(self, connection: warehouse.Connection, platform: Platform) -> Outbox:
+        rules = rules_of(self._destination.platform)
         return Outbox(
             connection,
             self._destination.name,
-            dedup_window=platform.dedup_window,
+            dedup_window=rules.dedup_window,
             run_id=self._run_id,
             clock=self._clock,
             quota=platform.quota,
-            one_by_one="adjustment" in rules_of(self._destination.platform).kinds,
+            one_by_one="adjustment" in rules.kinds,
         )
 
     def _work(self, outbox: Outbox, platform: Platform, *, only_one: bool = False) -> None:

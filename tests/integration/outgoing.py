@@ -6,6 +6,11 @@ the outbox's, so that a day takes no time.
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +19,7 @@ from typing import Any
 
 from conftest_of_loads import query
 
-from include import settings
+from include import home, settings
 from include import warehouse as wh
 from include.conversions import destinations, intake
 from include.conversions.platforms import MetaPlatform
@@ -151,3 +156,26 @@ def requests(uri: str) -> int:
 def execute(uri: str, statement: str) -> None:
     with wh.connect(uri, autocommit=True) as connection:
         connection.execute(statement)
+
+
+def leased(uri: str) -> int:
+    """How many deliveries some worker holds."""
+    rows = query(
+        uri,
+        "select count(*)::int as n from ops.conversion_deliveries where sync_status = 'queued'",
+    )
+    return int(rows[0]["n"])
+
+
+def kill_when(program: str, arguments: Sequence[str], true: Callable[[], bool]) -> None:
+    """Run a program in a process of its own, and kill it (-9) as soon as something is true."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], cwd=home.ROOT, env=os.environ.copy()
+    )
+    deadline = time.monotonic() + 60
+    while not true():
+        assert worker.poll() is None, "the worker ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()

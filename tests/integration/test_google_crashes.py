@@ -1,17 +1,11 @@
 """Workers that are killed with -9 on their way to Google: every event is counted once."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from conftest_of_loads import query
-from outgoing import states
+from outgoing import kill_when, leased, states
 from to_google import ask, configure_google, counted_once, google_sandbox, sales, send
 
 from include.conversions import outbox
@@ -21,7 +15,6 @@ from include.sandbox.server import Sandbox
 pytestmark = pytest.mark.slow
 
 DM, ADS = "google-data-manager", "google-ads"
-_ROOT = Path(__file__).parents[2]
 _WORKER = """
 import sys
 from datetime import datetime
@@ -57,34 +50,15 @@ def _kill_when(
 ) -> None:
     """Run an upload in a process of its own, and kill it as soon as something is true."""
     host = host or (sandbox.ads_url if name == ADS else sandbox.url)
-    worker = subprocess.Popen(
-        [sys.executable, "-c", _WORKER, uri, name, host, sandbox.clock.now().isoformat()],
-        cwd=_ROOT,
-        env=os.environ.copy(),
-    )
-    deadline = time.monotonic() + 60
-    while not true():
-        assert worker.poll() is None, "the worker ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.wait()
-
-
-def _leased(uri: str) -> int:
-    rows = query(
-        uri,
-        "select count(*)::int as n from ops.conversion_deliveries where sync_status = 'queued'",
-    )
-    return int(rows[0]["n"])
+    kill_when(_WORKER, [uri, name, host, sandbox.clock.now().isoformat()], true)
 
 
 def _ends_well(uri: str, sandbox: Sandbox, name: str, events: int) -> None:
     """Before the lease ends nobody else touches the deliveries; after it all is well."""
-    leased = _leased(uri)
-    assert leased > 0
+    held = leased(uri)
+    assert held > 0
     send(uri, sandbox, name)
-    assert _leased(uri) == leased
+    assert leased(uri) == held
     sandbox.clock.advance(outbox.LEASE + timedelta(seconds=1))
     send(uri, sandbox, name)
     assert counted_once(sandbox) == events
@@ -105,7 +79,7 @@ def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox, name
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         host = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        _kill_when(warehouse, sandbox, name, lambda: _leased(warehouse) == 100, host)
+        _kill_when(warehouse, sandbox, name, lambda: leased(warehouse) == 100, host)
     assert counted_once(sandbox) == 0
     _ends_well(warehouse, sandbox, name, 100)
 

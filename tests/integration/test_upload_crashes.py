@@ -1,13 +1,8 @@
 """Workers that are killed with -9: every event is counted once, and nothing stays unsettled."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from conftest_of_loads import query
@@ -17,6 +12,8 @@ from outgoing import (
     configure,
     counted_once,
     execute,
+    kill_when,
+    leased,
     meta_destination,
     purchase,
     sandbox_with_pixels,
@@ -31,7 +28,6 @@ from include.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.slow
 
-_ROOT = Path(__file__).parents[2]
 _WORKER = """
 import sys
 from datetime import datetime
@@ -60,36 +56,16 @@ def _kill_when(
     uri: str, sandbox: Sandbox, true: Callable[[], bool], *, host: str | None = None
 ) -> None:
     """Run an upload in a process of its own, and kill it as soon as something is true."""
-    worker = subprocess.Popen(
-        [sys.executable, "-c", _WORKER, uri, host or sandbox.url, TOKEN,
-         sandbox.clock.now().isoformat()],
-        cwd=_ROOT,
-        env=os.environ.copy(),
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not true():
-        assert worker.poll() is None, "the worker ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.wait()
-
-
-def _leased(uri: str) -> int:
-    rows = query(
-        uri,
-        "select count(*)::int as n from ops.conversion_deliveries where sync_status = 'queued'",
-    )
-    return int(rows[0]["n"])
+    kill_when(_WORKER, [uri, host or sandbox.url, TOKEN, sandbox.clock.now().isoformat()], true)
 
 
 def _ends_well(uri: str, sandbox: Sandbox, events: int, dead: int = 0) -> None:
     """Before the lease ends nobody else touches the deliveries; after it all is well."""
-    leased = _leased(uri)
-    assert leased > 0
+    held = leased(uri)
+    assert held > 0
     before = len(sandbox.requests)
     send(uri, sandbox)
-    assert _leased(uri) == leased
+    assert leased(uri) == held
     sandbox.clock.advance(outbox.LEASE + timedelta(seconds=1))
     send(uri, sandbox)
     assert len(sandbox.requests) > before
@@ -111,7 +87,7 @@ def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox) -> N
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         host = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        _kill_when(warehouse, sandbox, lambda: _leased(warehouse) == 100, host=host)
+        _kill_when(warehouse, sandbox, lambda: leased(warehouse) == 100, host=host)
     assert sandbox.events.totals(PIXEL)["received"] == 0
     _ends_well(warehouse, sandbox, 100)
 
