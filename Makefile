@@ -29,8 +29,8 @@ env: $(VENV)/ready  ## eval "$$(make -s env)" makes plain airflow, dbt and psql 
 	@$(CLI) env
 
 docs: $(VENV)/ready  ## dbt's documentation of all models as one HTML page
-	@eval "$$($(CLI) env)" && $(VENV)/bin/dbt --quiet docs generate --static --target-path .tributary/docs >&2
-	@echo "file://$(CURDIR)/dbt/.tributary/docs/static_index.html"
+	@eval "$$($(CLI) env)" && $(VENV)/bin/dbt --quiet docs generate --static >&2 && \
+	    echo "file://$$DBT_TARGET_PATH/static_index.html"
 
 lint: $(VENV)/ready $(LINT)/ready  ## ruff, mypy, sqlfluff
 	@$(LINT)/bin/ruff format --check .

@@ -11,9 +11,13 @@ is built again; last, a full refresh must change nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from datetime import timedelta
-from statistics import median
+from typing import NamedTuple
+
+import psutil
 
 from bench import fresh_warehouse
 from bench.dbt_build import (
@@ -27,7 +31,7 @@ from bench.dbt_build import (
     build,
     generate,
 )
-from include.warehouse import Connection, connect
+from include.warehouse import Connection, connect, embedded
 
 MARTS = ("ad_attribution_credits", "ad_attributions")
 GOAL_FULL, GOAL_DAILY = 60, 10
@@ -55,26 +59,53 @@ def _measure(options: argparse.Namespace) -> int:
         purchases = _count(connection, "app.transactions")
         _say(f"{touches:,} touches and {purchases:,} purchases generated in {seconds:.0f} s")
         _dbt(uri, "parse")
-        first, nodes = build(uri)
-        _say(f"first build {first:.1f} s")
-        _slowest(nodes, options.slowest)
-        daily: list[float] = []
+        first = _build(uri, "first build", options)
+        daily = []
         for number in range(1, options.repeat + 1):
             _next_day(connection, options, number)
-            seconds, nodes = build(uri)
-            daily.append(seconds)
-            _say(f"daily build {number}: {seconds:.1f} s")
-        _slowest(nodes, options.slowest)
+            daily.append(_build(uri, f"daily build {number}", options))
         incremental = {mart: _fingerprint(connection, mart) for mart in MARTS}
         credits = _count(connection, "marts.ad_attribution_credits")
-        full, _ = build(uri, "--full-refresh")
+        full = _build(uri, "full refresh", options, "--full-refresh")
         differing = [mart for mart in MARTS if _fingerprint(connection, mart) != incremental[mart]]
-    print(f"\n{touches:,} touches, {purchases:,} purchases, {credits:,} credits; seconds\n")
-    print(f"first build      {first:>6.1f}   (goal: under {GOAL_FULL})")
-    print(f"daily build      {median(daily):>6.1f}   (goal: under {GOAL_DAILY})")
-    print(f"full refresh     {full:>6.1f}")
+    print(f"\n{touches:,} touches, {purchases:,} purchases, {credits:,} credits\n")
+    print("seconds            by the clock   of processors")
+    usual = sorted(daily)[len(daily) // 2]
+    for name, took, goal in (
+        ("first build", first, GOAL_FULL), ("daily build", usual, GOAL_DAILY),
+        ("full refresh", full, None),
+    ):  # fmt: skip
+        told = f"   (goal: under {goal} by the clock, on two idle cores)" if goal else ""
+        print(f"{name:<18} {took.clock:>12.1f} {took.processors:>15.1f}{told}")
     print("daily = full refresh: " + (f"no: {', '.join(differing)}" if differing else "yes"))
-    return 1 if differing or first >= GOAL_FULL or median(daily) >= GOAL_DAILY else 0
+    return 1 if differing or first.clock >= GOAL_FULL or usual.clock >= GOAL_DAILY else 0
+
+
+class _Took(NamedTuple):
+    """Seconds by the clock, and of all processors: the latter do not depend on who else works."""
+
+    clock: float
+    processors: float
+
+
+def _build(uri: str, name: str, options: argparse.Namespace, *arguments: str) -> _Took:
+    before = _processors()
+    seconds, nodes = build(uri, *arguments)
+    time.sleep(0.5)  # a backend's time is added up when it has ended
+    took = _Took(seconds, _processors() - before)
+    _say(f"{name}: {took.clock:.1f} s, {took.processors:.1f} s of processors")
+    _slowest(nodes, options.slowest)
+    return took
+
+
+def _processors() -> float:
+    """Processor seconds so far of this process, and of Postgres with the backends that ended."""
+    pid = int((embedded.data_directory() / "postmaster.pid").read_text().split()[0])
+    server = psutil.Process(pid).cpu_times()
+    ours = os.times()
+    return (
+        sum(ours[:2]) + server.user + server.system + server.children_user + server.children_system
+    )
 
 
 def _say(text: str) -> None:

@@ -59,6 +59,7 @@ def _draw(connection: warehouse.Connection, model: str, path: Path) -> Path:
         legend_at_bottom=True,
         x_label_rotation=30,
         include_x_axis=True,
+        stroke_style={"width": 3},
         value_formatter=lambda value: f"{value:,.0f}",
         js=(),  # a picture, without scripts from elsewhere
         style=pygal.style.CleanStyle(
@@ -66,6 +67,11 @@ def _draw(connection: warehouse.Connection, model: str, path: Path) -> Path:
             colors=("#7fb3d5", "#1a5276", "#f0b27a", "#a04000", "#82e0aa", "#1d8348"),
             background="white",
             plot_background="white",
+            font_family="sans-serif",
+            guide_stroke_color="#e0e0e0",
+            guide_stroke_dasharray="0",
+            major_guide_stroke_color="#c0c0c0",
+            major_guide_stroke_dasharray="0",
         ),
     )
     labels = sorted(weeks)
@@ -73,7 +79,7 @@ def _draw(connection: warehouse.Connection, model: str, path: Path) -> Path:
     for brand, by_week in sorted(sums.items()):
         for number, name in enumerate(("spend", "attributed revenue")):
             values = [by_week[week][number] if week in by_week else None for week in labels]
-            chart.add(f"{brand}: {name}", values, stroke_style={"width": 3})
+            chart.add(f"{brand}: {name}", values)
     chart.render_to_file(str(path))
     return path
 

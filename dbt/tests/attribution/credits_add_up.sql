@@ -3,7 +3,8 @@
 with
 
 transactions as (
-    select * from {{ ref('int_transactions') }}
+    select * from {{ ref('stg_app__transactions') }}
+    where is_revenue
 ),
 
 credits as (
@@ -32,8 +33,8 @@ summed as (
         credits.model,
         sum(credits.weight) as weight,
         sum(credits.attributed_value) as attributed_value,
-        count(distinct credits.currency) as currency_count,
-        min(credits.currency) as currency
+        min(credits.currency) as least_currency,
+        max(credits.currency) as greatest_currency
     from to_check
     inner join credits on to_check.transaction_id = credits.transaction_id
     group by to_check.transaction_id, credits.model
@@ -67,7 +68,8 @@ differing as (
     where
         summed.weight is distinct from 1
         or summed.attributed_value is distinct from wanted.value
-        or summed.currency is distinct from wanted.currency
+        or summed.least_currency is distinct from wanted.currency
+        or summed.greatest_currency is distinct from wanted.currency
 )
 
 select * from differing

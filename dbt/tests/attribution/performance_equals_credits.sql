@@ -1,6 +1,21 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the newest week of spend, and of the 14 newest days on which there are
--- purchases that the latest build computed.
+-- `ad_spend` do: of the newest week of spend, and of the 31 newest days with purchases that the
+-- latest build computed. They are asked for beforehand: only constants find their way into a view.
+{%- set asked %}
+    (
+        select distinct credits.date
+        from {{ ref('ad_attribution_credits') }} as credits
+        where credits.transaction_id in (
+            select slices.transaction_id
+            from {{ mart_slices(ref('ad_attribution_credits')) }} as slices
+        )
+        order by credits.date desc
+        limit 31
+    )
+    union
+    select (select max(date) from {{ ref('ad_spend') }}) - generate_series(0, 6)
+{%- endset %}
+{%- set days = newest_days(asked) %}
 with
 
 credits as (
@@ -19,23 +34,6 @@ campaign_performance as (
     select * from {{ ref('campaign_performance') }}
 ),
 
-days as materialized (
-    (
-        select distinct credits.date
-        from credits
-        where
-            credits.transaction_id in (
-                select slices.transaction_id
-                from {{ mart_slices(ref('ad_attribution_credits')) }} as slices
-            )
-        order by credits.date desc
-        limit 14
-    )
-    union
-    select (select max(ad_spend.date) from ad_spend) - days_back.number as date
-    from generate_series(0, 6) as days_back (number)
-),
-
 sums as (
     select
         'credits' as origin,
@@ -45,7 +43,7 @@ sums as (
         sum(attributed_value) as attributed_value,
         0 as spend
     from credits
-    where date = any(array(select days.date from days))
+    where date in {{ days }}
     group by date, model, currency
     union all
     select
@@ -62,7 +60,7 @@ sums as (
         ('{{ model }}'){{ ',' if not loop.last }}
         {%- endfor %}
     ) as models (model)
-    where ad_spend.date = any(array(select days.date from days))
+    where ad_spend.date in {{ days }}
     group by ad_spend.date, models.model, ad_spend.currency
     union all
     select
@@ -73,7 +71,7 @@ sums as (
         sum(attributed_value) as attributed_value,
         sum(spend) as spend
     from ad_performance
-    where date = any(array(select days.date from days))
+    where date in {{ days }}
     group by date, model, currency
     union all
     select
@@ -84,7 +82,7 @@ sums as (
         sum(attributed_value) as attributed_value,
         sum(spend) as spend
     from campaign_performance
-    where date = any(array(select days.date from days))
+    where date in {{ days }}
     group by date, model, currency
 ),
 

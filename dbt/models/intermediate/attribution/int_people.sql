@@ -87,6 +87,35 @@ contact_links as (
         and nullif(conversion_events.contact_id, '') is not null
 ),
 
+-- Ids in the place of a profile's that no profile has.
+strangers as (
+    select distinct
+        named.brand_slug,
+        named.profile_id
+    from (
+        select
+            touchpoints.brand_slug,
+            touchpoints.profile_id
+        from touchpoints
+        union all
+        select
+            contact_touches.brand_slug,
+            contact_touches.contact_id
+        from contact_touches
+        union all
+        select
+            transactions.brand_slug,
+            transactions.profile_id
+        from transactions
+    ) as named
+    where not exists (
+        select 1 from profiles
+        where
+            profiles.brand_slug = named.brand_slug
+            and profiles.profile_id = named.profile_id
+    )
+),
+
 links as (
     select
         shared.brand_slug,
@@ -104,30 +133,11 @@ links as (
         contact_links.profile_id as one,
         contact_links.contact_id as other
     from contact_links
-    where
-        contact_links.profile_id <> contact_links.contact_id
-        and (contact_links.brand_slug, contact_links.contact_id) in (
-            select
-                touchpoints.brand_slug,
-                touchpoints.profile_id
-            from touchpoints
-            union all
-            select
-                contact_touches.brand_slug,
-                contact_touches.contact_id
-            from contact_touches
-            union all
-            select
-                transactions.brand_slug,
-                transactions.profile_id
-            from transactions
-        )
-        and not exists (
-            select 1 from profiles
-            where
-                profiles.brand_slug = contact_links.brand_slug
-                and profiles.profile_id = contact_links.contact_id
-        )
+    inner join strangers
+        on
+            contact_links.brand_slug = strangers.brand_slug
+            and contact_links.contact_id = strangers.profile_id
+    where contact_links.profile_id <> contact_links.contact_id
 ),
 
 both_ways as (

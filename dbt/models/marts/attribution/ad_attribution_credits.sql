@@ -1,11 +1,19 @@
 -- depends_on: {{ ref('int_credit_inputs') }}
+{#-
+    A merge join would sort a million wide rows that a hash join need not: Postgres cannot tell, as it
+    does not know how many touches a person has.
+-#}
 {{
     config(
         unique_key=['transaction_id', 'model', 'touch_index'],
         slices='int_credit_inputs',
         slice_by=['transaction_id'],
         slices_kept=true,
-        pre_hook="set local work_mem = '128MB'; set local maintenance_work_mem = '256MB'",
+        pre_hook=[
+            "set local work_mem = '128MB'",
+            "set local maintenance_work_mem = '256MB'",
+            "set local enable_mergejoin = off",
+        ],
         indexes=[
             {'columns': ['date']},
             {'columns': ['ad_id', 'date']},

@@ -4,7 +4,7 @@
         slices='int_attribution_inputs',
         slice_by=['transaction_id'],
         slices_kept=true,
-        pre_hook="set local work_mem = '128MB'",
+        pre_hook=["set local work_mem = '128MB'", 'set local enable_mergejoin = off'],
         indexes=[
             {'columns': ['transaction_id'], 'unique': true},
             {'columns': ['date']},
