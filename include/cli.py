@@ -286,6 +286,7 @@ def env() -> None:
 @main.command()
 def up() -> None:
     """Start Airflow and the sandbox in the background."""
+    services.leave_taken_ports()
     variables = services.ready()
     sandbox = services.start_sandbox(variables)
     services.start_airflow(variables)

@@ -100,6 +100,15 @@ def port(name: str, preferred: int = 0) -> int:
     return number
 
 
+def leave_taken(name: str) -> None:
+    """Let a service that is not running choose again when something else has taken its port."""
+    path = home() / "local.json"
+    values = json.loads(path.read_text()) if path.exists() else {}
+    number = values.get(f"port_{name}")
+    if number is not None and answers(number):
+        forget(f"port_{name}")
+
+
 def answers(number: int) -> bool:
     """Whether something listens on this loopback port."""
     with socket.socket() as probe:

@@ -192,6 +192,13 @@ def stop(name: str) -> bool:
     return True
 
 
+def leave_taken_ports() -> None:
+    """Before Airflow starts: on a port of another program, that one would seem to be ours."""
+    if process("airflow") is None:
+        for name in ("ui", "worker_logs", "trigger_logs"):
+            home.leave_taken(name)
+
+
 def start_airflow(variables: dict[str, str]) -> None:
     """Start scheduler, DAG processor, triggerer and API server; returns when all are healthy."""
     start("airflow", ["airflow", "standalone"], variables)
@@ -208,8 +215,9 @@ def start_airflow(variables: dict[str, str]) -> None:
 
 def start_sandbox(variables: dict[str, str]) -> str:
     """Start the local Graph API; returns its base URL."""
-    if process("sandbox") is None and home.answers(home.port("sandbox")):
-        home.forget("port_sandbox")
+    if process("sandbox") is None:
+        home.leave_taken("sandbox")
+        home.leave_taken("sandbox_ads")
     number = home.port("sandbox")
     born = home.remembered("sandbox_start", lambda: time.strftime("%Y-%m-%d", time.gmtime(
         time.time() - 120 * 86_400

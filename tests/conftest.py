@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -26,6 +27,11 @@ from include import home  # noqa: E402
 from include.warehouse import embedded, migrate  # noqa: E402
 
 _TEMPLATE = "template_warehouse"
+# Airflow's port is held from here on. A port that is only noted may be another worker's by the time
+# when the API server wants it: two fresh homes both note 8080.
+_AIRFLOWS = socket.socket()
+_AIRFLOWS.bind(("127.0.0.1", 0))
+home.remembered("port_ui", lambda: _AIRFLOWS.getsockname()[1])
 
 
 def pytest_sessionfinish() -> None:
@@ -97,19 +103,32 @@ def airflow(postgres: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def api_server(airflow: None) -> Iterator[str]:
-    """URL of Airflow's API server with our plugins, and the DAGs in its database."""
-    import uvicorn
-    from airflow.api_fastapi.app import create_app
+def sync_dags(airflow: None) -> Callable[[], None]:
+    """Writes our DAGs, paused as new ones are, into Airflow's database."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(DagBag(home.ROOT / "dags"), "dags-folder", None)
-    port = int(os.environ["AIRFLOW__API__PORT"])
-    config = uvicorn.Config(create_app(apps="core"), port=port, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="api-server", daemon=True)
+    def sync() -> None:
+        DagBundlesManager().sync_bundles_to_db()
+        sync_bag_to_db(DagBag(home.ROOT / "dags"), "dags-folder", None)
+
+    return sync
+
+
+@pytest.fixture(scope="session")
+def api_server(sync_dags: Callable[[], None]) -> Iterator[str]:
+    """URL of Airflow's API server with our plugins, and the DAGs in its database.
+
+    The one of this process, whose environment (the connection `warehouse`) it reads.
+    """
+    import uvicorn
+    from airflow.api_fastapi.app import create_app
+
+    sync_dags()
+    server = uvicorn.Server(uvicorn.Config(create_app(apps="core"), log_level="warning"))
+    thread = threading.Thread(
+        target=server.run, args=([_AIRFLOWS],), name="api-server", daemon=True
+    )
     thread.start()
     deadline = time.monotonic() + 60
     while not server.started:

@@ -41,7 +41,9 @@ def of_request(request: Request) -> httpx.AsyncClient:
     """The Airflow that we are mounted in, asked in this process and as the caller."""
     kept = {k: v for k, v in request.headers.items() if k in ("authorization", "cookie")}
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(request.scope["tributary.airflow"]),
+        transport=httpx.ASGITransport(
+            request.scope["tributary.airflow"], raise_app_exceptions=False
+        ),
         base_url="http://airflow",
         headers=kept,
         timeout=60,

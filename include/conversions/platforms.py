@@ -57,7 +57,6 @@ class PosthogPlatform:
     """PostHog as a platform: product analytics, which knows people by contact id."""
 
     max_batch = posthog.MAX_BATCH
-    dedup_window: timedelta | None = None  # an event's uuid is known for good
     quota: Quota | None = None
 
     def __init__(self, client: posthog.Posthog) -> None:

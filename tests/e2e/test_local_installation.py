@@ -26,6 +26,12 @@ from include.home import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Installation:
     """A home of its own, driven by the commands that the Makefile calls."""
 
@@ -33,6 +39,9 @@ class Installation:
         mine = ("AIRFLOW_", "TRIBUTARY_", "DBT_")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(mine)}
         self.env["TRIBUTARY_HOME"] = str(home)
+        # Not 8080, which another test, or another checkout's, may take between `env` and `up`.
+        ports = {f"port_{name}": _free_port() for name in ("ui", "worker_logs", "trigger_logs")}
+        (home / "local.json").write_text(json.dumps(ports))
         for line in self.run("-m", "include.cli", "env").splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             if name != "PATH":
@@ -228,9 +237,7 @@ def test_an_upload_is_triggered_through_both_doors(
     assert [row["deliveries"][0]["sync_status"] for row in rows] == ["sent"]
 
     key = installation.run("-m", "include.cli", "api-keys", "create", "--brand", "doors").strip()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     env = {
         **installation.env,
         "TRIBUTARY_AIRFLOW_URL": installation.base,

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from doors import Door, serving, two_brands
+import requests
+from doors import Door, two_brands
 from outgoing import purchase
 
 ROUTES = [
@@ -22,17 +23,12 @@ ROUTES = [
 
 
 @pytest.fixture(scope="module")
-def url(airflow: None, module_warehouse: str) -> Iterator[str]:
+def url(api_server: str, module_warehouse: str) -> Iterator[str]:
     """Airflow's own API server with the plugin of this checkout."""
     two_brands(module_warehouse)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_WAREHOUSE", module_warehouse)
-        patch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "vera:viewer,ulf:user,admin:admin")
-        from airflow.api_fastapi.app import create_app
-
-        with serving(create_app()) as found:
-            yield f"{found}/tributary/api"
+        yield f"{api_server}/tributary/api"
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +83,47 @@ def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Door]) -> None:
     assert viewer("GET", "/openapi.json").json()["info"]["title"] == "Tributary"
 
 
-def test_airflows_own_refusals_are_told(login: Callable[[str], Door]) -> None:
+@pytest.fixture
+def airflows(login: Callable[[str], Door], api_server: str) -> Callable[..., requests.Response]:
+    """Airflow's own REST API, asked as an admin."""
+    headers = {"Authorization": str(login("admin").bearer)}
+
+    def ask(method: str, path: str, **arguments: Any) -> requests.Response:
+        url = f"{api_server}/api/v2/{path}"
+        return requests.request(method, url, headers=headers, timeout=30, **arguments)
+
+    return ask
+
+
+def test_an_upload_is_started_as_the_caller(
+    login: Callable[[str], Door], airflows: Callable[..., requests.Response]
+) -> None:
+    """Red: a run that waits for ever is told as started, or is not of the one who asked."""
+    path, wanted = "dags/upload_conversions", {"brand_id": "acme"}
+    paused = login("user")("POST", "/conversions/sync", params=wanted)
+    assert (paused.status_code, "paused" in paused.json()["detail"]) == (409, True)
+    assert airflows("PATCH", path, json={"is_paused": False}).ok
+    try:
+        answer = login("user")("POST", "/conversions/sync", params=wanted)
+        nobodys = login("user").faults("POST", "/conversions/sync", params={"brand_id": "x"})
+    finally:
+        assert airflows("PATCH", path, json={"is_paused": True}).ok
+    assert (answer.status_code, nobodys) == (202, ["brand_id"])
+    assert answer.json().keys() == {"dag_id", "dag_run_id", "state"}
+    run = airflows("GET", f"{path}/dagRuns/{answer.json()['dag_run_id']}").json()
+    assert (run["conf"], run["triggering_user_name"]) == ({"brand": "acme"}, "user")
+
+
+def test_airflows_own_refusals_are_told(
+    login: Callable[[str], Door],
+    airflows: Callable[..., requests.Response],
+    sync_dags: Callable[[], None],
+) -> None:
     """Red: a missing DAG looks like a started upload."""
-    answer = login("user")("POST", "/conversions/sync", params={"brand_id": "acme"})
+    assert airflows("DELETE", "dags/upload_conversions").ok
+    try:
+        answer = login("user")("POST", "/conversions/sync", params={"brand_id": "acme"})
+    finally:
+        sync_dags()
     assert answer.status_code == 502
     assert "404" in answer.json()["detail"]
