@@ -2,6 +2,7 @@
 
 TributaryError                  what a person can mend; its text is one sentence that says how
 ├── SettingsError               the settings file, a DAG run's parameters, a missing connection
+│   └── include.settings.NotOurs    only the settings file may change it
 ├── WarehouseError              the warehouse refused or does not answer
 │   ├── WarehouseDown           worth a retry
 │   └── LoadFenced              another try of this task has taken over; nothing was written

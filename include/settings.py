@@ -29,6 +29,10 @@ Settings = dict[str, Any]
 _SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("settings.schema.json").read_text())
 
 
+class NotOurs(SettingsError):
+    """The settings belong to the settings file, not to the API and the page."""
+
+
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml comes without types
     """Refuses a key that stands twice in a mapping; YAML's own loader drops the first one."""
 
@@ -292,16 +296,24 @@ def change_destination(connection: Connection, name: str, changes: Settings) -> 
     Another connection would be another brand's credentials, for whoever may call this.
 
     Raises:
+        NotOurs: the brand is not marked `managed_by: api`.
         SettingsError: names each fault; nothing is changed.
     """
     with connection.transaction():
         connection.execute("select pg_advisory_xact_lock(hashtextextended('settings', 0))")
         row = connection.execute(
-            "select d.settings, b.settings as brand from ops.destinations as d "
-            "inner join ops.brands as b on b.id = d.brand_id where d.name = %s",
+            "select d.settings, b.slug, b.managed_by, b.settings as brand "
+            "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
+            "where d.name = %s",
             [name],
         ).fetchone()
-        assert row is not None
+        if row is None:
+            raise SettingsError(f"There is no destination {name!r}.")
+        if row["managed_by"] != "api":
+            raise NotOurs(
+                f"The settings of {row['slug']} belong to its settings file (managed_by: file): "
+                "change them there and run `python -m include.cli configure`."
+            )
         before = row["settings"]
         fixed = [
             k for k in ("name", "platform", "conn_id") if changes.get(k, before[k]) != before[k]

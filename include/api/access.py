@@ -113,6 +113,9 @@ async def by_airflow(request: Request, given: HTTPAuthorizationCredentials | Non
         )
         return allowed
 
+    foreign = request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+    if given is None and foreign and request.method not in ("GET", "HEAD"):
+        raise Refused(403, "Another site asked for this, with a cookie that it did not set.")
     reads = await run_in_threadpool(may, "GET")
     if not reads:
         raise Refused(403, f"Your role in Airflow may not see the runs of {UPLOAD_DAG}.")

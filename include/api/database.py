@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import orjson
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from include.warehouse import Connection
 
@@ -28,8 +28,20 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection in autocommit; it goes back into the pool afterwards."""
-        with self._opened().connection() as connection:
-            yield connection
+        try:
+            with self._opened().connection() as connection:
+                yield connection
+        except PoolTimeout:
+            self._follow()
+            raise
+
+    def _follow(self) -> None:
+        """Let the next request open a new pool when the warehouse's URI is another one by now."""
+        wanted = self._uri()
+        with self._lock:
+            if self._pool is not None and self._pool.conninfo != wanted:
+                self._pool.close()
+                self._pool = None
 
     def _opened(self) -> ConnectionPool[Connection]:
         with self._lock:
@@ -45,6 +57,8 @@ class Database:
                     max_size=_MOST_CONNECTIONS,
                     timeout=self.patience,
                     max_idle=60,
+                    # After a restart of the warehouse no request meets a connection that is gone.
+                    check=ConnectionPool.check_connection,
                     configure=lambda connection: set_json_loads(orjson.loads, connection),
                     name="tributary-api",
                     open=True,

@@ -44,16 +44,12 @@ def change(
 ) -> Destination:
     """Pause or resume a destination; change its settings when its brand is `managed_by: api`."""
     with database(request).connection() as connection, connection.transaction():
-        known = _one(connection, caller, name)
+        _one(connection, caller, name)
         if body.settings is not None:
-            if known["managed_by"] != "api":
-                raise Refused(
-                    409,
-                    f"The settings of {known['brand']} belong to its settings file (managed_by: "
-                    "file): change them there and run `python -m include.cli configure`.",
-                )
             try:
                 settings.change_destination(connection, name, body.settings)
+            except settings.NotOurs as error:
+                raise Refused(409, str(error)) from None
             except SettingsError as error:
                 raise unprocessable(_faults(str(error))) from None
         if body.paused:

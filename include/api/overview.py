@@ -22,6 +22,8 @@ DESTINATIONS: LiteralString = """
 select b.slug as brand, b.name as brand_name, d.name, d.platform, d.is_active,
     d.last_sync_at, d.last_sync_status, d.last_sync_count,
     (d.settings ->> 'sync_interval_minutes')::int as sync_interval_minutes,
+    case when b.managed_by = 'api' then d.settings - array['name', 'platform', 'conn_id'] end
+        as settings,
     coalesce(d.paused_until > now(), false) as is_paused,
     case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until end
         as paused_until,

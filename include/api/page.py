@@ -7,7 +7,9 @@ paths are relative to where it is mounted.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,8 +29,10 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
 
+from include import settings
 from include.airflow.connections import warehouse_uri
 from include.api import overview as panels
+from include.api import problems
 from include.conversions import destinations, outbox
 from include.errors import SettingsError, TributaryError
 from include.warehouse import Connection, connect
@@ -48,6 +52,12 @@ _HEADERS = {
     "img-src 'self'; connect-src 'self'; frame-ancestors 'self'; base-uri 'none'; "
     "form-action 'none'",
 }
+
+
+_ASKING = 4  # destinations that Meta is asked about at once
+_FRESH, _FRESH_REFUSAL = 3600.0, 300.0  # seconds that Meta's answers and refusals are remembered
+# By destination, connection and dataset: until when, the scores, and why there are none.
+_QUALITY: dict[tuple[str, str, str], tuple[float, tuple[dict[str, float], str | None]]] = {}
 
 
 def _from_this_site(request: Request) -> None:
@@ -129,6 +139,49 @@ def loads(
     return {"days": days, "loads": rows}
 
 
+@router.get("/quality", dependencies=[_may_see])
+def quality(response: Response) -> dict[str, Any]:
+    """Meta's own match quality of each active Meta destination, or why there is none.
+
+    Asked of Meta here and not with the other panels, which do not wait for anybody.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    with _warehouse() as connection:
+        found = [
+            one
+            for one in destinations.load(connection, outbox.now_of(connection))
+            if one.platform == "meta" and one.is_active
+        ]
+    with ThreadPoolExecutor(_ASKING) as pool:
+        said = list(pool.map(_quality_of, found))
+    return {
+        "quality": [
+            {"destination": one.name, "scores": scores, "why_not": why_not}
+            for one, (scores, why_not) in zip(found, said, strict=True)
+        ]
+    }
+
+
+def _quality_of(destination: destinations.Destination) -> tuple[dict[str, float], str | None]:
+    """The scores by event name, and why there are none; remembered for a while."""
+    from include.airflow.connections import graphs
+    from include.meta.quality import match_quality
+
+    key = (destination.name, destination.conn_id, destination.settings["pixel_id"])
+    until, said = _QUALITY.get(key, (0.0, ({}, None)))
+    if until > time.monotonic():
+        return said
+    try:
+        what_for = f"for destination {destination.name}"
+        graph = graphs(destination.conn_id, what_for, attempts=1, timeout=(5, 15))()
+        scores = match_quality(graph, destination.settings["pixel_id"])
+        said = scores, None if scores else "Meta has no score yet: it needs events of a website."
+    except TributaryError as error:
+        said = {}, str(error)
+    _QUALITY[key] = time.monotonic() + (_FRESH if said[0] else _FRESH_REFUSAL), said
+    return said
+
+
 class Why(BaseModel):
     """Why a person pauses a destination."""
 
@@ -139,6 +192,12 @@ class Which(BaseModel):
     """Which dead deliveries are put back; without an outcome all but `outcome_unknown`."""
 
     outcome: str | None = None
+
+
+class Changed(BaseModel):
+    """Keys of a destination's settings that change; the others stay."""
+
+    settings: dict[str, Any]
 
 
 @router.post("/destinations/{name}/sync", dependencies=_button("sync_now", triggers=True))
@@ -202,6 +261,20 @@ def resume(name: str) -> dict[str, str]:
     return {"said": f"{name} is resumed; the next upload sends what waits."}
 
 
+@router.post("/destinations/{name}/settings", dependencies=_button("settings"))
+def change(name: str, changed: Changed) -> dict[str, str]:
+    """Change settings of a destination whose brand is `managed_by: api`, as the REST API does."""
+    with _warehouse() as connection, connection.transaction():
+        destinations.one(connection, name, outbox.now_of(connection))
+        try:
+            settings.change_destination(connection, name, changed.settings)
+        except settings.NotOurs as error:
+            raise HTTPException(409, str(error)) from None
+        except SettingsError as error:
+            raise HTTPException(422, str(error)) from None
+    return {"said": f"The settings of {name} are changed; the next upload goes by them."}
+
+
 @contextmanager
 def _warehouse() -> Iterator[Connection]:
     """A connection; what is wrong with it is told in words."""
@@ -245,4 +318,5 @@ def _dags_of(runs: set[str]) -> dict[str, str]:
 
 # Without the documentation paths, which nothing would protect.
 app = FastAPI(title="Tributary", docs_url=None, redoc_url=None, openapi_url=None)
+problems.install(app)
 app.include_router(router)

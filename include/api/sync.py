@@ -32,6 +32,7 @@ from include.conversions.intake import EventRefused
 router = APIRouter(tags=["sync"])
 
 _LONGEST_WAIT = 300.0
+_MISSED = 10  # looks at a run in a row that may fail
 _ENDED = ("success", "failed")
 
 Airflow = Callable[[Request], httpx.AsyncClient]
@@ -101,9 +102,15 @@ async def start(
         )  # fmt: skip
         path = f"dags/{UPLOAD_DAG}/dagRuns/{run['dag_run_id']}"
         deadline = time.monotonic() + _LONGEST_WAIT
+        missed = 0
         while wait and run["state"] not in _ENDED and time.monotonic() < deadline:
             await asyncio.sleep(1)
-            run = await _ask(client, "GET", path)
+            try:
+                run, missed = await _ask(client, "GET", path), 0
+            except Refused:  # the run goes on, whether or not Airflow has a moment for us
+                missed += 1
+                if missed > _MISSED:
+                    raise
         if not wait or run["state"] not in _ENDED:
             return Run(dag_id=UPLOAD_DAG, dag_run_id=run["dag_run_id"], state=run["state"])
         found = await client.get(
@@ -111,7 +118,9 @@ async def start(
             params={"stringify": "false"},
         )
     summary = found.json()["value"] if found.status_code == 200 else None
-    return JSONResponse(_result(run["state"], brands, summary or {}).model_dump(mode="json"))
+    held = await run_in_threadpool(_held, request, brands) if run["state"] != "success" else {}
+    result = _result(run["state"], brands, summary or {}, held)
+    return JSONResponse(result.model_dump(mode="json"))
 
 
 @router.get("/conversions/sync")
@@ -131,6 +140,22 @@ def _brands(request: Request, caller: Caller, wanted: str | None) -> list[dict[s
             "order by slug",
             {"only": caller.brand_id, "wanted": wanted},
         ).fetchall()
+
+
+def _held(request: Request, brands: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """What the latest upload says of each destination that it could not serve, by brand.
+
+    A destination whose task is red has no part in the run's summary.
+    """
+    with database(request).connection() as connection:
+        rows = connection.execute(
+            "select b.slug, format('%%s: %%s', d.name, d.last_sync_status) as said "
+            "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
+            "where b.slug = any(%s) and d.is_active and d.last_sync_status <> 'ok' order by d.name",
+            [[brand["brand"] for brand in brands]],
+        ).fetchall()
+    return {brand["brand"]: [r["said"] for r in rows if r["slug"] == brand["brand"]]
+            for brand in brands}  # fmt: skip
 
 
 async def _ask(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> Any:
@@ -155,7 +180,10 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, **body: Any) -
 
 
 def _result(
-    state: str, brands: list[dict[str, Any]], summary: Mapping[str, dict[str, Any]]
+    state: str,
+    brands: list[dict[str, Any]],
+    summary: Mapping[str, dict[str, Any]],
+    held: Mapping[str, list[str]],
 ) -> SyncResult:
     results = []
     for brand in brands:
@@ -168,7 +196,7 @@ def _result(
                 events_processed=did.get("processed", 0),
                 success_count=did.get("succeeded", 0),
                 failure_count=did.get("failed", 0) + did.get("dead", 0),
-                errors=[*errors, *did.get("held", [])],
+                errors=[*errors, *(held.get(brand["brand"]) or did.get("held", []))],
             )
         )
     total = SyncSummary(

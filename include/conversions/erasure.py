@@ -61,11 +61,19 @@ def erase_event(connection: Connection, event: dict[str, Any], now: datetime) ->
     with connection.transaction():
         _lock(connection, event["brand_id"])
         rows = connection.execute(
-            "select id from ops.conversion_events where brand_id = %(brand_id)s "
+            "select id, contact_id from ops.conversion_events where brand_id = %(brand_id)s "
             "and event_name = %(event_name)s and event_id = %(event_id)s for update",
             {key: event[key] for key in ("brand_id", "event_name", "event_id")},
-        )
-        return _erase(connection, [row["id"] for row in rows], now)
+        ).fetchall()
+        done = _erase(connection, [row["id"] for row in rows], now)
+        # The click and the browser of a contact of whom nothing else is known came with it.
+        done.contacts = connection.execute(
+            "delete from ops.contacts as c where brand_id = %(brand)s and contact_id = any(%(ids)s)"
+            " and not exists (select 1 from ops.conversion_events as e "
+            "where e.brand_id = c.brand_id and e.contact_id = c.contact_id)",
+            {"brand": event["brand_id"], "ids": list({row["contact_id"] for row in rows} - {None})},
+        ).rowcount
+        return done
 
 
 def erase_person(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from include.sandbox import conversions, nodes, paging, params, reports
+from include.sandbox import conversions, nodes, paging, params, quality, reports
 from include.sandbox.batch import answer_batch
 from include.sandbox.errors import (
     GraphError,
@@ -193,6 +193,8 @@ class Graph:
             case ["me", "adaccounts"] if call.method == "GET":
                 self._meet(asked, "adaccounts")
                 return self._own_accounts(asked)
+            case ["dataset_quality"] if call.method == "GET":
+                return self._quality(asked)
             case [object_id] | [object_id, _]:
                 edge = "".join(path[1:])
                 pixel = self._find_pixel(asked, object_id)
@@ -482,6 +484,19 @@ class Graph:
                 fault.hits += 1
                 raise Struck(fault)
         return {"events_received": len(events), "messages": [], "fbtrace_id": asked.trace_id}
+
+    def _quality(self, asked: Asked) -> dict[str, Any]:
+        """`GET /dataset_quality?dataset_id=`"""
+        given = asked.call.params
+        params.only(given, "dataset_id", "fields", "agent_name")
+        if "dataset_id" not in given:
+            raise bad_parameter("The parameter dataset_id is required.")
+        pixel = self._find_pixel(asked, given["dataset_id"])
+        if pixel is None:
+            raise no_such_object(given["dataset_id"])
+        self._meet(asked, "quality", {"pixel": pixel.id})
+        received = self.events.latest(quality.MOST_EVENTS, pixel.id)
+        return quality.show(received, params.fields(given), asked.now)
 
     def _left_by_faults(self, asked: Asked, events: list[Event]) -> list[Event]:
         """The events that are taken, unless a fault refuses them all."""

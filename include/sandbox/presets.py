@@ -53,6 +53,7 @@ EDGES = (
     "report",
     "results",
     "events",
+    "quality",
 )
 _LISTINGS = ("adaccounts", "campaigns", "adsets", "ads", "insights", "results")
 _ROWS = ("insights", "results")

@@ -33,6 +33,7 @@ BRANDS = [
         "reporting_currency": "USD",
         "time_zone": "UTC",
         "consent_when_unknown": "allow",
+        "managed_by": "api" if slug == "lumen" else "file",
         "ad_accounts": [{"platform": "meta", "account_id": account, "conn_id": "m", "name": slug}],
         "destinations": [
             {
@@ -236,6 +237,30 @@ def test_a_person_pauses_resumes_and_retries_with_the_keyboard(tab: Any) -> None
     tab.wait_for_url("**/dags/upload_conversions/runs/manual__**")
 
 
+def test_a_person_changes_settings_that_are_the_apis(tab: Any) -> None:
+    """Red: settings could not be changed here, or a mistake would cost all that was typed."""
+    open_page(tab)
+    assert tab.get_by_role("button", name="Settings of acme-meta").count() == 0  # the file's
+    tab.get_by_role("button", name="Settings of lumen-meta").focus()
+    tab.keyboard.press("Enter")
+    area = tab.get_by_label("Settings (JSON)")
+    assert json.loads(area.input_value())["batch_size"] == 1000
+    for typed, told in (
+        ('{"batch_size": ', "This is no JSON"),
+        ('{"batch_size": 0}', "batch_size"),
+    ):
+        area.fill(typed)
+        tab.get_by_role("button", name="Save").click()
+        tab.locator("#ask-text").get_by_text(told).wait_for()
+        assert area.input_value() == typed
+    tab.wrong.clear()  # the browser notes the refusal
+    area.fill('{"batch_size": 70}')
+    tab.get_by_role("button", name="Save").click()
+    tab.get_by_text("The settings of lumen-meta are changed").wait_for()
+    size = "select settings ->> 'batch_size' from ops.destinations where name = 'lumen-meta'"
+    assert one("AIRFLOW_CONN_WAREHOUSE", size) == "70"
+
+
 @pytest.mark.parametrize("tab", [{"role": "viewer"}], indirect=True)
 def test_a_viewer_has_no_buttons(tab: Any) -> None:
     """Red: a viewer would press buttons that fail."""
@@ -286,6 +311,8 @@ CONTRAST = """() => {
 def test_it_can_be_read_on_every_screen(tab: Any, view: str) -> None:
     """Red: something would lie beyond the edge of a phone, or be grey on grey."""
     open_page(tab, view)
+    if view == "conversions":  # Meta cannot be asked here, and that is said
+        tab.locator("#lag").get_by_text("The Airflow connection 'm'").first.wait_for()
     assert tab.evaluate("scrollY") == 0  # the head with its links is in sight
     wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert wide <= 0

@@ -27,7 +27,10 @@ brands:
          send_from: "2020-01-01T00:00:00Z"}
 """
 PATH = "/tributary/page"
-BUTTONS = [f"{PATH}/destinations/acme-meta/{what}" for what in ("sync", "retry", "pause", "resume")]
+BUTTONS = [
+    f"{PATH}/destinations/acme-meta/{what}"
+    for what in ("sync", "retry", "pause", "resume", "settings")
+]
 
 
 @pytest.fixture
@@ -205,6 +208,58 @@ def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
     assert ask("viewer", "GET", f"{PATH}/loads?days=9999").status_code == 422
 
 
+def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) -> None:
+    """Red: the page and the settings file overwrite each other, or nonsense is stored."""
+    path, wish = BUTTONS[4], {"settings": {"batch_size": 10}}
+    (one,) = ask("user", "GET", f"{PATH}/overview").json()["destinations"]
+    assert one["settings"] is None
+    refused = ask("user", "POST", path, json=wish)
+    assert (refused.status_code, "managed_by: file" in refused.json()["detail"]) == (409, True)
+    configure(warehouse, SETTINGS.replace("name: Acme", "name: Acme\n    managed_by: api"))
+    assert ask("user", "POST", path, json=wish).status_code == 200
+    (one,) = ask("user", "GET", f"{PATH}/overview").json()["destinations"]
+    assert (one["settings"]["batch_size"], one["settings"]["pixel_id"]) == (10, "2000000051")
+    assert not {"name", "platform", "conn_id"} & one["settings"].keys()
+    for wrong in ({"batch_size": 0}, {"colour": "red"}, {"conn_id": "meta_other"}):
+        refused = ask("user", "POST", path, json={"settings": wrong})
+        assert (refused.status_code, next(iter(wrong)).split("_")[0] in refused.text) == (422, True)
+    assert ask("user", "POST", path, json={"settings": [1]}).json()["errors"] == [
+        {"field": "settings", "detail": "Input should be a valid dictionary"}
+    ]
+    assert ask("user", "POST", path.replace("acme", "nobody"), json=wish).status_code == 404
+
+
+def test_metas_own_match_quality_where_the_connection_may_read_it(
+    ask: Any, warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: the page shows no score of Meta's, asks Meta each minute, or hides why there is none."""
+    from include.meta.client import Graph
+    from include.sandbox.graph import Token
+    from include.sandbox.server import Sandbox
+
+    pixel, token = "2000000051", "a-token-for-the-page-0123456789"
+    assert ask(None, "GET", f"{PATH}/quality").status_code == 401
+    with Sandbox(tokens={token: Token(frozenset({"1000000001"}), pixels=frozenset({pixel}))}) as it:
+        held = {"conn_type": "meta", "password": token, "host": it.url}
+        monkeypatch.setenv("AIRFLOW_CONN_META_ACME", json.dumps(held))
+        now = int(it.clock.now().timestamp())
+        person = {"em": ["0" * 64], "client_user_agent": "A browser"}
+        event = {
+            "event_name": "Lead", "event_time": now - 60, "event_id": "1", "user_data": person,
+            "action_source": "website", "event_source_url": "https://shop.example/",
+        }  # fmt: skip
+        Graph(token, host=it.url).post(f"{pixel}/events", data=[event])
+        told = ask("viewer", "GET", f"{PATH}/quality").json()["quality"]
+        assert told == [{"destination": "acme-meta", "scores": {"Lead": 3.3}, "why_not": None}]
+        asked = it.graph.tally["GET", "quality", "1000000001"]
+        assert ask("viewer", "GET", f"{PATH}/quality").json()["quality"] == told
+        assert it.graph.tally["GET", "quality", "1000000001"] == asked == 1
+        configure(warehouse, SETTINGS.replace(pixel, "2000000059"))
+        (none,) = ask("viewer", "GET", f"{PATH}/quality").json()["quality"]
+    assert (none["scores"], "code 100" in none["why_not"]) == ({}, True)
+    assert token not in none["why_not"]
+
+
 def test_a_warehouse_that_is_down_is_told_in_words(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +277,11 @@ def test_a_warehouse_that_is_down_is_told_in_words(
         ("posthog", {"password": "phc_sandbox_acme"}, True, "knows the project key"),
         ("posthog", {"password": "phc_other"}, False, "refuses the project key"),
         ("posthog", {}, False, "has no project key"),
+        ("meta", {"password": "sandbox-token-acme"}, True, "it sees 2 ad accounts"),
+        ("meta", {"password": "another"}, False, "refuses the access token"),
+        ("meta", {}, False, "has no access token"),
+        ("google_data_manager", {}, True, "Data Manager answers"),
+        ("google_ads", {}, True, "accounts directly"),
         ("tributary_webhook", {"password": "whsec_1"}, True, "There is a secret"),
         ("tributary_webhook", {"password": "whsec_1 "}, False, "blank"),
         ("tributary_webhook", {}, False, "no signing secret"),
@@ -235,8 +295,8 @@ def test_the_test_button_of_connections(
 
     with Sandbox() as sandbox:
         body = {"connection_id": f"a_{conn_type}", "conn_type": conn_type, **fields}
-        if conn_type == "posthog":
-            body["host"] = sandbox.url
+        if conn_type != "tributary_webhook":
+            body["host"] = sandbox.ads_url if conn_type == "google_ads" else sandbox.url
         connections = "/api/v2/connections"
         ask("admin", "DELETE", f"{connections}/a_{conn_type}")
         assert ask("admin", "POST", connections, json=body).status_code == 201
@@ -252,6 +312,7 @@ def test_the_form_knows_our_connection_types(ask: Any) -> None:
         one["connection_type"]: one
         for one in ask("admin", "GET", "/ui/connections/hook_meta").json()
     }
-    assert {"meta", "posthog", "tributary_webhook"} <= types.keys()
+    google = {"google_data_manager", "google_ads"}
+    assert {"meta", "posthog", "tributary_webhook", *google} <= types.keys()
     shown = json.dumps(types["posthog"])
     assert "Project key" in shown

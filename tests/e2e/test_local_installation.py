@@ -179,7 +179,9 @@ brands:
     time_zone: UTC
     consent_when_unknown: allow
     destinations:
-      - {name: doors-meta, platform: meta, conn_id: meta_doors, pixel_id: "2000000055"}
+      # Not due again by the schedule, which would take the sale before the run that is asked for.
+      - {name: doors-meta, platform: meta, conn_id: meta_doors, pixel_id: "2000000055",
+         sync_interval_minutes: 60}
 """
 
 

@@ -337,10 +337,12 @@ def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(acme: Door
         uri, f"update ops.conversion_deliveries set sync_status = 'sent' where event = '{ids[1]}'"
     )
     for id_ in ids:
+        assert query(uri, "select contact_id from ops.contacts") == [{"contact_id": "c-1"}]
         assert acme("DELETE", f"/conversions/{id_}").status_code == 204
         assert acme("GET", f"/conversions/{id_}").status_code == 404
         assert acme("DELETE", f"/conversions/{id_}").status_code == 404
     assert acme("GET", "/conversions").json()["count"] == 0
+    assert query(uri, "select fbc from ops.contacts") == []  # it came with what was deleted
     assert states(uri) == {("skipped", "erased"): 1, ("sent", None): 1}
     for row in query(uri, f"select {_PERSONAL} from ops.conversion_events"):
         assert not any(row.values()), row
@@ -510,6 +512,33 @@ def test_nothing_can_be_triggered_without_an_airflow(acme: Door) -> None:
         answer = acme("POST", "/conversions/sync")
     assert answer.status_code == 502
     assert "token-that" not in answer.text
+
+
+def test_a_restart_of_the_warehouse_is_not_noticed(acme: Door, uri: str) -> None:
+    """Red: after a restart as many requests fail as the pool had connections."""
+    assert acme("GET", "/conversions").status_code == 200
+    gone = query(
+        uri, "select pg_terminate_backend(pid) as done from pg_stat_activity "
+             "where application_name = 'tributary-api' and datname = current_database()",
+    )  # fmt: skip
+    assert gone
+    assert acme("POST", "/conversions", json=sale()).status_code == 201
+
+
+def test_a_warehouse_that_moved_is_followed(uri: str) -> None:
+    """Red: after a change of the connection's password the API is down until it is restarted."""
+    from include.api.app import edge as make
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIBUTARY_WAREHOUSE", uri.replace("postgresql://", "postgresql://nobody-"))
+        app = make()
+        app.state.database.patience = 0.3
+        with serving(app) as url:
+            door = Door(url, key(uri))
+            assert door("GET", "/conversions").status_code == 503
+            patch.setenv("TRIBUTARY_WAREHOUSE", uri)
+            assert door("GET", "/conversions").status_code == 503  # it finds out
+            assert door("GET", "/conversions").status_code == 200
 
 
 def test_a_warehouse_that_is_down_is_told_so(uri: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -53,11 +53,34 @@ def test_nobody_gets_in_without_a_login(url: str) -> None:
         assert anonymous("GET", path).status_code == 404
 
 
+def test_an_expired_or_forged_login_is_none(url: str, login: Callable[[str], Door]) -> None:
+    """Red: yesterday's token still opens, or one that somebody signed himself."""
+    import jwt
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    valid = str(login("admin").bearer).removeprefix("Bearer ")
+    user = SimpleAuthManagerUser(username="admin", role="admin")
+    expired = get_auth_manager().generate_jwt(user, expiration_time_in_seconds=-60)
+    claims = jwt.decode(valid, options={"verify_signature": False})
+    forged = jwt.encode(claims, "x" * 64, algorithm="HS512")
+    unsigned = jwt.encode(claims, None, algorithm="none")
+    assert Door(url, valid)("GET", "/conversions").status_code == 200
+    for token in (expired, forged, unsigned, valid[:-4]):
+        assert Door(url, token)("GET", "/conversions").status_code == 401
+        assert Door(url)("GET", "/conversions", cookies={"_token": token}).status_code == 401
+
+
 def test_a_cookie_is_a_login_too(url: str, login: Callable[[str], Door]) -> None:
     """Red: the page in the browser cannot call the API."""
     token = str(login("viewer").bearer).removeprefix("Bearer ")
-    answer = Door(url)("GET", "/conversions", cookies={"_token": token})
-    assert answer.status_code == 200
+    cookies = {"_token": token}
+    assert Door(url)("GET", "/conversions", cookies=cookies).status_code == 200
+    mine = {"_token": str(login("user").bearer).removeprefix("Bearer ")}
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 409)):
+        answer = Door(url)("POST", "/conversions/sync", params={"brand_id": "acme"}, cookies=mine,
+                           headers={"Sec-Fetch-Site": site})  # fmt: skip
+        assert answer.status_code == status  # 409: the DAG is paused
 
 
 def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Door]) -> None:

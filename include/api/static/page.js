@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 const shown = new Set(STATES.filter((state) => state !== "skipped"));
 let figures = null;
 let days = null;
+let quality = new Map(); // Meta's own match quality by destination; it comes later than the figures
 let asking = 0; // number of the latest question; older answers are dropped
 
 // ---- small helpers ---------------------------------------------------------------------------
@@ -116,6 +117,7 @@ async function refresh() {
     if (mine !== asking) return;
     if (isLoads()) days = found;
     else figures = found;
+    if (!isLoads()) askQuality();
     trouble("");
     $("as-of").textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
     draw();
@@ -124,6 +126,17 @@ async function refresh() {
   } finally {
     if (mine === asking) document.body.removeAttribute("aria-busy");
   }
+}
+
+/** Meta's own scores: they may take seconds, and without them the page is as good as before. */
+async function askQuality() {
+  try {
+    const found = (await call("quality")).quality;
+    quality = new Map(found.map((row) => [row.destination, row]));
+  } catch {
+    quality = new Map();
+  }
+  if (figures && !isLoads()) drawLag();
 }
 
 async function act(name, what, body = {}) {
@@ -137,20 +150,24 @@ async function act(name, what, body = {}) {
 }
 
 /** Ask a person; the frame has no dialogs of the browser's own. Null when they do not want it. */
-function ask(title, text, yes, withReason = false) {
+function ask(title, text, yes, withReason = false, settings = null) {
   const dialog = $("ask");
   $("ask-title").textContent = title;
   $("ask-text").textContent = text;
   $("ask-yes").textContent = yes;
   $("ask-why").hidden = !withReason;
-  const reason = dialog.querySelector("input");
+  $("ask-settings").hidden = settings === null;
+  const reason = dialog.querySelector("input"), area = dialog.querySelector("textarea");
   reason.value = "";
+  area.value = settings ?? "";
   dialog.returnValue = "no";
   dialog.showModal();
-  (withReason ? reason : $("ask-yes")).focus();
+  (withReason ? reason : settings === null ? $("ask-yes") : area).focus();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () =>
-      resolve(dialog.returnValue === "yes" ? { reason: reason.value } : null), { once: true });
+      resolve(dialog.returnValue === "yes"
+        ? settings === null ? { reason: reason.value } : { settings: area.value }
+        : null), { once: true });
   });
 }
 // Enter in the field is a yes, not the first button's no.
@@ -173,6 +190,25 @@ async function retry(name, count, outcome) {
     : "They go back into the outbox and leave with the next upload.",
   unknown ? "Retry all the same" : "Retry");
   if (answer) await act(name, "retry", outcome ? { outcome } : {});
+}
+
+/** Only for brands that are `managed_by: api`; what is wrong is said beside what was written. */
+async function edit(one) {
+  let text = JSON.stringify(one.settings, null, 2);
+  let words = "The next upload goes by them. Keys that are left out stay as they are.";
+  for (;;) {
+    const answer = await ask(`Settings of ${one.name}`, words, "Save", false, text);
+    if (!answer) return;
+    text = answer.settings;
+    try {
+      const settings = JSON.parse(text);
+      say((await call(`destinations/${encodeURIComponent(one.name)}/settings`, { settings })).said);
+      break;
+    } catch (error) {
+      words = error instanceof SyntaxError ? `This is no JSON: ${error.message}` : error.message;
+    }
+  }
+  await refresh();
 }
 
 // ---- conversions -----------------------------------------------------------------------------
@@ -220,7 +256,7 @@ function drawConversions() {
     figure(row.within_6_hours, "bad"), figure(row.within_24_hours, "wait"),
     figure(row.within_72_hours, ""),
   ]), "Nothing that waits expires within three days."));
-  drawLag(targets);
+  drawLag();
 }
 
 function state(one, now) {
@@ -246,7 +282,8 @@ function buttons(one, may) {
       ? button("Resume", "Resume", false, () => act(one.name, "resume"))
       : button("Pause", "Pause", !one.is_active, () => pause(one.name)),
     button("Retry dead", "Retry dead deliveries of", !one.retryable || !one.is_active,
-      () => retry(one.name, one.retryable)));
+      () => retry(one.name, one.retryable)),
+    one.settings ? button("Settings", "Settings of", false, () => edit(one)) : null);
 }
 
 function drawErrors(errors, notSent, may) {
@@ -277,11 +314,14 @@ function drawErrors(errors, notSent, may) {
     "Every event was for sending."));
 }
 
-function drawLag(targets) {
+function drawLag() {
+  const brand = $("brand").value;
+  const targets = figures.destinations.filter((one) => !brand || one.brand === brand);
   $("lag-note").textContent =
     `From the event to its acceptance, of ${figures.lag_days} days. Of what was sent or waits to be ` +
     `in ${figures.coverage_days} days, the share that carries each key. Estimated match quality: ` +
-    "ours, not the platform's; e-mail counts 4, phone 3, click id 2, external id 1 of 10.";
+    "ours, not the platform's; e-mail counts 4, phone 3, click id 2, external id 1 of 10. Meta's own, " +
+    "of a website's events, is shown where the connection may read it.";
   const by = (rows) => new Map(rows.map((row) => [row.destination, row]));
   const lag = by(figures.lag), keys = by(figures.coverage);
   const none = h("span", { class: "zero" }, "—");
@@ -289,7 +329,7 @@ function drawLag(targets) {
   $("lag").replaceChildren(table("Lag and match keys", [
     ["Destination", "key"], ["Accepted", "number"], ["Lag p50", "number"], ["Lag p95", "number"],
     ["Events", "number"], ["E-mail", "number"], ["Phone", "number"], ["Click id", "number"],
-    ["Match quality", "number"],
+    ["Estimated quality", "number"], ["Meta's own", "words"],
   ], targets.map(({ name }) => [
     h("strong", {}, name),
     or(lag.get(name), (row) => number(row.deliveries)),
@@ -300,6 +340,9 @@ function drawLag(targets) {
     or(keys.get(name), (row) => percent(row.phone)),
     or(keys.get(name), (row) => percent(row.click_id)),
     or(keys.get(name), (row) => `≈ ${row.estimate.toFixed(1)} of 10`),
+    or(quality.get(name), (row) => row.why_not ? h("small", {}, row.why_not)
+      : Object.entries(row.scores).sort().map(([event, score]) =>
+        h("div", {}, `${event} ${score.toFixed(1)} of 10`))),
   ]), "No destination is configured yet."));
 }
 
@@ -365,7 +408,10 @@ function drawChart(rows, now) {
     if (hour.getUTCHours() % every === 0) {
       const text = hour.getUTCHours() ? `${String(hour.getUTCHours()).padStart(2, "0")}:00`
         : hour.toLocaleDateString("en", { day: "numeric", month: "short", timeZone: "UTC" });
-      drawn.push(h("text", { x: x + slotWidth / 2, y: tall - 6, "text-anchor": "middle" }, text));
+      const atEdge = x + slotWidth / 2 > width - 20;
+      drawn.push(h("text", {
+        x: atEdge ? width : x + slotWidth / 2, y: tall - 6, "text-anchor": atEdge ? "end" : "middle",
+      }, text));
     }
     const words = states.filter((state) => slot.counts[state])
       .map((state) => `${state} ${number(slot.counts[state])}`).join(", ") || "none";
