@@ -42,11 +42,11 @@ def _run() -> None:
     with warehouse.connect(uri, autocommit=True) as connection:
         _refuse_foreign_data(connection)
         wanted = settings.read(Path(__file__).with_name("demo.yaml"))
-        _send_to_google_from(wanted, world.start + timedelta(days=99))
+        _send_elsewhere_from(wanted, world.start + timedelta(days=99))
         settings.apply(connection, wanted)
         counts = fill_app(connection, world, datetime.now(UTC))
     console.print(
-        "Configured 2 brands with 3 ad accounts and 4 destinations; the sandbox filled "
+        "Configured 2 brands with 3 ad accounts and 5 destinations; the sandbox filled "
         + ", ".join(f"app.{name} ({count:,})" for name, count in counts.items())
     )
     services.import_connections(
@@ -65,6 +65,11 @@ def _run() -> None:
             },
             "google_acme": {"conn_type": "google_data_manager", "host": sandbox},
             "google_lumen": {"conn_type": "google_ads", "host": services.ads_url()},
+            "posthog_acme": {
+                "conn_type": "posthog",
+                "password": "phc_sandbox_acme",
+                "host": sandbox,
+            },
         },
     )
     _prepare_google(uri, sandbox)
@@ -224,11 +229,11 @@ class _Airflow:
 _DAGS = ("upload_conversions", "confirm_conversions", "extract_meta_ads", "build_marts")
 
 
-def _send_to_google_from(wanted: settings.Settings, day: date) -> None:
-    """Three weeks of conversions show all there is; more would use up a minute's requests."""
+def _send_elsewhere_from(wanted: settings.Settings, day: date) -> None:
+    """Three weeks of conversions show all there is; more would use up a minute of Google's."""
     for brand in wanted["brands"]:
         for destination in brand["destinations"]:
-            if destination["platform"].startswith("google"):
+            if destination["platform"] != "meta":
                 destination["send_from"] = f"{day}T00:00:00Z"
 
 

@@ -105,6 +105,13 @@ def test_demo_shows_exact_figures_and_the_same_ones_twice(installation: Installa
     assert [status for status, _ in days] == ["reconciled"]
     assert days[0][1] >= 3 * 118
     assert len(spend) == len(raw) > 9_000
+    secrets = json.loads((Path(installation.env["TRIBUTARY_HOME"]) / "local.json").read_text())
+    posthog = f"http://127.0.0.1:{secrets['port_sandbox']}/_sandbox/posthog"
+    kept = requests.get(posthog, timeout=30).json()["events"]["phc_sandbox_acme"]
+    assert kept == installation.rows(
+        "select count(*) from ops.conversion_deliveries "
+        "where destination = 'acme-posthog' and sync_status = 'sent'"
+    )[0][0] > 100  # fmt: skip
 
     again = installation.run("-m", "include.sandbox.demo")
     assert (
@@ -237,6 +244,14 @@ def test_an_upload_is_triggered_through_both_doors(
     }  # fmt: skip
     rows = ask(inside, jwt, "GET", "/conversions?brand=doors").json()["data"]
     assert [row["deliveries"][0]["sync_status"] for row in rows] == ["sent"]
+
+    installation.api("PATCH", "connections/meta_doors", json={**held, "password": "a-dead-token"})
+    assert ask(inside, jwt, "POST", "/conversions", json={**sale, "value": 6}).status_code == 201
+    red = ask(inside, jwt, "POST", f"{wanted}&wait=true").json()
+    assert "is red" in red["message"]
+    (told,) = red["results"][0]["errors"]
+    assert told.startswith("doors-meta: held: Meta refuses the access token")
+    assert "a-dead-token" not in str(red)
 
     key = installation.run("-m", "include.cli", "api-keys", "create", "--brand", "doors").strip()
     port = _free_port()
