@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,14 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from include.warehouse import Connection
 
 _MOST_CONNECTIONS = 8
+
+
+def _check(connection: Connection) -> None:
+    """Ask the server only where it has spoken unasked: to say, as a rule, that it goes away."""
+    spoken = select.poll()
+    spoken.register(connection.fileno(), select.POLLIN)
+    if spoken.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 class Database:
@@ -58,7 +67,7 @@ class Database:
                     timeout=self.patience,
                     max_idle=60,
                     # After a restart of the warehouse no request meets a connection that is gone.
-                    check=ConnectionPool.check_connection,
+                    check=_check,
                     configure=lambda connection: set_json_loads(orjson.loads, connection),
                     name="tributary-api",
                     open=True,
