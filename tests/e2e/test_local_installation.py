@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +25,9 @@ import requests
 
 from include.home import ROOT
 
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
@@ -120,6 +125,62 @@ def test_demo_shows_exact_figures_and_the_same_ones_twice(installation: Installa
     )
     assert installation.rows(SPEND) == spend
     assert installation.rows(RAW) == raw
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine: apt-get install chromium")
+def test_the_page_shows_the_demos_figures(installation: Installation) -> None:
+    """A person logs in, sees what SQL says, pauses and resumes, retries what is dead."""
+    from playwright.sync_api import sync_playwright
+
+    installation.api("PATCH", "dags/upload_conversions", json={"is_paused": True})
+    states = dict(installation.rows(
+        "select destination || ' ' || sync_status, count(*) "
+        "from ops.conversion_deliveries group by 1"
+    ))  # fmt: skip
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        tab = browser.new_page(base_url=installation.base)
+        tab.set_default_timeout(30_000)
+        tab.goto("/tributary/page/")
+        tab.fill("input[name=username]", "admin")
+        tab.fill("input[name=password]", installation.password)
+        tab.keyboard.press("Enter")
+        tab.wait_for_url("**/tributary/page/")
+        table = tab.get_by_role("table", name="Destinations")
+        for name in ("acme-meta", "acme-google", "acme-posthog", "lumen-meta", "lumen-google"):
+            row = table.get_by_role("row", name=name)
+            row.wait_for()
+            cells = [cell.split("\n")[0] for cell in row.get_by_role("cell").all_inner_texts()]
+            assert [int(text.replace(",", "")) for text in cells[3:8]] == [
+                states.get(f"{name} {state}", 0)
+                for state in ("pending", "sent", "failed", "dead", "skipped")
+            ], name
+        # The pixels of the demo have a website's purchases, and Meta's own score of them.
+        own = tab.locator("#lag").get_by_text(re.compile(r"Purchase \d\.\d of 10"))
+        own.nth(1).wait_for()
+        assert own.count() == 2
+
+        paused = "select count(*) from ops.destinations where paused_until > now()"
+        tab.get_by_role("button", name="Pause acme-posthog").click()
+        tab.locator("#ask-yes").click()
+        tab.get_by_text("acme-posthog is paused").wait_for()
+        assert installation.rows(paused) == [(1,)]
+        tab.get_by_role("button", name="Resume acme-posthog").click()
+        tab.get_by_text("acme-posthog is resumed").wait_for()
+        assert installation.rows(paused) == [(0,)]
+
+        assert states["lumen-google dead"] > 0
+        tab.get_by_role("button", name="Retry dead deliveries of lumen-google").click()
+        tab.locator("#ask-yes").click()
+        tab.get_by_text(f"lumen-google: {states['lumen-google dead']} put back").wait_for()
+        tab.locator("a[href='#loads']").click()
+        tab.locator(".account a.day.reconciled").first.wait_for()
+        assert tab.locator(".account").count() == 3
+        assert tab.locator(".day.unreconciled").count() == 1  # the legend's
+        browser.close()
 
 
 def test_backfill_from_the_command_line_changes_nothing_and_ends_green(
