@@ -22,11 +22,23 @@ transactions as (
     where {{ of_slices('transaction_id') }}
 ),
 
-credits as (
-    select * from {{ ref('ad_attribution_credits') }}
-    where
-        model = '{{ attribution_setting("attribution_default_model") }}'
-        and {{ of_slices('transaction_id') }}
+deliveries as (
+    select * from {{ ref('int_deliveries_of_transactions') }}
+),
+
+-- The touch with the most credit, the newest of equals; purchase by purchase through the index.
+winners as (
+    select winner.*
+    from transactions
+    cross join lateral (
+        select credits.*
+        from {{ ref('ad_attribution_credits') }} as credits
+        where
+            credits.transaction_id = transactions.transaction_id
+            and credits.model = '{{ attribution_setting("attribution_default_model") }}'
+        order by credits.weight desc, credits.touch_index desc
+        limit 1
+    ) as winner
 ),
 
 touchpoints as (
@@ -35,23 +47,13 @@ touchpoints as (
         brand_slug,
         fb_click_id
     from {{ ref('stg_app__touchpoints') }}
+    where touchpoint_id in (select winners.touchpoint_id from winners)
     union all
     select
         touchpoint_id,
         brand_slug,
         fb_click_id
     from {{ ref('int_contact_touches') }}
-),
-
-deliveries as (
-    select * from {{ ref('int_deliveries_of_transactions') }}
-),
-
--- The touch with the most credit, the newest of equals.
-winners as (
-    select distinct on (transaction_id) *
-    from credits
-    order by transaction_id asc, weight desc, touch_index desc
 ),
 
 attributions as (
