@@ -22,23 +22,21 @@ transactions as (
     where {{ of_slices('transaction_id') }}
 ),
 
+credits as (
+    select * from {{ ref('ad_attribution_credits') }}
+    where model = '{{ attribution_setting("attribution_default_model") }}'
+),
+
 deliveries as (
     select * from {{ ref('int_deliveries_of_transactions') }}
 ),
 
--- The touch with the most credit, the newest of equals; purchase by purchase through the index.
+-- The touch with the most credit, the newest of equals.
 winners as (
-    select winner.*
+    select distinct on (transactions.transaction_id) credits.*
     from transactions
-    cross join lateral (
-        select credits.*
-        from {{ ref('ad_attribution_credits') }} as credits
-        where
-            credits.transaction_id = transactions.transaction_id
-            and credits.model = '{{ attribution_setting("attribution_default_model") }}'
-        order by credits.weight desc, credits.touch_index desc
-        limit 1
-    ) as winner
+    inner join credits on transactions.transaction_id = credits.transaction_id
+    order by transactions.transaction_id asc, credits.weight desc, credits.touch_index desc
 ),
 
 touchpoints as (
