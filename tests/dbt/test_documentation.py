@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +53,42 @@ def test_every_model_and_column_is_described(world: Warehouse, manifest: dict[st
         assert source["description"], source["name"]
 
 
-def test_every_model_has_a_tested_key(manifest: dict[str, Any]) -> None:
+def test_every_model_has_a_key_that_holds(world: Warehouse, manifest: dict[str, Any]) -> None:
     """Red: a join doubles rows, and with them money, and no test says so."""
     tested = {
         test["attached_node"]
         for test in manifest["nodes"].values()
         if test["resource_type"] == "test"
-        and (test.get("test_metadata") or {}).get("name") in ("unique", "unique_combination")
+        and (test.get("test_metadata") or {}).get("name")
+        in ("is_key", "unique", "unique_combination")
     }
     models = _models(manifest)
     for name, node in models.items():
         # What a mart is made of may leave the test of its key to the mart.
         elsewhere = node["config"]["meta"].get("key_of")
         key = models[elsewhere] if elsewhere else node
-        assert key["unique_id"] in tested or _primary_key(key), name
+        # A view that shows our own table row by row has the key that Postgres enforces there.
+        table = key["config"]["meta"].get("key_enforced_by")
+        if table:
+            assert _row_by_row(world, key, table), name
+        else:
+            assert key["unique_id"] in tested or _primary_key(key), name
+
+
+def _row_by_row(world: Warehouse, node: dict[str, Any], table: str) -> bool:
+    schema, relation = table.split(".")
+    keys = world.rows(
+        "select from pg_constraint where contype = 'p' and conrelid = %s::regclass", table
+    )
+    read = {row["oid"] for row in world.rows(
+        "select distinct refobjid::regclass::text as oid from pg_depend "
+        "join pg_rewrite on pg_rewrite.oid = objid "
+        "where ev_class = %s::regclass and refobjid <> ev_class "
+        "and refclassid = 'pg_class'::regclass", f"staging.{node['name']}",
+    )}  # fmt: skip
+    code = re.sub(r"{#.*?#}|--[^\n]*", "", node["raw_code"], flags=re.DOTALL)
+    multiplies = re.search(r"\b(join|lateral|union|unnest)\b", code)
+    return len(keys) == 1 and read == {f"{schema}.{relation}"} and not multiplies
 
 
 def _primary_key(node: dict[str, Any]) -> bool:

@@ -5,8 +5,10 @@
     Args:
         transactions: relation with the columns of `int_transactions`.
         touches: relation with the columns of `touchpoints_resolved()`.
+        first_touches: relation of (brand_slug, person_id, first_touched_at): of these touches, when
+            each person's first one was. It tells why a purchase has no path.
 -#}
-{% macro eligible_paths(transactions, touches) %}
+{% macro eligible_paths(transactions, touches, first_touches) %}
     select
         *,
         max(touch_index) filter (where is_paid) over (partition by transaction_id)
@@ -35,31 +37,16 @@
             match_method,
             unresolved_reason,
             is_paid,
+            case when touchpoint_id is null then 0 else row_number() over oldest_first end::smallint
+                as touch_index,
+            (count(touchpoint_id) over whole_path)::smallint as touch_count,
+            max(touched_at) over whole_path as last_touched_at,
             case
-                when is_eligible then (
-                    row_number() over (
-                        partition by transaction_id
-                        order by is_eligible desc, touched_at, touchpoint_id
-                    )
-                )
-                else 0
-            end::smallint as touch_index,
-            row_number() over (
-                partition by transaction_id
-                order by is_eligible desc, touched_at, touchpoint_id
-            ) as position,
-            (count(*) filter (where is_eligible) over (partition by transaction_id))::smallint
-                as touch_count,
-            max(touched_at) filter (where is_eligible) over (partition by transaction_id)
-                as last_touched_at,
-            case
+                when touchpoint_id is not null then null
                 when person_id is null then 'no_profile'
-                when not bool_or(touchpoint_id is not null) over (partition by transaction_id)
-                    then 'no_touch'
-                when not bool_or(touched_at <= transacted_at) over (partition by transaction_id)
-                    then 'touches_after_purchase_only'
-                when not bool_or(is_eligible) over (partition by transaction_id)
-                    then 'no_touch_in_window'
+                when first_touched_at is null then 'no_touch'
+                when first_touched_at > transacted_at then 'touches_after_purchase_only'
+                else 'no_touch_in_window'
             end as no_path_reason,
             touched_at,
             transacted_at
@@ -87,18 +74,14 @@
                 touch.match_method,
                 touch.unresolved_reason,
                 coalesce(touch.is_paid, false) as is_paid,
-                coalesce(
-                    touch.touched_at <= purchases.transacted_at
-                    and {{ in_window('touch.touched_at') }}
-                    and (
-                        touch.same_click_before is null
-                        or not {{ in_window('touch.same_click_before') }}
-                    ),
-                    false
-                ) as is_eligible,
+                first_touches.first_touched_at,
                 touch.touched_at,
                 purchases.transacted_at
             from {{ transactions }} as purchases
+            left join {{ first_touches }} as first_touches
+                on
+                    purchases.brand_slug = first_touches.brand_slug
+                    and purchases.person_id = first_touches.person_id
             left join (
                 select
                     *,
@@ -114,9 +97,20 @@
                 on
                     purchases.brand_slug = touch.brand_slug
                     and purchases.person_id = touch.person_id
-        ) as flagged
+                    and touch.touched_at <= purchases.transacted_at
+                    and {{ in_window('touch.touched_at') }}
+                    and (
+                        touch.same_click_before is null
+                        or not {{ in_window('touch.same_click_before') }}
+                    )
+        ) as eligible
+        window
+            whole_path as (partition by transaction_id),
+            oldest_first as (
+                partition by transaction_id
+                order by touched_at, touchpoint_id
+            )
     ) as numbered
-    where touch_index > 0 or position = 1
 {% endmacro %}
 
 

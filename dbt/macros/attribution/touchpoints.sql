@@ -31,23 +31,30 @@
             touchpoint_id, brand_slug, profile_id, utm_source, utm_medium, utm_campaign,
             utm_content, utm_term, ad_id, fb_click_id, gclid, gbraid, wbraid, touched_at
         from {{ ref('stg_app__touchpoints') }}
+        {{ of_profiles('profile_id', profiles) }}
         union all
         select
             touchpoint_id, brand_slug, contact_id, null, null, null,
             null, null, ad_id, fb_click_id, gclid, null, null, touched_at
         from {{ ref('int_contact_touches') }}
+        {{ of_profiles('contact_id', profiles) }}
     ) as visits
     left join (select * from {{ ref('int_people') }}) as people
         on visits.brand_slug = people.brand_slug and visits.profile_id = people.profile_id
-    {%- if profiles %}
-    where (visits.brand_slug, visits.profile_id) in (
+{% endmacro %}
+
+
+{#- Asked of each source of touches alone: so Postgres cleans no touch that is not wanted. -#}
+{% macro of_profiles(column, profiles) -%}
+    {% if profiles -%}
+    where (brand_slug, {{ column }}) in (
         select
-            brand_slug,
-            profile_id
-        from {{ profiles }}
+            wanted.brand_slug,
+            wanted.profile_id
+        from {{ profiles }} as wanted
     )
     {%- endif %}
-{% endmacro %}
+{%- endmacro %}
 
 
 {#-
@@ -246,21 +253,6 @@
         coalesce({{ campaign or 'null' }}, '') || chr(31)
         || coalesce({{ adset or 'null' }}, '') || chr(31)
         || coalesce({{ ad or 'null' }}, '')
-    )
-{%- endmacro %}
-
-
-{#- What a touch's URL names, as one number. -#}
-{% macro evidence_hash(touch) -%}
-    hash_record_extended(
-        row(
-            {{ touch }}.brand_slug,
-            {{ touch }}.ad_id,
-            {{ touch }}.utm_campaign,
-            {{ touch }}.utm_term,
-            {{ touch }}.utm_content
-        ),
-        0
     )
 {%- endmacro %}
 

@@ -45,9 +45,11 @@
         {% do mart_stale_slices(target_relation, none) if slices %}
         {% call statement('main') -%}
             {{ get_assert_columns_equivalent(sql) }}
-            create table {{ target_relation }} {{ get_table_columns_and_constraints() }}
-            with (fillfactor = {{ config.get('fillfactor', 100) }});
-            {{ mart_insert(target_relation, sql) }}
+            create table {{ target_relation }}
+            with (fillfactor = {{ config.get('fillfactor', 100) }})
+            as {{ mart_rows(sql, typed=true) }};
+            {{ mart_add_constraints(target_relation) }};
+            analyze {{ target_relation }}
         {%- endcall %}
     {% else %}
         {# One build at a time; readers go on. #}
@@ -81,12 +83,47 @@
 {% endmaterialization %}
 
 
-{% macro mart_insert(relation, sql) %}
-    {%- set columns = model.columns.keys() | join(', ') -%}
-    insert into {{ relation }} ({{ columns }})
-    select {{ columns }} from (
+{% macro mart_rows(sql, typed=false) %}
+    select
+    {%- for name, column in model.columns.items() %}
+        {{ name ~ ('::' ~ column.data_type ~ ' as ' ~ name if typed) }}{{ ',' if not loop.last }}
+    {%- endfor %}
+    from (
         {{ sql }}
     ) as computed
+{% endmacro %}
+
+
+{% macro mart_insert(relation, sql) %}
+    insert into {{ relation }} ({{ mart_columns(model.columns.keys()) }})
+    {{ mart_rows(sql) }}
+{% endmacro %}
+
+
+{#-
+    The contract's constraints, once the rows are there: a key is sorted once, and not found its
+    place row by row, and the rows can be computed in parallel.
+-#}
+{% macro mart_add_constraints(relation) %}
+    {%- set added = adapter.render_raw_model_constraints(raw_constraints=model.constraints) -%}
+    {%- for name, column in model.columns.items() -%}
+        {%- for constraint in column.constraints -%}
+            {%- if constraint.type == 'not_null' -%}
+                {%- do added.append('alter column ' ~ name ~ ' set not null') -%}
+            {%- elif constraint.type == 'primary_key' -%}
+                {%- do added.append('primary key (' ~ name ~ ')') -%}
+            {%- else -%}
+                {%- do exceptions.raise_compiler_error(
+                    this ~ ", column " ~ name ~ ": a mart knows the constraints not_null and "
+                    "primary_key of a column; say " ~ constraint.type ~ " of the model."
+                ) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- for change in added %}
+    {{ 'alter table ' ~ relation if loop.first }}
+    {{ change if change.startswith('alter') else 'add ' ~ change }}{{ ',' if not loop.last }}
+    {%- endfor %}
 {% endmacro %}
 
 
@@ -101,12 +138,16 @@
         {%- for name in key %}fresh.{{ name }} = held.{{ name }}{{ ' and ' if not loop.last }}{% endfor -%}
     {%- endset -%}
     {%- set names = model.columns.keys() -%}
+    {#- Said twice for slices: by arrays, rows are found through the index of the slices' key. -#}
     {%- set in_scope -%}
         {% if sliced -%}
             ({{ mart_columns(config.get('slice_by'), 'held') }}) in (
                 select {{ mart_columns(config.get('slice_by')) }}
                 from {{ mart_slices(relation) }}
             )
+            {%- for name in config.get('slice_by') %}
+            and held.{{ name }} = any(array(select {{ name }} from {{ mart_slices(relation) }}))
+            {%- endfor %}
         {%- else -%}
             true
         {%- endif %}

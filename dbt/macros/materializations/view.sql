@@ -25,16 +25,8 @@
             {{ sql }}
         {%- endif %}
     {%- endset %}
-    {# Asked of Postgres: this build may have dropped it with what it reads, unknown to dbt's cache. #}
-    {% if run_query("select to_regclass('" ~ target_relation ~ "')").rows[0][0] is not none
-        and view_columns_differ(target_relation, wanted) %}
-        {% do refuse_to_drop_views_of_others(target_relation) %}
-        {% do run_query("drop view " ~ target_relation ~ " cascade") %}
-    {% endif %}
     {% call statement('main') -%}
-        create or replace view {{ target_relation }} as (
-            {{ wanted }}
-        );
+        {{ view_replaced(target_relation, wanted) }}
     {%- endcall %}
 
     {% do apply_grants(target_relation, config.get('grants'), should_revoke=True) %}
@@ -46,46 +38,60 @@
 {% endmaterialization %}
 
 
-{#- Whether a view has other columns than the query: new ones at the end are no difference. -#}
-{% macro view_columns_differ(relation, sql) %}
-    {{ return(run_query(
-        "create temp view wanted_view as " ~ sql ~ "; "
-        "create temp table held_columns on commit drop as select count(*) as differing "
-        "from pg_attribute as held left join pg_attribute as wanted "
-        "on wanted.attrelid = 'wanted_view'::regclass and wanted.attnum = held.attnum "
-        "where held.attrelid = '" ~ relation ~ "'::regclass and held.attnum > 0 and "
-        "(held.attname, held.atttypid, held.atttypmod) is distinct from "
-        "(wanted.attname, wanted.atttypid, wanted.atttypmod); "
-        "drop view wanted_view; "
-        "select differing from held_columns"
-    ).rows[0][0] > 0) }}
+{#-
+    One statement, since a build has dozens of views, and seldom one with other columns: what is
+    refused is refused by Postgres, which knows of drops that dbt's cache does not.
+-#}
+{% macro view_replaced(relation, sql) %}
+    do $build$
+    declare
+        wanted constant text := $view$ create or replace view {{ relation }} as ({{ sql }}) $view$;
+        others text;
+    begin
+        execute wanted;
+    exception when invalid_table_definition then
+        {{ views_of_others(relation) }} into others;
+        if others is not null then
+            raise exception '{{ columns_are_read_by(relation, "%") }}', others;
+        end if;
+        execute 'drop view {{ relation }} cascade';
+        execute wanted;
+    end
+    $build$
 {% endmacro %}
 
 
 {#- Stops the build when views that this project does not make read a relation, at any remove. -#}
 {% macro refuse_to_drop_views_of_others(relation) %}
+    {%- set others = run_query(views_of_others(relation)).rows[0][0] -%}
+    {%- if others is not none -%}
+        {%- do exceptions.raise_compiler_error(columns_are_read_by(relation, others)) -%}
+    {%- endif -%}
+{% endmacro %}
+
+
+{% macro columns_are_read_by(relation, views) -%}
+    {{ relation.schema }}.{{ relation.identifier }}: its columns change, but these views read it: {{ views }}. Change or drop them, then build again. Nothing was changed.
+{%- endmacro %}
+
+
+{#- Names of the views that this project does not make and that read a relation, at any remove. -#}
+{% macro views_of_others(relation) %}
     {%- set ours = [] -%}
     {%- for node in graph.nodes.values() -%}
-        {%- do ours.append(node.schema ~ '.' ~ node.alias) -%}
+        {%- do ours.append("'" ~ node.schema ~ '.' ~ node.alias ~ "'") -%}
     {%- endfor -%}
-    {%- set foreign = [] -%}
-    {%- for row in run_query(
-        "with recursive readers as ("
-        "select '" ~ relation ~ "'::regclass::oid as oid "
-        "union "
-        "select pg_rewrite.ev_class from readers "
-        "inner join pg_depend on refobjid = readers.oid and classid = 'pg_rewrite'::regclass "
-        "inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid) "
-        "select relnamespace::regnamespace || '.' || relname "
-        "from readers inner join pg_class on pg_class.oid = readers.oid order by 1"
-    ).rows if row[0] not in ours -%}
-        {%- do foreign.append(row[0]) -%}
-    {%- endfor -%}
-    {%- if foreign -%}
-        {%- do exceptions.raise_compiler_error(
-            relation.schema ~ "." ~ relation.identifier ~ ": its columns change, but these views "
-            "read it: " ~ foreign | join(', ')
-            ~ ". Change or drop them, then build again. Nothing was changed."
-        ) -%}
-    {%- endif -%}
+    with recursive readers as (
+        select '{{ relation }}'::regclass::oid as oid
+        union
+        select pg_rewrite.ev_class from readers
+        inner join pg_depend on refobjid = readers.oid and classid = 'pg_rewrite'::regclass
+        inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+    )
+    select string_agg(reader, ', ' order by reader)
+    from (
+        select relnamespace::regnamespace || '.' || relname as reader
+        from readers inner join pg_class on pg_class.oid = readers.oid
+    ) as named
+    where reader not in ({{ ours | join(', ') }})
 {% endmacro %}

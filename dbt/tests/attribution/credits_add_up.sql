@@ -1,10 +1,13 @@
 -- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value.
 -- Of the newest week, and of all purchases that the latest build computed.
+{%- set newest %}
+    select max(transacted_at)::date - generate_series(0, 7)
+    from {{ ref('stg_app__transactions') }}
+{%- endset %}
 with
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
-    where is_revenue
 ),
 
 credits as (
@@ -15,16 +18,23 @@ computed as (
     select transaction_id from {{ mart_slices(ref('ad_attribution_credits')) }}
 ),
 
+-- Whether it is revenue is asked last: of that Postgres knows no numbers.
 to_check as (
     select
         transaction_id,
         value,
-        currency
+        currency,
+        is_revenue
     from transactions
-    where
-        transacted_at >= (select max(newest.transacted_at) from transactions as newest)
-        - interval '7 days'
-        or transaction_id in (select computed.transaction_id from computed)
+    where transacted_at::date in {{ newest_days(newest) }}
+    union
+    select
+        transactions.transaction_id,
+        transactions.value,
+        transactions.currency,
+        transactions.is_revenue
+    from transactions
+    inner join computed on transactions.transaction_id = computed.transaction_id
 ),
 
 summed as (
@@ -33,8 +43,7 @@ summed as (
         credits.model,
         sum(credits.weight) as weight,
         sum(credits.attributed_value) as attributed_value,
-        min(credits.currency) as least_currency,
-        max(credits.currency) as greatest_currency
+        bool_and(credits.currency is not distinct from to_check.currency) as has_its_currency
     from to_check
     inner join credits on to_check.transaction_id = credits.transaction_id
     group by to_check.transaction_id, credits.model
@@ -44,7 +53,6 @@ wanted as (
     select
         to_check.transaction_id,
         to_check.value,
-        to_check.currency,
         models.model
     from to_check
     cross join (
@@ -53,6 +61,7 @@ wanted as (
         ('{{ model }}'){{ ',' if not loop.last }}
         {%- endfor %}
     ) as models (model)
+    where to_check.is_revenue
 ),
 
 differing as (
@@ -68,8 +77,7 @@ differing as (
     where
         summed.weight is distinct from 1
         or summed.attributed_value is distinct from wanted.value
-        or summed.least_currency is distinct from wanted.currency
-        or summed.greatest_currency is distinct from wanted.currency
+        or not summed.has_its_currency
 )
 
 select * from differing

@@ -1,16 +1,14 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the newest week of spend, and of the 31 newest days with purchases that the
+-- `ad_spend` do: of the newest week of spend, and of the 7 newest days with purchases that the
 -- latest build computed. They are asked for beforehand: only constants find their way into a view.
 {%- set asked %}
     (
-        select distinct credits.date
-        from {{ ref('ad_attribution_credits') }} as credits
-        where credits.transaction_id in (
-            select slices.transaction_id
-            from {{ mart_slices(ref('ad_attribution_credits')) }} as slices
-        )
-        order by credits.date desc
-        limit 31
+        select distinct transactions.transacted_at::date as date
+        from {{ ref('int_transactions') }} as transactions
+        inner join {{ mart_slices(ref('ad_attribution_credits')) }} as slices
+            on transactions.transaction_id = slices.transaction_id
+        order by date desc
+        limit 7
     )
     union
     select (select max(date) from {{ ref('ad_spend') }}) - generate_series(0, 6)

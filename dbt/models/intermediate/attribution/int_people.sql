@@ -16,7 +16,7 @@ profiles as (
     select * from {{ ref('stg_app__profiles') }}
 ),
 
-transactions as (
+transactions as not materialized (
     select * from {{ ref('stg_app__transactions') }}
 ),
 
@@ -36,30 +36,26 @@ brands as (
     select * from {{ ref('stg_tributary__brands') }}
 ),
 
-identifiers as (
-    select
-        brand_slug,
-        'email|' || email_hash as identifier,
-        profile_id
-    from profiles
-    where email_hash is not null
-    union all
-    select
-        brand_slug,
-        'phone|' || phone_hash as identifier,
-        profile_id
-    from profiles
-    where phone_hash is not null
-),
-
+-- Most identifiers are one profile's alone: numbers tell so at less cost than texts.
 shared as (
+    {%- for identifier in ['email_hash', 'phone_hash'] %}
     select
+        '{{ identifier }}' as kind,
         brand_slug,
-        identifier,
+        {{ identifier }} as identifier,
         min(profile_id) as first_profile_id
-    from identifiers
-    group by brand_slug, identifier
+    from profiles
+    where
+        hashtextextended({{ identifier }}, 0) in (
+            select hashtextextended(every_profile.{{ identifier }}, 0)
+            from profiles as every_profile
+            group by hashtextextended(every_profile.{{ identifier }}, 0)
+            having count(*) > 1
+        )
+    group by brand_slug, {{ identifier }}
     having count(*) between 2 and {{ attribution_setting('identity_max_profiles') }}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
 ),
 
 -- A contact's id may stand in the place of a profile's, in touches or purchases, unless it is
@@ -71,7 +67,7 @@ contact_links as (
         profiles.contact_id
     from profiles
     where profiles.contact_id is not null
-    union
+    union all
     select
         transactions.brand_slug,
         transactions.profile_id,
@@ -87,47 +83,54 @@ contact_links as (
         and nullif(conversion_events.contact_id, '') is not null
 ),
 
--- Ids in the place of a profile's that no profile has.
+-- Contacts' ids that stand in the place of a profile's.
 strangers as (
-    select distinct
-        named.brand_slug,
-        named.profile_id
+    select
+        brand_slug,
+        profile_id
     from (
         select
-            touchpoints.brand_slug,
-            touchpoints.profile_id
+            brand_slug,
+            profile_id
         from touchpoints
         union all
         select
-            contact_touches.brand_slug,
-            contact_touches.contact_id
+            brand_slug,
+            contact_id
         from contact_touches
         union all
         select
-            transactions.brand_slug,
-            transactions.profile_id
+            brand_slug,
+            profile_id
         from transactions
     ) as named
-    where not exists (
-        select 1 from profiles
-        where
-            profiles.brand_slug = named.brand_slug
-            and profiles.profile_id = named.profile_id
+    where (brand_slug, profile_id) in (
+        select
+            contact_links.brand_slug,
+            contact_links.contact_id
+        from contact_links
     )
+    except
+    select
+        brand_slug,
+        profile_id
+    from profiles
 ),
 
 links as (
+    {%- for identifier in ['email_hash', 'phone_hash'] %}
     select
         shared.brand_slug,
         shared.first_profile_id as one,
-        identifiers.profile_id as other
+        profiles.profile_id as other
     from shared
-    inner join identifiers
+    inner join profiles
         on
-            shared.brand_slug = identifiers.brand_slug
-            and shared.identifier = identifiers.identifier
-    where shared.first_profile_id <> identifiers.profile_id
+            shared.brand_slug = profiles.brand_slug
+            and shared.identifier = profiles.{{ identifier }}
+    where shared.kind = '{{ identifier }}' and shared.first_profile_id <> profiles.profile_id
     union
+    {%- endfor %}
     select
         contact_links.brand_slug,
         contact_links.profile_id as one,

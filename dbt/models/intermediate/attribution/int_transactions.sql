@@ -45,7 +45,7 @@ ordered as (
         end as previous_purchase_at
     from identified
     window purchases as (
-        partition by brand_slug, person_id
+        partition by person_id, brand_slug
         order by transacted_at, transaction_id
     )
 )

@@ -26,16 +26,18 @@ ad_names as (
 
 named as (
     select distinct
+        url_hash,
         brand_slug,
-        case when ad_id ~ '^\d+$' then ad_id end as ad_id,
+        ad_id,
         utm_campaign,
         utm_term,
         utm_content
     from visits
     union
     select
+        url_hash,
         brand_slug,
-        case when ad_id ~ '^\d+$' then ad_id end as ad_id,
+        ad_id,
         null as utm_campaign,
         null as utm_term,
         null as utm_content
@@ -44,7 +46,7 @@ named as (
 
 keys as (
     select
-        {{ evidence_hash('named') }} as evidence_hash,
+        named.url_hash,
         looked_up.fb_id,
         looked_up.name_key
     from named
@@ -67,10 +69,11 @@ keys as (
 
 known as (
     select
-        keys.evidence_hash,
+        keys.url_hash,
         sum(
             hash_record_extended(
                 row(
+                    keys.url_hash,
                     ad_names.name_key,
                     ad_names.is_ambiguous,
                     ad_names.valid_from,
@@ -84,7 +87,7 @@ known as (
     left join ad_names on keys.name_key = ad_names.name_key
     left join ad_objects on coalesce(keys.fb_id, ad_names.fb_id) = ad_objects.fb_id
     where ad_names.name_key is not null or ad_objects.fb_id is not null
-    group by keys.evidence_hash
+    group by keys.url_hash
 )
 
 select * from known

@@ -32,6 +32,10 @@ people as (
     select * from {{ ref('int_people') }}
 ),
 
+touches_by_profile as (
+    select * from {{ ref('int_touches_by_profile') }}
+),
+
 -- All profiles of the people who bought: nobody else's touches are read.
 profiles as ( -- noqa: ST03
     select
@@ -58,8 +62,24 @@ resolved as (
     {{ touchpoints_resolved('touches') }}
 ),
 
+-- As they were when it was judged which purchases are computed anew.
+first_touches as ( -- noqa: ST03
+    select
+        touches_by_profile.brand_slug,
+        coalesce(people.person_id, touches_by_profile.profile_id) as person_id,
+        min(touches_by_profile.first_touched_at) as first_touched_at
+    from touches_by_profile
+    left join people
+        on
+            touches_by_profile.brand_slug = people.brand_slug
+            and touches_by_profile.profile_id = people.profile_id
+    group by
+        touches_by_profile.brand_slug,
+        coalesce(people.person_id, touches_by_profile.profile_id)
+),
+
 paths as (
-    {{ eligible_paths('transactions', 'resolved') }}
+    {{ eligible_paths('transactions', 'resolved', 'first_touches') }}
 ),
 
 weighted as (
@@ -89,7 +109,7 @@ unpivoted as (
         ) as shares (model, weight, attributed_value, is_missing)
     where
         shares.weight > 0
-        or (shares.is_missing and weighted.position = 1)
+        or (shares.is_missing and weighted.touch_index <= 1)
 ),
 
 credits as (

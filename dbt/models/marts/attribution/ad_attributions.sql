@@ -24,23 +24,7 @@ transactions as (
 
 credits as (
     select * from {{ ref('ad_attribution_credits') }}
-    where
-        model = '{{ attribution_setting("attribution_default_model") }}'
-        and {{ of_slices('transaction_id') }}
-),
-
-touchpoints as (
-    select
-        touchpoint_id,
-        brand_slug,
-        fb_click_id
-    from {{ ref('stg_app__touchpoints') }}
-    union all
-    select
-        touchpoint_id,
-        brand_slug,
-        fb_click_id
-    from {{ ref('int_contact_touches') }}
+    where model = '{{ attribution_setting("attribution_default_model") }}'
 ),
 
 deliveries as (
@@ -49,9 +33,25 @@ deliveries as (
 
 -- The touch with the most credit, the newest of equals.
 winners as (
-    select distinct on (transaction_id) *
-    from credits
-    order by transaction_id asc, weight desc, touch_index desc
+    select distinct on (transactions.transaction_id) credits.*
+    from transactions
+    inner join credits on transactions.transaction_id = credits.transaction_id
+    order by transactions.transaction_id asc, credits.weight desc, credits.touch_index desc
+),
+
+touchpoints as (
+    select
+        touchpoint_id,
+        brand_slug,
+        fb_click_id
+    from {{ ref('stg_app__touchpoints') }}
+    where touchpoint_id in (select winners.touchpoint_id from winners)
+    union all
+    select
+        touchpoint_id,
+        brand_slug,
+        fb_click_id
+    from {{ ref('int_contact_touches') }}
 ),
 
 attributions as (

@@ -1,0 +1,47 @@
+-- Sums of revenue and numbers of purchases per currency that differ between the shop's own
+-- purchases and `ad_attributions`: over all that there is.
+with
+
+transactions as (
+    select * from {{ ref('stg_app__transactions') }}
+    where is_revenue
+),
+
+attributions as (
+    select * from {{ ref('ad_attributions') }}
+),
+
+of_shop as (
+    select
+        currency,
+        sum(value) as value,
+        count(*) as purchases
+    from transactions
+    group by currency
+),
+
+of_attributions as (
+    select
+        currency,
+        sum(conversion_value) as value,
+        count(*) as purchases
+    from attributions
+    group by currency
+),
+
+differing as (
+    select
+        coalesce(of_shop.currency, of_attributions.currency) as currency,
+        of_shop.value as shop_value,
+        of_attributions.value as attributions_value,
+        of_shop.purchases as shop_purchases,
+        of_attributions.purchases as attributions_purchases
+    from of_shop
+    full join of_attributions
+        on coalesce(of_shop.currency, '') = coalesce(of_attributions.currency, '')
+    where
+        of_shop.value is distinct from of_attributions.value
+        or of_shop.purchases is distinct from of_attributions.purchases
+)
+
+select * from differing
