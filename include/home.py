@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parent.parent
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")  # what of a warehouse's URI is about TLS
 
 
 def home() -> Path:
@@ -127,6 +128,8 @@ def dbt_environment(warehouse: str) -> dict[str, str]:
     """What `dbt/profiles.yml` reads, from a `postgresql://` URI."""
     parts = urlsplit(warehouse)
     return {
+        # dbt's profile leaves TLS to libpq.
+        **{f"PG{key.upper()}": value for key, value in parse_qsl(parts.query) if key in TLS},
         "TRIBUTARY_DBT_HOST": parts.hostname or "127.0.0.1",
         "TRIBUTARY_DBT_PORT": str(parts.port or 5432),
         "TRIBUTARY_DBT_USER": unquote(parts.username or "postgres"),

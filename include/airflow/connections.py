@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from include import home
 from include.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def connection(conn_id: str, conn_type: str, what_for: str) -> Any:
 
 
 def warehouse_uri() -> str:
-    """The `postgresql://` URI of the connection `warehouse`."""
+    """The `postgresql://` URI of the connection `warehouse`, with what its extra says of TLS."""
     found = connection("warehouse", "postgres", "where everything is stored")
     parts = urlsplit(found.get_uri())
-    return str(urlunsplit(("postgresql", parts.netloc, parts.path, "", "")))
+    tls = {key: value for key, value in found.extra_dejson.items() if key in home.TLS}
+    return str(urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(tls), "")))
 
 
 def graph(conn_id: str, what_for: str) -> Graph:

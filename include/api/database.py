@@ -61,6 +61,8 @@ class Database:
                         "autocommit": True,
                         "row_factory": dict_row,
                         "application_name": "tributary-api",
+                        # Who waits for a lock holds a connection that other brands need.
+                        "options": "-c lock_timeout=5s",
                     },
                     min_size=1,
                     max_size=_MOST_CONNECTIONS,

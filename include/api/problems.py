@@ -127,6 +127,11 @@ def install(app: FastAPI) -> None:
         log.error("%s", error)
         return answer(500, _OURS)
 
+    @app.exception_handler(psycopg.DataError)
+    async def not_storable(request: Request, error: psycopg.DataError) -> Response:
+        log.error("Postgres refuses a value: %s", type(error).__name__)
+        return answer(422, "A value holds what Postgres cannot store, such as the character NUL.")
+
     @app.exception_handler(WarehouseDown)
     @app.exception_handler(PoolTimeout)
     @app.exception_handler(psycopg.OperationalError)

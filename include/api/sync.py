@@ -96,10 +96,7 @@ async def start(
             raise Refused(
                 409, f"The DAG {UPLOAD_DAG} is paused in Airflow, so its runs would only wait."
             )
-        run = await _ask(
-            client, "POST", f"dags/{UPLOAD_DAG}/dagRuns",
-            json={"logical_date": None, "conf": {"brand": brands[0]["brand"]} if one else {}},
-        )  # fmt: skip
+        run = await _run(client, {"brand": brands[0]["brand"]} if one else {})
         path = f"dags/{UPLOAD_DAG}/dagRuns/{run['dag_run_id']}"
         deadline = time.monotonic() + _LONGEST_WAIT
         missed = 0
@@ -113,11 +110,11 @@ async def start(
                     raise
         if not wait or run["state"] not in _ENDED:
             return Run(dag_id=UPLOAD_DAG, dag_run_id=run["dag_run_id"], state=run["state"])
-        found = await client.get(
-            f"/api/v2/{path}/taskInstances/summarise/xcomEntries/return_value",
-            params={"stringify": "false"},
-        )
-    summary = found.json()["value"] if found.status_code == 200 else None
+        try:
+            value = f"{path}/taskInstances/summarise/xcomEntries/return_value"
+            summary = (await _ask(client, "GET", value, params={"stringify": "false"}))["value"]
+        except Refused:  # a run whose tasks are red may have none
+            summary = None
     held = await run_in_threadpool(_held, request, brands) if run["state"] != "success" else {}
     result = _result(run["state"], brands, summary or {}, held)
     return JSONResponse(result.model_dump(mode="json"))
@@ -158,6 +155,16 @@ def _held(request: Request, brands: list[dict[str, Any]]) -> dict[str, list[str]
             for brand in brands}  # fmt: skip
 
 
+async def _run(client: httpx.AsyncClient, conf: dict[str, str]) -> Any:
+    """A run that is still to begin and is the same, else a new one: many askers queue one run."""
+    runs = f"dags/{UPLOAD_DAG}/dagRuns"
+    queued = await _ask(client, "GET", runs, params={"state": "queued", "limit": 100})
+    for run in queued["dag_runs"]:
+        if run["conf"] == conf:
+            return run
+    return await _ask(client, "POST", runs, json={"logical_date": None, "conf": conf})
+
+
 async def _ask(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> Any:
     """An answer of Airflow's REST API.
 
@@ -174,9 +181,12 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, **body: Any) -
             f"Airflow refuses the token (HTTP {answer.status_code}): it has expired, or may not "
             f"trigger {UPLOAD_DAG}.",
         )
-    if answer.is_error:
-        raise Refused(502, f"Airflow answers HTTP {answer.status_code} to {method} /{path}.")
-    return answer.json()
+    try:
+        if answer.is_success:
+            return answer.json()
+    except ValueError:  # somebody else answers in Airflow's place
+        pass
+    raise Refused(502, f"Airflow answers HTTP {answer.status_code} to {method} /{path}.")
 
 
 def _result(

@@ -475,3 +475,15 @@ def test_a_passing_outage_is_retried_and_ends_green(
     assert ran.state == "success"
     assert ran.tries["load_account[0]"] == 2
     assert sums(warehouse) == expected(sandbox, {US: ("2025-03-20", UNTIL)})
+
+
+def test_tls_of_the_warehouse_is_asked_for(airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red: who asks for a verified server gets any server that answers."""
+    from include.airflow.connections import warehouse_uri
+
+    told = {
+        "conn_type": "postgres", "host": "db.example", "login": "me", "password": "p@ss",
+        "schema": "warehouse", "extra": {"sslmode": "verify-full", "keepalives_idle": 30},
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(told))
+    assert warehouse_uri() == "postgresql://me:p%40ss@db.example/warehouse?sslmode=verify-full"

@@ -482,6 +482,8 @@ def test_only_the_apis_own_settings_change(acme: Door, lumen: Door) -> None:
     ):
         assert lumen.faults("PATCH", path, json={"settings": wrong}) == [field]
     assert lumen("GET", "/destinations").json()["data"][0]["settings"] == changed.json()["settings"]
+    nul = lumen("PATCH", path, json={"settings": {"test_event_code": "a\u0000"}})
+    assert (nul.status_code, "NUL" in nul.json()["detail"]) == (422, True)
 
 
 def test_sync_status_counts_what_waits(acme: Door, uri: str) -> None:

@@ -128,11 +128,14 @@ def test_an_upload_is_started_as_the_caller(
     assert airflows("PATCH", path, json={"is_paused": False}).ok
     try:
         answer = login("user")("POST", "/conversions/sync", params=wanted)
+        again = login("user")("POST", "/conversions/sync", params=wanted)
         nobodys = login("user").faults("POST", "/conversions/sync", params={"brand_id": "x"})
     finally:
         assert airflows("PATCH", path, json={"is_paused": True}).ok
     assert (answer.status_code, nobodys) == (202, ["brand_id"])
     assert answer.json().keys() == {"dag_id", "dag_run_id", "state"}
+    # Who asks again while the run has not begun queues no second one.
+    assert again.json() == answer.json()
     run = airflows("GET", f"{path}/dagRuns/{answer.json()['dag_run_id']}").json()
     assert (run["conf"], run["triggering_user_name"]) == ({"brand": "acme"}, "user")
 

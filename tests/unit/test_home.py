@@ -22,3 +22,11 @@ def test_a_port_that_another_program_took_is_left(
         services.leave_taken_ports()
         assert home.port("ui") != before["ui"]
     assert home.port("worker_logs") == before["worker_logs"]
+
+
+def test_tls_of_the_warehouse_reaches_dbt() -> None:
+    """Red: dbt takes any server that answers for the warehouse."""
+    variables = home.dbt_environment("postgresql://me:p@db.example/warehouse?sslmode=verify-full")
+    assert (variables["PGSSLMODE"], variables["TRIBUTARY_DBT_DATABASE"]) == (
+        "verify-full", "warehouse",
+    )  # fmt: skip
