@@ -49,12 +49,7 @@ spent as (
         0::numeric as attributed_value,
         0::numeric as reporting_attributed_value
     from ad_spend
-    cross join (
-        values
-        {%- for model in attribution_setting('attribution_models') %}
-        ('{{ model }}'){{ ',' if not loop.last }}
-        {%- endfor %}
-    ) as models (model)
+    cross join {{ model_rows() }} as models (model)
 ),
 
 attributed as (

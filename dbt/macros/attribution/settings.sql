@@ -54,3 +54,14 @@
     {%- endfor -%}
     '{{ local_md5(told | join("|")) }}'::text
 {%- endmacro %}
+
+
+{#- The models of the var `attribution_models`, a row each. -#}
+{% macro model_rows() -%}
+    (
+        values
+        {%- for model in attribution_setting('attribution_models') %}
+        ('{{ model }}'){{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+{%- endmacro %}

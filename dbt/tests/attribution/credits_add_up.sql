@@ -55,12 +55,7 @@ wanted as (
         to_check.value,
         models.model
     from to_check
-    cross join (
-        values
-        {%- for model in attribution_setting('attribution_models') %}
-        ('{{ model }}'){{ ',' if not loop.last }}
-        {%- endfor %}
-    ) as models (model)
+    cross join {{ model_rows() }} as models (model)
     where to_check.is_revenue
 ),
 

@@ -20,12 +20,7 @@ of_shop as (
         sum(transactions.value) as value,
         count(*) as purchases
     from transactions
-    cross join (
-        values
-        {%- for model in attribution_setting('attribution_models') %}
-        ('{{ model }}'){{ ',' if not loop.last }}
-        {%- endfor %}
-    ) as models (model)
+    cross join {{ model_rows() }} as models (model)
     group by models.model, transactions.currency
 ),
 

@@ -52,12 +52,7 @@ sums as (
         0 as attributed_value,
         sum(ad_spend.spend) as spend
     from ad_spend
-    cross join (
-        values
-        {%- for model in attribution_setting('attribution_models') %}
-        ('{{ model }}'){{ ',' if not loop.last }}
-        {%- endfor %}
-    ) as models (model)
+    cross join {{ model_rows() }} as models (model)
     where ad_spend.date in {{ days }}
     group by ad_spend.date, models.model, ad_spend.currency
     union all
