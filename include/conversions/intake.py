@@ -85,7 +85,11 @@ _FUTURE = timedelta(minutes=10)  # clocks differ
 _FBC = re.compile(r"fb\.\d\.\d{13}\.[\w-]+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
 _FBP = re.compile(r"fb\.\d\.\d{13}\.\d+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
 _FBCLID = re.compile(r"[\w-]{5,}", re.ASCII)
-_EMAIL = re.compile(r"[^\s@\"'<>=&?/:,;]+(@|%40)[^\s@\"'<>=&?/,;]+\.[A-Za-z]{2,}")
+# One character before the @ and bounded behind it: that an address is there is all we ask, and
+# whoever writes 200 kB must not be paid for by the square of it.
+_EMAIL = re.compile(r"[^\s@\"'<>=&?/:,;](@|%40)[^\s@\"'<>=&?/,;]{1,255}\.[A-Za-z]{2}")
+_MOST_CUSTOM = 16_384  # bytes of custom_params as JSON
+_MOST_URL = 8_192  # characters
 _CURRENCIES = {currency.alpha_3 for currency in pycountry.currencies} - {"XXX", "XTS"}  # no money
 
 
@@ -443,9 +447,12 @@ def _named(brand: Brand, raw: Raw, internal: bool) -> tuple[dict[str, Any], dict
 
 def _check_custom(custom: Mapping[str, Any]) -> None:
     try:
-        text = orjson.dumps(custom).decode()
+        whole = orjson.dumps(custom)
     except TypeError:
         raise EventRefused("custom_params", "is not JSON") from None
+    if len(whole) > _MOST_CUSTOM:
+        raise EventRefused("custom_params", f"is larger than {_MOST_CUSTOM // 1024} kB of JSON")
+    text = whole.decode()
     if "\\u0000" in text:
         raise EventRefused("custom_params", "holds a NUL character")
     if _EMAIL.search(text):
@@ -546,7 +553,9 @@ def _action_source(value: Any, has_browser: bool) -> str:
 def _url(value: Any) -> str | None:
     """The address without what identifies a person: Meta refuses such URLs, and we keep none."""
     text = _text(value)
-    if text is None or "@" not in _plain(text):
+    if text is None or len(text) > _MOST_URL:
+        return None
+    if "@" not in _plain(text):
         return text
     try:
         parts = urlsplit(text)

@@ -1,5 +1,6 @@
 """Intake: every event enters once, under the right name and id, with one delivery a destination."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -192,6 +193,8 @@ def test_each_active_destination_gets_exactly_one_delivery(warehouse: str) -> No
         ({"contact_id": "jane@example.com"}, "contact_id"),
         ({"custom_params": "{not json"}, "custom_params"),
         ({"custom_params": {"note": "write to jane@example.com"}}, "custom_params"),
+        ({"custom_params": {"note": "jane%40example.com"}}, "custom_params"),
+        ({"custom_params": {"note": "a" * 200_000}}, "custom_params"),
         ({"consent_ad_user_data": "perhaps"}, "consent_ad_user_data"),
         ({"colour": "red"}, "colour"),
         ({"kind": "adjustment"}, "kind"),
@@ -214,6 +217,21 @@ def test_what_cannot_be_taken_is_refused_by_field(
     assert receipt.reason
     assert receipt.reason.startswith(f"{field}: ")
     assert "jane" not in receipt.reason
+
+
+@pytest.mark.parametrize("unit", ["a", "#", "a%40", "a@", "a.", "\u0316\u0300", " ", "1"])
+def test_long_values_cost_no_more_than_their_length(module_warehouse: str, unit: str) -> None:
+    """A red test here: a few long values keep a worker of the edge busy for minutes."""
+    configure(module_warehouse)
+    long = (unit * 200_000)[:200_000]
+    dear = [{field: long} for field in intake.FIELDS if field != "brand"]
+    dear.append({"custom_params": {"note": (unit * 16_000)[: 16_000 // len(unit.encode())]}})
+    dear.append({"custom_params": {"phone": [f"+1212555{n:04}" for n in range(10_000)]}})
+    dear.append({"event_source_url": f"https://{long}@x"})
+    before = time.process_time()
+    receipts = take(module_warehouse, [purchase(900 + n, **one) for n, one in enumerate(dear)])
+    assert time.process_time() - before < 2
+    assert len(receipts) == len(dear)
 
 
 def test_aliases_find_their_fields(warehouse: str) -> None:
