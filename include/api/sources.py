@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
 from include.conversions import intake
 from include.conversions.contacts import CLICKS
@@ -93,7 +94,7 @@ def _scalar(value: Any) -> str | None:
         value = value.get("value")
     if value is None or isinstance(value, Mapping | list):
         return None
-    return str(value).strip() or None
+    return str(value).replace("\x00", "").strip() or None
 
 
 def _fields(*places: Any) -> dict[str, Any]:
@@ -122,8 +123,24 @@ def _required(field_name: str, *values: Any) -> str:
     raise EventRefused(field_name, "is missing in the payload")
 
 
+def _name_contact(fields: dict[str, Any], *others: Any) -> None:
+    """Make the first that is an id the contact's; an e-mail address among them is an e-mail.
+
+    Ids are stored in clear, and shops put addresses where Stripe wants an id.
+    """
+    for text in (fields.pop("contact_id", None), *map(_scalar, others)):
+        if not text or len(text) > 256:
+            continue
+        if intake.holds_email(text):
+            fields.setdefault("email", unquote(text))
+        else:
+            fields.setdefault("contact_id", text)
+
+
 def _contact(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in fields.items() if k == "contact_id" or k in CLICKS}
+    """The contact, what it clicked, and by what it would be erased."""
+    kept = ("contact_id", "email", "phone", "country", *CLICKS)
+    return {name: fields[name] for name in kept if name in fields}
 
 
 def _minor(amount: Any, currency: str) -> Decimal:
@@ -162,9 +179,7 @@ def stripe(payload: Payload, now: datetime) -> Meaning:
 def _stripe_common(thing: Payload, payload: Payload, *people: Any) -> dict[str, Any]:
     metadata = thing.get("metadata")
     fields = _fields(metadata, *people, *(_get(one, "address") for one in people))
-    contact = (fields.get("contact_id"), thing.get("client_reference_id"), thing.get("customer"))
-    if contact_id := next((text for one in contact if (text := _scalar(one))), None):
-        fields["contact_id"] = contact_id
+    _name_contact(fields, thing.get("client_reference_id"), thing.get("customer"))
     if payload.get("livemode") is False:
         fields["is_test"] = True
     return fields
@@ -240,6 +255,7 @@ def denefits(payload: Payload, now: datetime) -> Meaning:
     plan = _first(payload, "data", "contract", "payment_plan", "plan")
     fields = _fields(payload.get("metadata"), _first(plan, "customer", "patient"), plan,
                      payload.get("customer"), payload)  # fmt: skip
+    _name_contact(fields)
     transaction = _required(
         "transaction_id",
         *(place.get(name) for place in (plan, payload)
@@ -276,6 +292,7 @@ def ghl(payload: Payload, now: datetime) -> Meaning:
     attribution = [_get(place, name) for place in (payload, contact)
                    for name in ("lastAttributionSource", "attributionSource")]  # fmt: skip
     fields = _fields(payload.get("customData"), contact, booked, payload, *attribution)
+    _name_contact(fields)
     appointment = _required(
         "appointment.id", booked.get("id"), booked.get("appointmentId"), payload.get("id")
     )
@@ -304,7 +321,7 @@ def perspective(payload: Payload, now: datetime) -> Meaning:
     fields = _fields(payload.get("profile"), payload.get("values"), payload.get("tracking"),
                      payload.get("utm"), meta, payload)  # fmt: skip
     contact = _required("id", payload.get("id"), payload.get("contactId"))
-    fields.setdefault("contact_id", contact)
+    _name_contact(fields, contact)
     funnel = _scalar(payload.get("funnelId")) or _scalar(payload.get("funnelName")) or "funnel"
     submitted = meta.get("converted")
     if submitted is None:
@@ -324,11 +341,12 @@ def chatbot(payload: Payload, now: datetime) -> Meaning:
     """A chat partner is a Lead once the bot calls them qualified."""
     fields = _fields(payload.get("metadata"), payload.get("contact"), payload.get("lead"),
                      payload.get("attribution"), payload)  # fmt: skip
-    whom = _required(
-        "contact_id", fields.get("contact_id"), _get(payload, "contact", "id"),
-        payload.get("conversation_id"), payload.get("conversationId"),
+    _name_contact(
+        fields, _get(payload, "contact", "id"), payload.get("conversation_id"),
+        payload.get("conversationId"),
     )  # fmt: skip
-    fields.setdefault("contact_id", whom)
+    known = fields.get("contact_id")
+    whom = _required("contact_id", known, payload.get("event_id"), payload.get("id"))
     said = {str(payload.get(name)).lower() for name in ("qualified", "status", "stage", "event")}
     qualified = bool(said & {"true", "1", "yes", "qualified", "lead.qualified", "lead_qualified"})
     id_ = _required("id", payload.get("event_id"), payload.get("id"),

@@ -445,6 +445,11 @@ def _named(brand: Brand, raw: Raw, internal: bool) -> tuple[dict[str, Any], dict
     return given, custom
 
 
+def holds_email(text: str) -> bool:
+    """Whether an e-mail address is anywhere in it, also percent-encoded."""
+    return _EMAIL.search(text) is not None
+
+
 def _check_custom(custom: Mapping[str, Any]) -> None:
     try:
         whole = orjson.dumps(custom)
@@ -455,7 +460,7 @@ def _check_custom(custom: Mapping[str, Any]) -> None:
     text = whole.decode()
     if "\\u0000" in text:
         raise EventRefused("custom_params", "holds a NUL character")
-    if _EMAIL.search(text):
+    if holds_email(text):
         raise EventRefused("custom_params", "holds an e-mail address; it would be sent in clear")
 
 
@@ -479,7 +484,7 @@ def _event_name(brand: Brand, given: Raw) -> str:
     said = _text(given.get("event_name"))
     if said is None:
         raise EventRefused("event_name", "is missing")
-    if len(said) > 100 or _EMAIL.search(said):
+    if len(said) > 100 or holds_email(said):
         raise EventRefused("event_name", "must be a name of at most 100 characters")
     own = {**EVENT_NAMES, **brand.settings.get("event_names", {})}
     if said in own:
@@ -535,7 +540,7 @@ def _moment(field: str, value: Any, default: datetime) -> datetime:
 
 def _identifier(field: str, value: Any) -> str | None:
     text = _text(value)
-    if text is not None and (len(text) > 256 or _EMAIL.search(text)):
+    if text is not None and (len(text) > 256 or holds_email(text)):
         raise EventRefused(field, "must be an id of at most 256 characters, never an e-mail")
     return text
 

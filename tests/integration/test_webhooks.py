@@ -574,6 +574,31 @@ def test_a_killed_server_loses_no_acknowledged_event(
         assert secret not in words
 
 
+@pytest.mark.parametrize("status", ["paid", "unpaid"])
+def test_an_address_is_no_contacts_id(door: Door, uri: str, status: str) -> None:
+    """Red: an e-mail address stands in clear among the contacts, or its purchase is never taken."""
+    paid = session(
+        client_reference_id="jane@example.com", customer_details=None, payment_status=status,
+        metadata={"fbclid": "IwAR_abcdef"},
+    )  # fmt: skip
+    assert said(post(door, "stripe", paid)) == ("accepted" if status == "paid" else "ignored")
+    assert [row["contact_id"] for row in query(uri, "select * from ops.contacts")] == ["cus_QbKv"]
+    for row in events(uri):
+        assert row["contact_id"] == "cus_QbKv"
+        assert row["user_email_hash"]
+
+
+def test_an_odd_contact_id_is_no_servers_error(door: Door, uri: str) -> None:
+    """Red: one character raises a 500, and the provider posts it for three days."""
+    seen = {"contact_id": "B\x001", "status": "talking", "fbclid": "IwAR_abcdef"}
+    assert said(post(door, "chatbot", seen)) == "ignored"
+    assert said(post(door, "chatbot", {**seen, "contact_id": "B" * 9000, "id": "m"})) == "ignored"
+    assert [row["contact_id"] for row in query(uri, "select * from ops.contacts")] == ["B1"]
+    whom = {"id": "m2", "contact_id": "jane@example.com", "qualified": True}
+    assert said(post(door, "chatbot", whom)) == "accepted"
+    assert [(row["event_id"], row["contact_id"]) for row in events(uri)] == [("chatbot-m2", None)]
+
+
 def test_who_saw_the_contact_first(door: Door, uri: str) -> None:
     """Red: each post of a contact makes it look newer."""
     at = (datetime.now(UTC) - timedelta(days=2)).isoformat()
