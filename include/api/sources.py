@@ -293,9 +293,10 @@ def ghl(payload: Payload, now: datetime) -> Meaning:
                    for name in ("lastAttributionSource", "attributionSource")]  # fmt: skip
     fields = _fields(payload.get("customData"), contact, booked, payload, *attribution)
     _name_contact(fields)
-    appointment = _required(
-        "appointment.id", booked.get("id"), booked.get("appointmentId"), payload.get("id")
-    )
+    appointment = _required(  # a calendar's own id is that of all its calls
+        "appointment.id", booked.get("appointmentId"), payload.get("appointmentId"),
+        _get(payload, "appointment", "id"), payload.get("id"),
+    )  # fmt: skip
     id_ = _required("id", payload.get("webhookId"), payload.get("id"), appointment)
     status = str(
         booked.get("appointmentStatus") or booked.get("appoinmentStatus") or booked.get("status")

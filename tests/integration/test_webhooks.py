@@ -369,7 +369,7 @@ def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: 
         (
             "ghl",
             {"contact_id": "9NkT", "first_name": "Jane", "email": "jane@example.com",
-             "calendar": {"appointmentId": "A1", "calendarName": "Demo", "status": "booked"},
+             "calendar": {"id": "C1", "appointmentId": "A1", "calendarName": "Demo", "status": "booked"},
              "contact": {"attributionSource": {"fbclid": "IwAR_abcdef", "gclid": "g1"}},
              "customData": {"consent_ad_user_data": "yes"}},
             ("AddToCart", "ghl-A1", None, None, None),
