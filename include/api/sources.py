@@ -1,9 +1,10 @@
 """Who posts webhooks, and how their payloads become events: one small adapter each.
 
 An adapter reads a payload (already proven to be the provider's) and says what it means; it knows
-no HTTP and no database. Fields are looked up under the names that the providers use; anything that
-`intake.FIELDS` names may also come along in the provider's own custom data (Stripe's `metadata`,
+no HTTP and no database. Fields are looked up under the names that the providers use (`_NAMES`);
+any of these may also come along in the provider's own custom data (Stripe's `metadata`,
 GoHighLevel's `customData`, hidden fields of a funnel), such as fbc, gclid, consent_ad_user_data.
+An `event_id` may not: a Stripe payment link copies its metadata to each of its purchases.
 """
 
 from __future__ import annotations
@@ -178,7 +179,9 @@ def stripe(payload: Payload, now: datetime) -> Meaning:
 
 def _stripe_common(thing: Payload, payload: Payload, *people: Any) -> dict[str, Any]:
     metadata = thing.get("metadata")
-    fields = _fields(metadata, *people, *(_get(one, "address") for one in people))
+    if isinstance(metadata, Mapping):  # of whatever was sold; a `name` there is no person's
+        metadata = {key: value for key, value in metadata.items() if _key(key) != "name"}
+    fields = _fields(*people, *(_get(one, "address") for one in people), metadata)
     _name_contact(fields, thing.get("client_reference_id"), thing.get("customer"))
     if payload.get("livemode") is False:
         fields["is_test"] = True

@@ -24,6 +24,7 @@ from outgoing import execute, states
 
 from include import warehouse as wh
 from include.conversions import outbox
+from include.conversions.identity import hashed
 from include.home import ROOT
 
 
@@ -572,6 +573,19 @@ def test_a_killed_server_loses_no_acknowledged_event(
     assert "post /webhooks/acme/stripe" in words
     for secret in ("jane", "roe", "example.com", SECRET, "78701", "t=1,v1"):
         assert secret not in words
+
+
+def test_what_was_sold_is_not_who_bought_it(door: Door, uri: str) -> None:
+    """Red: the plan's name and state are hashed as the person's, and the platforms match nobody."""
+    post(door, "stripe", session())
+    post(door, "stripe", session(2, metadata={"name": "Gold plan", "state": "new",
+                                              "email": "shop@example.com"}))  # fmt: skip
+    post(door, "stripe", intent(3, metadata={"name": "Gold plan", "email": "jane.3@example.com"}))
+    plain, sold, alone = (row["user_hashes"]["meta"] for row in events(uri))
+    assert sold == {**plain, "em": sold["em"]}
+    assert alone.keys() == {"em"}
+    hashes = [hashed("meta", "em", f"jane.{number}@example.com") for number in (1, 2, 3)]
+    assert [one["em"][0] for one in (plain, sold, alone)] == hashes
 
 
 @pytest.mark.parametrize("status", ["paid", "unpaid"])
