@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from stripe import SignatureVerificationError, WebhookSignature
@@ -187,13 +187,18 @@ def take(
     payload: Mapping[str, Any],
     body: bytes,
     now: datetime,
+    received_at: datetime | None = None,
 ) -> Posted:
     """Take a proven payload, once, in one transaction.
+
+    Args:
+        received_at: when it was first posted, where that is not now; the time of what says none.
 
     Raises:
         Refused: the payload has not what an event needs; it is kept for a replay.
     """
-    meaning = ADAPTERS[source](payload, now)
+    said_at = received_at or now
+    meaning = ADAPTERS[source](payload, said_at)
     if len(meaning.id) > 256 or "\x00" in meaning.id:
         raise EventRefused("id", "must be an id of at most 256 characters")
     refusal: Refused | None = None
@@ -202,7 +207,7 @@ def take(
         if not _is_new(connection, brand, source, meaning, to_be, body, now):
             return Posted(status="duplicate")
         try:  # what refuses has written nothing
-            done, event = _act(connection, brand, source, meaning, to_be, now)
+            done, event = _act(connection, brand, source, meaning, to_be, said_at, now)
         except EventRefused as error:
             refusal = unprocessable([fault_of(error)])
         except Refused as error:
@@ -245,7 +250,7 @@ def _is_new(
         "(brand_id, source, provider_id, received_at, status, payload, events) "
         "values (%s, %s, %s, %s, 'taken', %s, %s) "
         "on conflict (brand_id, source, provider_id) do update set "
-        "received_at = excluded.received_at, status = excluded.status, reason = null, "
+        "status = excluded.status, reason = null, "
         "payload = excluded.payload, events = excluded.events, hashes = '{}' "
         "where p.status = 'refused' returning provider_id",
         [brand.id, source, meaning.id, now, _fernet().encrypt(body), [event]],
@@ -265,6 +270,7 @@ def _act(
     source: str,
     meaning: Meaning,
     to_be: UUID,
+    said_at: datetime,
     now: datetime,
 ) -> tuple[Posted, UUID | None]:
     """The event, the refund or only the contact; returns the event that the payload became."""
@@ -273,10 +279,10 @@ def _act(
     if meaning.event is None:
         if contact_id := meaning.contact.get("contact_id"):
             known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
-            clicks = intake.clicks(meaning.contact, now, known)
-            contacts.remember(connection, brand.id, contact_id, clicks, now)
+            clicks = intake.clicks(meaning.contact, said_at, known)
+            contacts.remember(connection, brand.id, contact_id, clicks, said_at)
         return Posted(status="ignored", reason=meaning.ignored), None
-    raw = {**_with_contact(connection, brand, meaning.event, now), "id": to_be}
+    raw = {**_with_contact(connection, brand, meaning.event, said_at), "id": to_be}
     transaction = raw.get("transaction_id")
     if transaction and not raw.get("event_id") and not brand.settings.get("event_id_template"):
         raw["event_id"] = transaction
@@ -386,19 +392,18 @@ def replay(
     counts = dict.fromkeys(("accepted", "duplicate", "ignored", "refused"), 0)
     for key in keys:
         row = connection.execute(
-            "select payload from ops.webhook_payloads where brand_id = %(brand_id)s "
+            "select payload, received_at from ops.webhook_payloads where brand_id = %(brand_id)s "
             "and source = %(source)s and provider_id = %(provider_id)s",
             key,
         ).fetchone()
         if row is None:  # erased meanwhile
             continue
-        body = _fernet().decrypt(row["payload"])
+        owner, at = known[slugs[key["brand_id"]]], row["received_at"]
         try:
-            done = take(
-                connection, known[slugs[key["brand_id"]]], key["source"], _read(body), body, now
-            )
+            body = _fernet().decrypt(row["payload"])
+            done = take(connection, owner, key["source"], _read(body), body, now, at)
             counts[done.status] += 1
-        except (Refused, EventRefused):
+        except (Refused, EventRefused, InvalidToken):  # the last: of a key that is gone
             counts["refused"] += 1
     return counts
 

@@ -349,6 +349,44 @@ def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: 
     assert [str(row["event_value"]) for row in events(uri)] == ["1200.50"]
 
 
+def test_a_replay_makes_nothing_younger(door: Door, uri: str) -> None:
+    """Red: a nightly replay keeps personal data for ever, or moves a call to the night."""
+    appointment = {
+        "id": "A1",
+        "contactId": "c-1",
+        "fbclid": "IwAR_abcdef",
+        "consent_ad_user_data": "?",
+    }
+    assert post(door, "ghl", {"appointment": appointment}).status_code == 422
+    execute(uri, "update ops.webhook_payloads set received_at = received_at - interval '2 days'")
+    received = query(uri, "select received_at from ops.webhook_payloads")
+    assert replay(uri)["refused"] == 1
+    assert query(uri, "select received_at from ops.webhook_payloads") == received
+    appointment["consent_ad_user_data"] = "yes"
+    body = json.dumps({"appointment": appointment}).encode()
+    with wh.connect(uri, autocommit=True) as connection:
+        mended = Fernet(os.environ["TRIBUTARY_SECRET_KEY"]).encrypt(body)
+        connection.execute("update ops.webhook_payloads set payload = %s", [mended])
+    assert replay(uri)["accepted"] == 1
+    assert query(uri, "select received_at from ops.webhook_payloads") == received
+    assert [row["event_time"] for row in events(uri)] == [received[0]["received_at"]]
+    first_seen = query(uri, "select first_seen_at from ops.contacts")[0]["first_seen_at"]
+    assert first_seen == received[0]["received_at"]
+
+
+def test_a_payload_of_a_lost_key_stops_no_replay(door: Door, uri: str) -> None:
+    """Red: after the key was changed without keeping the old one, nothing can be replayed."""
+    for number in (1, 2):
+        assert post(door, "stripe", session(number, currency="zzz")).status_code == 422
+    with wh.connect(uri, autocommit=True) as connection:
+        for number, key_ in ((1, Fernet.generate_key()), (2, os.environ["TRIBUTARY_SECRET_KEY"])):
+            connection.execute(
+                "update ops.webhook_payloads set payload = %s where provider_id like %s",
+                [Fernet(key_).encrypt(json.dumps(session(number)).encode()), f"evt%{number}"],
+            )
+    assert replay(uri) == {"accepted": 1, "duplicate": 0, "ignored": 0, "refused": 1}
+
+
 @pytest.mark.parametrize(
     ("source", "payload", "expected"),
     [
@@ -370,7 +408,8 @@ def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: 
         (
             "ghl",
             {"contact_id": "9NkT", "first_name": "Jane", "email": "jane@example.com",
-             "calendar": {"id": "C1", "appointmentId": "A1", "calendarName": "Demo", "status": "booked"},
+             "calendar": {"id": "C1", "appointmentId": "A1", "calendarName": "Demo",
+                          "status": "booked"},
              "contact": {"attributionSource": {"fbclid": "IwAR_abcdef", "gclid": "g1"}},
              "customData": {"consent_ad_user_data": "yes"}},
             ("AddToCart", "ghl-A1", None, None, None),
