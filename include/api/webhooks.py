@@ -203,8 +203,9 @@ def take(
         raise EventRefused("id", "must be an id of at most 256 characters")
     refusal: Refused | None = None
     event, to_be = None, uuid4()
+    hashes = _hashes(meaning)
     with connection.transaction():
-        if not _is_new(connection, brand, source, meaning, to_be, body, now):
+        if not _is_new(connection, brand, source, meaning, to_be, hashes, body, now):
             return Posted(status="duplicate")
         try:  # what refuses has written nothing
             done, event = _act(connection, brand, source, meaning, to_be, said_at, now)
@@ -212,8 +213,13 @@ def take(
             refusal = unprocessable([fault_of(error)])
         except Refused as error:
             refusal = error
+        # Intake knows the person of what it has stored; nobody else's payload was looked at.
+        looked_at = event == to_be and meaning.refund is None
+        erased = not looked_at and erasure.suppressed(connection, brand.id, hashes)
+        if erased and refusal is not None:
+            refusal, done = None, Posted(status="ignored", reason=intake.ERASED)
         key = [brand.id, source, meaning.id]
-        if refusal is None and done.status == "ignored":
+        if erased or (refusal is None and done.status == "ignored"):
             connection.execute(
                 "delete from ops.webhook_payloads "
                 "where brand_id = %s and source = %s and provider_id = %s",
@@ -222,11 +228,10 @@ def take(
         elif event != to_be:
             status, reason = ("refused", refusal.detail) if refusal else ("taken", None)
             connection.execute(
-                "update ops.webhook_payloads set status = %s, reason = %s, events = %s, "
-                "hashes = %s where brand_id = %s and source = %s and provider_id = %s",
-                [status, reason, [event] if event else [], _hashes(meaning) if refusal else [],
-                 *key],
-            )  # fmt: skip
+                "update ops.webhook_payloads set status = %s, reason = %s, events = %s "
+                "where brand_id = %s and source = %s and provider_id = %s",
+                [status, reason, [event] if event else [], *key],
+            )
     if refusal is not None:
         raise refusal
     return done
@@ -238,30 +243,32 @@ def _is_new(
     source: str,
     meaning: Meaning,
     event: UUID,
+    hashes: list[str],
     body: bytes,
     now: datetime,
 ) -> bool:
     """Keep the payload, unless it was taken before; a second post at the same moment waits here.
 
-    It is written as the happy case has it, to be corrected where it becomes another one.
+    It is written as the happy case has it, to be corrected where it becomes another one. The lock
+    on the brand keeps out an erasure, which must not miss it, and comes first in both.
     """
     row = connection.execute(
         "insert into ops.webhook_payloads as p "
-        "(brand_id, source, provider_id, received_at, status, payload, events) "
-        "values (%s, %s, %s, %s, 'taken', %s, %s) "
+        "(brand_id, source, provider_id, received_at, status, payload, events, hashes) "
+        "select id, %s, %s, %s, 'taken', %s, %s, %s from ops.brands where id = %s for key share "
         "on conflict (brand_id, source, provider_id) do update set "
         "status = excluded.status, reason = null, "
-        "payload = excluded.payload, events = excluded.events, hashes = '{}' "
+        "payload = excluded.payload, events = excluded.events, hashes = excluded.hashes "
         "where p.status = 'refused' returning provider_id",
-        [brand.id, source, meaning.id, now, _fernet().encrypt(body), [event]],
+        [source, meaning.id, now, _fernet().encrypt(body), [event], hashes, brand.id],
     ).fetchone()
     return row is not None
 
 
 def _hashes(meaning: Meaning) -> list[str]:
-    """Whose payload it is, where no event tells."""
+    """Whose payload it is: the event that it became may know another person, or none."""
     said = {**meaning.contact, **(meaning.event or {})}
-    return erasure.person_hashes({k: v for k, v in said.items() if k in intake.PERSON})
+    return erasure.person_hashes({k: said[k] for k in ("email", "phone", "country") if k in said})
 
 
 def _act(

@@ -52,6 +52,15 @@ def hashes_of(user_hashes: dict[str, dict[str, list[str]]]) -> set[str]:
     }
 
 
+def suppressed(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> bool:
+    """Whether any of these hashes is of somebody whom the brand was asked to forget."""
+    found = connection.execute(
+        "select 1 from ops.erasures where brand_id = %s and hash = any(%s) limit 1",
+        [brand_id, list(hashes)],
+    )
+    return found.fetchone() is not None
+
+
 def erase_event(connection: Connection, event: dict[str, Any], now: datetime) -> Erased:
     """Erase an event with its adjustments.
 

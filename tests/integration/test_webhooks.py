@@ -506,6 +506,33 @@ def test_an_erased_person_stays_away_and_so_do_the_payloads(door: Door, uri: str
     assert query(uri, "select count(*) as n from ops.webhook_payloads") == [{"n": 0}]
 
 
+def test_no_payload_outlives_its_person(door: Door, uri: str) -> None:
+    """Red: a payload that only filled in an event, or was refused, keeps an erased address."""
+    client = Door(door.url, key(uri))
+
+    def erase(email: str) -> int:
+        erased = client("POST", "/erasure", json={"email": email}).json()["erased"]
+        return int(erased[0]["webhook_payloads"])
+
+    def kept() -> list[str]:
+        rows = query(uri, "select provider_id as id from ops.webhook_payloads order by 1")
+        return [row["id"] for row in rows]
+
+    # The event has left, so that the second report's address gets nowhere but into its payload.
+    first = intent()
+    post(door, "stripe", first)
+    execute(uri, "update ops.conversion_deliveries set sync_status = 'sent'")
+    assert said(post(door, "stripe", session())) == "duplicate"
+    post(door, "stripe", refund(500, receipt_email="jane.1@example.com"))
+    assert erase("jane.1@example.com") == 2
+    assert kept() == [first["id"]]
+    # Nor do they come back: as a second report, as a refund, as what cannot be taken.
+    assert said(post(door, "stripe", session())) == "ignored"
+    assert said(post(door, "stripe", refund(700, 1, 2, receipt_email="jane.1@example.com")))
+    assert said(post(door, "stripe", session(1, currency="zzz"))) == "ignored"
+    assert kept() == [first["id"]]
+
+
 def test_payloads_go_after_a_week(door: Door, uri: str) -> None:
     """Red: raw personal data is kept for ever."""
     post(door, "stripe", session())
