@@ -208,7 +208,7 @@ def take(
         if not _is_new(connection, brand, source, meaning, to_be, hashes, body, now):
             return Posted(status="duplicate")
         try:  # what refuses has written nothing
-            done, event = _act(connection, brand, source, meaning, to_be, said_at, now)
+            done, event = _act(connection, brand, source, meaning, to_be, hashes, said_at, now)
         except EventRefused as error:
             refusal = unprocessable([fault_of(error)])
         except Refused as error:
@@ -268,7 +268,10 @@ def _is_new(
 def _hashes(meaning: Meaning) -> list[str]:
     """Whose payload it is: the event that it became may know another person, or none."""
     said = {**meaning.contact, **(meaning.event or {})}
-    return erasure.person_hashes({k: said[k] for k in ("email", "phone", "country") if k in said})
+    person: dict[str, Any] = {k: said[k] for k in ("email", "phone", "country") if k in said}
+    contact_id = said.get("contact_id")
+    contact = [erasure.contact_hash(contact_id)] if contact_id else []
+    return erasure.person_hashes(person) + contact
 
 
 def _act(
@@ -277,6 +280,7 @@ def _act(
     source: str,
     meaning: Meaning,
     to_be: UUID,
+    hashes: list[str],
     said_at: datetime,
     now: datetime,
 ) -> tuple[Posted, UUID | None]:
@@ -285,6 +289,8 @@ def _act(
         return _adjust(connection, brand, source, meaning.refund, to_be, now)
     if meaning.event is None:
         if contact_id := meaning.contact.get("contact_id"):
+            if erasure.suppressed(connection, brand.id, hashes):
+                return Posted(status="ignored", reason=intake.ERASED), None
             known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
             clicks = intake.clicks(meaning.contact, said_at, known)
             contacts.remember(connection, brand.id, contact_id, clicks, said_at)

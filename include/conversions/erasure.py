@@ -7,7 +7,8 @@ that no event slips in beside an erasure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -42,9 +43,16 @@ def person_hashes(person: dict[str, Any]) -> list[str]:
     )
 
 
-def hashes_of(user_hashes: dict[str, dict[str, list[str]]]) -> set[str]:
-    """The same hashes, of a stored event."""
-    return {
+def contact_hash(contact_id: str) -> str:
+    """By what a contact stays suppressed; its id itself is personal data."""
+    return hashlib.sha256(f"contact|{contact_id}".encode()).hexdigest()
+
+
+def hashes_of(event: Mapping[str, Any]) -> set[str]:
+    """The hashes of a stored event's person and contact."""
+    user_hashes, contact_id = event["user_hashes"], event["contact_id"]
+    contact = {contact_hash(contact_id)} if contact_id else set()
+    return contact | {
         one
         for platform, keys in (("meta", ("em", "ph")), ("google", ("email", "phone")))
         for key in keys
@@ -99,11 +107,7 @@ def erase_person(
     hashes = person_hashes(person)
     with connection.transaction():
         _lock(connection, brand_id)
-        connection.execute(
-            "insert into ops.erasures (brand_id, hash, erased_at) "
-            "select %s, hash, %s from unnest(%s::text[]) as h (hash) on conflict do nothing",
-            [brand_id, now, hashes],
-        )
+        _suppress(connection, brand_id, hashes, now)
         # No index: requests of this kind are rare, and intake would pay for it every time.
         found = connection.execute(
             "with theirs as (select id, contact_id from ops.conversion_events as e "
@@ -116,16 +120,27 @@ def erase_person(
             "or contact_id in (select contact_id from theirs)) for update",
             {"brand": brand_id, "hashes": hashes},
         ).fetchall()
+        theirs = list({row["contact_id"] for row in found} - {None})
+        _suppress(connection, brand_id, map(contact_hash, theirs), now)
+        hashes += map(contact_hash, theirs)
         done = _erase(connection, [row["id"] for row in found], now)
         done.contacts = connection.execute(
             "delete from ops.contacts where brand_id = %s and contact_id = any(%s)",
-            [brand_id, list({row["contact_id"] for row in found} - {None})],
+            [brand_id, theirs],
         ).rowcount
         done.webhook_payloads += connection.execute(
             "delete from ops.webhook_payloads where brand_id = %s and hashes && %s::text[]",
             [brand_id, hashes],
         ).rowcount
     return done
+
+
+def _suppress(connection: Connection, brand_id: UUID, hashes: Iterable[str], now: datetime) -> None:
+    connection.execute(
+        "insert into ops.erasures (brand_id, hash, erased_at) "
+        "select %s, hash, %s from unnest(%s::text[]) as h (hash) on conflict do nothing",
+        [brand_id, now, list(hashes)],
+    )
 
 
 def _lock(connection: Connection, brand_id: UUID) -> None:

@@ -786,7 +786,7 @@ where e.brand_id = %(brand)s and e.kind = 'conversion'
 
 def _suppressed(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
     """Numbers of rows whose event or person was erased."""
-    people = {row["number"]: erasure.hashes_of(row["user_hashes"]) for row in rows}
+    people = {row["number"]: erasure.hashes_of(row) for row in rows}
     found = connection.execute(
         "select hash, event_name, event_id from ops.erasures where brand_id = %s "
         "and (hash = any(%s) or event_id = any(%s))",

@@ -533,6 +533,26 @@ def test_no_payload_outlives_its_person(door: Door, uri: str) -> None:
     assert kept() == [first["id"]]
 
 
+def test_an_erased_contact_stays_away(door: Door, uri: str) -> None:
+    """Red: the next payload that names only the contact's id brings the person's click back."""
+    client = Door(door.url, key(uri))
+    post(door, "stripe", session())
+    seen = {"contact_id": "contact-1", "status": "talking", "fbclid": "IwAR_abcdef"}
+    assert said(post(door, "chatbot", {**seen, "id": "m0", "qualified": 1})) == "accepted"
+    erased = client("POST", "/erasure", json={"email": "jane.1@example.com"}).json()["erased"][0]
+    assert (erased["events"], erased["contacts"], erased["webhook_payloads"]) == (2, 1, 2)
+    assert said(post(door, "chatbot", seen)) == "ignored"
+    assert said(post(door, "chatbot", {**seen, "id": "m1", "qualified": True})) == "ignored"
+    answer = post(door, "stripe", session(2, client_reference_id="contact-1"))
+    assert said(answer) == "ignored"
+    assert {row["contact_id"] for row in events(uri)} == {None}
+    for table in ("contacts", "webhook_payloads"):
+        assert query(uri, f"select * from ops.{table}") == []
+    hashes = query(uri, "select string_agg(hash, '') as all from ops.erasures")[0]["all"]
+    assert "contact-1" not in hashes
+    assert said(post(door, "stripe", session(3))) == "accepted"
+
+
 def test_payloads_go_after_a_week(door: Door, uri: str) -> None:
     """Red: raw personal data is kept for ever."""
     post(door, "stripe", session())
