@@ -149,18 +149,19 @@ def _lock(connection: Connection, brand_id: UUID) -> None:
 
 def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased:
     given = {"ids": list(ids), "now": now}
-    sent = connection.execute(
-        "select destination, count(*)::int as events from ops.conversion_deliveries "
-        "where event = any(%(ids)s) and sync_status in ('sent', 'queued') group by 1 order by 1",
-        given,
-    )
-    done = Erased(already_sent={row["destination"]: row["events"] for row in sent})
+    done = Erased()
     done.deliveries_skipped = connection.execute(
         "update ops.conversion_deliveries set sync_status = 'skipped', outcome = 'erased', "
         "sync_error = null, updated_at = %(now)s where event = any(%(ids)s) "
         "and sync_status in ('pending', 'failed')",
         given,
     ).rowcount
+    sent = connection.execute(  # only now: an upload may have claimed some while we waited
+        "select destination, count(*)::int as events from ops.conversion_deliveries "
+        "where event = any(%(ids)s) and sync_status in ('sent', 'queued') group by 1 order by 1",
+        given,
+    )
+    done.already_sent = {row["destination"]: row["events"] for row in sent}
     connection.execute(
         "insert into ops.erasures (brand_id, event_name, event_id, erased_at) "
         "select distinct brand_id, event_name, event_id, %(now)s::timestamptz "

@@ -1,6 +1,8 @@
 """Intake: every event enters once, under the right name and id, with one delivery a destination."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from outgoing import NOW, configure, execute, meta_destination, purchase, states, take
 
 from include import warehouse as wh
-from include.conversions import intake, outbox
+from include.conversions import erasure, intake, outbox
 from include.errors import SettingsError, WarehouseError
 
 
@@ -314,6 +316,39 @@ def test_what_was_erased_does_not_come_back(warehouse: str) -> None:
         "refused",
         "accepted",
     ]
+
+
+def _when_it_waits(uri: str, first: wh.Connection, second: Callable[[], Any]) -> Any:
+    """What `second` gives when it must wait for what `first` has done and now commits."""
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(second)
+        waiting = (
+            "select 1 from pg_locks as l inner join pg_stat_activity as a using (pid) "
+            "where not l.granted and a.datname = current_database()"
+        )
+        deadline = time.monotonic() + 20
+        while not query(uri, waiting):
+            assert not later.done(), "it did not wait"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        first.commit()
+        return later.result()
+
+
+def _erased(uri: str, email: str) -> erasure.Erased:
+    with wh.connect(uri, autocommit=True) as connection:
+        brand = intake.brands(connection)["acme"]
+        return erasure.erase_person(connection, brand.id, {"email": email}, NOW)
+
+
+def test_what_an_upload_claims_beside_an_erasure_is_told(warehouse: str) -> None:
+    """A red test here: the person is told that nothing was sent, and it was."""
+    configure(warehouse)
+    take(warehouse, [purchase(1)])
+    with wh.connect(warehouse) as upload:
+        upload.execute("update ops.conversion_deliveries set sync_status = 'queued'")
+        done = _when_it_waits(warehouse, upload, lambda: _erased(warehouse, "person.1@example.com"))
+    assert (done.events, done.deliveries_skipped, done.already_sent) == (1, 0, {"acme-meta": 1})
 
 
 _ANY = st.one_of(
