@@ -380,6 +380,8 @@ def _adjust(
         "event_time": max(refund.at, last["event_time"] + timedelta(seconds=1)),
     }
     receipt = intake.take(connection, brand, [raw], source=source, now=now, internal=True)[0]
+    if receipt.reason == intake.ERASED:  # the erasure is at work
+        return Posted(status="ignored", reason=receipt.reason), None
     if receipt.status == "refused":
         raise EventRefused(receipt.field or "event", str(receipt.reason))
     return Posted(status=receipt.status), receipt.id

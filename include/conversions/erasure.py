@@ -1,7 +1,7 @@
 """Erasure on request: a person's data leaves the tables, the ledger's counts stay.
 
 Tombstones (brand, event name, event id) and suppressed hashes in `ops.erasures` keep what was
-erased from being enqueued again. The brand's row is locked meanwhile, and intake locks it, too, so
+erased from being enqueued again. The brand's row is locked for both, and intake locks it, too, so
 that no event slips in beside an erasure.
 """
 
@@ -99,7 +99,7 @@ def erase_person(
     """Erase all that a brand has of a person, and let nothing of them come back.
 
     The contacts of the events that carry the person's hashes are the person's, and so are all
-    other events of these contacts.
+    other events of these contacts. An erasure that was broken off goes on when it is asked again.
 
     Args:
         person: `email`, `phone` or both; `country` helps to read a phone number.
@@ -108,19 +108,31 @@ def erase_person(
     with connection.transaction():
         _lock(connection, brand_id)
         _suppress(connection, brand_id, hashes, now)
-        # No index: requests of this kind are rare, and intake would pay for it every time.
+    # Nothing of these hashes comes in from here on, so that the search holds nobody up. No index:
+    # requests of this kind are rare, and intake would pay for it every time.
+    matched = connection.execute(
+        "select id from ops.conversion_events as e "
+        "where brand_id = %(brand)s and erased_at is null "
+        "and exists (select 1 from jsonb_each(e.user_hashes) as p (platform, keys), "
+        "jsonb_each(p.keys) as k (key, hashes) "
+        "where key in ('em', 'ph', 'email', 'phone') and hashes ?| %(hashes)s)",
+        {"brand": brand_id, "hashes": hashes},
+    )
+    ids = [row["id"] for row in matched]
+    with connection.transaction():
+        _lock(connection, brand_id)
+        known = connection.execute(
+            "select distinct contact_id from ops.conversion_events "
+            "where id = any(%s) and contact_id is not null",
+            [ids],
+        )
+        theirs = [row["contact_id"] for row in known]
         found = connection.execute(
-            "with theirs as (select id, contact_id from ops.conversion_events as e "
-            "where brand_id = %(brand)s and erased_at is null "
-            "and exists (select 1 from jsonb_each(e.user_hashes) as p (platform, keys), "
-            "jsonb_each(p.keys) as k (key, hashes) "
-            "where key in ('em', 'ph', 'email', 'phone') and hashes ?| %(hashes)s)) "
-            "select id, contact_id from ops.conversion_events where brand_id = %(brand)s "
-            "and erased_at is null and (id in (select id from theirs) "
-            "or contact_id in (select contact_id from theirs)) for update",
-            {"brand": brand_id, "hashes": hashes},
+            "select id from ops.conversion_events where brand_id = %(brand)s "
+            "and erased_at is null and (id = any(%(ids)s) or contact_id = any(%(theirs)s)) "
+            "for update",
+            {"brand": brand_id, "ids": ids, "theirs": theirs},
         ).fetchall()
-        theirs = list({row["contact_id"] for row in found} - {None})
         _suppress(connection, brand_id, map(contact_hash, theirs), now)
         hashes += map(contact_hash, theirs)
         done = _erase(connection, [row["id"] for row in found], now)

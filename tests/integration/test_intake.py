@@ -318,8 +318,8 @@ def test_what_was_erased_does_not_come_back(warehouse: str) -> None:
     ]
 
 
-def _when_it_waits(uri: str, first: wh.Connection, second: Callable[[], Any]) -> Any:
-    """What `second` gives when it must wait for what `first` has done and now commits."""
+def _when_it_waits(uri: str, first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+    """What `second` gives when it must wait until `first`, then called, has let go."""
     with ThreadPoolExecutor(1) as pool:
         later = pool.submit(second)
         waiting = (
@@ -331,7 +331,7 @@ def _when_it_waits(uri: str, first: wh.Connection, second: Callable[[], Any]) ->
             assert not later.done(), "it did not wait"
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        first.commit()
+        first()
         return later.result()
 
 
@@ -347,8 +347,47 @@ def test_what_an_upload_claims_beside_an_erasure_is_told(warehouse: str) -> None
     take(warehouse, [purchase(1)])
     with wh.connect(warehouse) as upload:
         upload.execute("update ops.conversion_deliveries set sync_status = 'queued'")
-        done = _when_it_waits(warehouse, upload, lambda: _erased(warehouse, "person.1@example.com"))
+        done = _when_it_waits(
+            warehouse, upload.commit, lambda: _erased(warehouse, "person.1@example.com")
+        )
     assert (done.events, done.deliveries_skipped, done.already_sent) == (1, 0, {"acme-meta": 1})
+
+
+def test_the_search_for_a_person_holds_nobody_up(warehouse: str) -> None:
+    """A red test here: no purchase of the brand comes in while all its events are searched."""
+    configure(warehouse)
+    take(warehouse, [purchase(1), purchase(2)])
+    with wh.connect(warehouse) as slow, wh.connect(warehouse) as other:
+        slow.execute("lock table ops.conversion_events in access exclusive mode")
+
+        def erase() -> erasure.Erased:
+            return _erased(warehouse, "person.1@example.com")
+
+        def while_it_waits() -> None:
+            try:
+                other.execute("select 1 from ops.brands for key share nowait")
+                assert other.execute("select hash from ops.erasures").fetchall()
+            finally:
+                other.rollback()
+                slow.rollback()
+
+        done = _when_it_waits(warehouse, while_it_waits, erase)
+    assert done.events == 1
+
+
+def test_a_brand_that_sends_nowhere_forgets_as_well(warehouse: str) -> None:
+    """A red test here: an event slips in beside the erasure, where no destination is active."""
+    configure(warehouse, "acme", meta_destination(is_active=False))
+    with wh.connect(warehouse) as eraser:
+        eraser.execute("select 1 from ops.brands for update")
+        hashes = erasure.person_hashes({"email": "person.1@example.com"})
+        eraser.execute(
+            "insert into ops.erasures (brand_id, hash) select id, unnest(%s::text[]) "
+            "from ops.brands",
+            [hashes],
+        )
+        receipts = _when_it_waits(warehouse, eraser.commit, lambda: take(warehouse, [purchase(1)]))
+    assert [receipt.reason for receipt in receipts] == [intake.ERASED]
 
 
 _ANY = st.one_of(
