@@ -1,9 +1,10 @@
 """Who posts webhooks, and how their payloads become events: one small adapter each.
 
 An adapter reads a payload (already proven to be the provider's) and says what it means; it knows
-no HTTP and no database. Fields are looked up under the names that the providers use; anything that
-`intake.FIELDS` names may also come along in the provider's own custom data (Stripe's `metadata`,
+no HTTP and no database. Fields are looked up under the names that the providers use (`_NAMES`);
+any of these may also come along in the provider's own custom data (Stripe's `metadata`,
 GoHighLevel's `customData`, hidden fields of a funnel), such as fbc, gclid, consent_ad_user_data.
+An `event_id` may not: a Stripe payment link copies its metadata to each of its purchases.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
 from include.conversions import intake
 from include.conversions.contacts import CLICKS
@@ -93,7 +95,7 @@ def _scalar(value: Any) -> str | None:
         value = value.get("value")
     if value is None or isinstance(value, Mapping | list):
         return None
-    return str(value).strip() or None
+    return str(value).replace("\x00", "").strip() or None
 
 
 def _fields(*places: Any) -> dict[str, Any]:
@@ -122,8 +124,24 @@ def _required(field_name: str, *values: Any) -> str:
     raise EventRefused(field_name, "is missing in the payload")
 
 
+def _name_contact(fields: dict[str, Any], *others: Any) -> None:
+    """Make the first that is an id the contact's; an e-mail address among them is an e-mail.
+
+    Ids are stored in clear, and shops put addresses where Stripe wants an id.
+    """
+    for text in (fields.pop("contact_id", None), *map(_scalar, others)):
+        if not text or len(text) > 256:
+            continue
+        if intake.holds_email(text):
+            fields.setdefault("email", unquote(text))
+        else:
+            fields.setdefault("contact_id", text)
+
+
 def _contact(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in fields.items() if k == "contact_id" or k in CLICKS}
+    """The contact, what it clicked, and by what it would be erased."""
+    kept = ("contact_id", "email", "phone", "country", *CLICKS)
+    return {name: fields[name] for name in kept if name in fields}
 
 
 def _minor(amount: Any, currency: str) -> Decimal:
@@ -161,10 +179,10 @@ def stripe(payload: Payload, now: datetime) -> Meaning:
 
 def _stripe_common(thing: Payload, payload: Payload, *people: Any) -> dict[str, Any]:
     metadata = thing.get("metadata")
-    fields = _fields(metadata, *people, *(_get(one, "address") for one in people))
-    contact = (fields.get("contact_id"), thing.get("client_reference_id"), thing.get("customer"))
-    if contact_id := next((text for one in contact if (text := _scalar(one))), None):
-        fields["contact_id"] = contact_id
+    if isinstance(metadata, Mapping):  # of whatever was sold; a `name` there is no person's
+        metadata = {key: value for key, value in metadata.items() if _key(key) != "name"}
+    fields = _fields(*people, *(_get(one, "address") for one in people), metadata)
+    _name_contact(fields, thing.get("client_reference_id"), thing.get("customer"))
     if payload.get("livemode") is False:
         fields["is_test"] = True
     return fields
@@ -240,6 +258,7 @@ def denefits(payload: Payload, now: datetime) -> Meaning:
     plan = _first(payload, "data", "contract", "payment_plan", "plan")
     fields = _fields(payload.get("metadata"), _first(plan, "customer", "patient"), plan,
                      payload.get("customer"), payload)  # fmt: skip
+    _name_contact(fields)
     transaction = _required(
         "transaction_id",
         *(place.get(name) for place in (plan, payload)
@@ -276,9 +295,11 @@ def ghl(payload: Payload, now: datetime) -> Meaning:
     attribution = [_get(place, name) for place in (payload, contact)
                    for name in ("lastAttributionSource", "attributionSource")]  # fmt: skip
     fields = _fields(payload.get("customData"), contact, booked, payload, *attribution)
-    appointment = _required(
-        "appointment.id", booked.get("id"), booked.get("appointmentId"), payload.get("id")
-    )
+    _name_contact(fields)
+    appointment = _required(  # a calendar's own id is that of all its calls
+        "appointment.id", booked.get("appointmentId"), payload.get("appointmentId"),
+        _get(payload, "appointment", "id"), payload.get("id"),
+    )  # fmt: skip
     id_ = _required("id", payload.get("webhookId"), payload.get("id"), appointment)
     status = str(
         booked.get("appointmentStatus") or booked.get("appoinmentStatus") or booked.get("status")
@@ -304,7 +325,7 @@ def perspective(payload: Payload, now: datetime) -> Meaning:
     fields = _fields(payload.get("profile"), payload.get("values"), payload.get("tracking"),
                      payload.get("utm"), meta, payload)  # fmt: skip
     contact = _required("id", payload.get("id"), payload.get("contactId"))
-    fields.setdefault("contact_id", contact)
+    _name_contact(fields, contact)
     funnel = _scalar(payload.get("funnelId")) or _scalar(payload.get("funnelName")) or "funnel"
     submitted = meta.get("converted")
     if submitted is None:
@@ -324,11 +345,12 @@ def chatbot(payload: Payload, now: datetime) -> Meaning:
     """A chat partner is a Lead once the bot calls them qualified."""
     fields = _fields(payload.get("metadata"), payload.get("contact"), payload.get("lead"),
                      payload.get("attribution"), payload)  # fmt: skip
-    whom = _required(
-        "contact_id", fields.get("contact_id"), _get(payload, "contact", "id"),
-        payload.get("conversation_id"), payload.get("conversationId"),
+    _name_contact(
+        fields, _get(payload, "contact", "id"), payload.get("conversation_id"),
+        payload.get("conversationId"),
     )  # fmt: skip
-    fields.setdefault("contact_id", whom)
+    known = fields.get("contact_id")
+    whom = _required("contact_id", known, payload.get("event_id"), payload.get("id"))
     said = {str(payload.get(name)).lower() for name in ("qualified", "status", "stage", "event")}
     qualified = bool(said & {"true", "1", "yes", "qualified", "lead.qualified", "lead_qualified"})
     id_ = _required("id", payload.get("event_id"), payload.get("id"),

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from stripe import SignatureVerificationError, WebhookSignature
@@ -187,28 +187,39 @@ def take(
     payload: Mapping[str, Any],
     body: bytes,
     now: datetime,
+    received_at: datetime | None = None,
 ) -> Posted:
     """Take a proven payload, once, in one transaction.
+
+    Args:
+        received_at: when it was first posted, where that is not now; the time of what says none.
 
     Raises:
         Refused: the payload has not what an event needs; it is kept for a replay.
     """
-    meaning = ADAPTERS[source](payload, now)
+    said_at = received_at or now
+    meaning = ADAPTERS[source](payload, said_at)
     if len(meaning.id) > 256 or "\x00" in meaning.id:
         raise EventRefused("id", "must be an id of at most 256 characters")
     refusal: Refused | None = None
     event, to_be = None, uuid4()
+    hashes = _hashes(meaning)
     with connection.transaction():
-        if not _is_new(connection, brand, source, meaning, to_be, body, now):
+        if not _is_new(connection, brand, source, meaning, to_be, hashes, body, now):
             return Posted(status="duplicate")
         try:  # what refuses has written nothing
-            done, event = _act(connection, brand, source, meaning, to_be, now)
+            done, event = _act(connection, brand, source, meaning, to_be, hashes, said_at, now)
         except EventRefused as error:
             refusal = unprocessable([fault_of(error)])
         except Refused as error:
             refusal = error
+        # Intake knows the person of what it has stored; nobody else's payload was looked at.
+        looked_at = event == to_be and meaning.refund is None
+        erased = not looked_at and erasure.suppressed(connection, brand.id, hashes)
+        if erased and refusal is not None:
+            refusal, done = None, Posted(status="ignored", reason=intake.ERASED)
         key = [brand.id, source, meaning.id]
-        if refusal is None and done.status == "ignored":
+        if erased or (refusal is None and done.status == "ignored"):
             connection.execute(
                 "delete from ops.webhook_payloads "
                 "where brand_id = %s and source = %s and provider_id = %s",
@@ -217,11 +228,10 @@ def take(
         elif event != to_be:
             status, reason = ("refused", refusal.detail) if refusal else ("taken", None)
             connection.execute(
-                "update ops.webhook_payloads set status = %s, reason = %s, events = %s, "
-                "hashes = %s where brand_id = %s and source = %s and provider_id = %s",
-                [status, reason, [event] if event else [], _hashes(meaning) if refusal else [],
-                 *key],
-            )  # fmt: skip
+                "update ops.webhook_payloads set status = %s, reason = %s, events = %s "
+                "where brand_id = %s and source = %s and provider_id = %s",
+                [status, reason, [event] if event else [], *key],
+            )
     if refusal is not None:
         raise refusal
     return done
@@ -233,30 +243,35 @@ def _is_new(
     source: str,
     meaning: Meaning,
     event: UUID,
+    hashes: list[str],
     body: bytes,
     now: datetime,
 ) -> bool:
     """Keep the payload, unless it was taken before; a second post at the same moment waits here.
 
-    It is written as the happy case has it, to be corrected where it becomes another one.
+    It is written as the happy case has it, to be corrected where it becomes another one. The lock
+    on the brand keeps out an erasure, which must not miss it, and comes first in both.
     """
     row = connection.execute(
         "insert into ops.webhook_payloads as p "
-        "(brand_id, source, provider_id, received_at, status, payload, events) "
-        "values (%s, %s, %s, %s, 'taken', %s, %s) "
+        "(brand_id, source, provider_id, received_at, status, payload, events, hashes) "
+        "select id, %s, %s, %s, 'taken', %s, %s, %s from ops.brands where id = %s for key share "
         "on conflict (brand_id, source, provider_id) do update set "
-        "received_at = excluded.received_at, status = excluded.status, reason = null, "
-        "payload = excluded.payload, events = excluded.events, hashes = '{}' "
+        "status = excluded.status, reason = null, "
+        "payload = excluded.payload, events = excluded.events, hashes = excluded.hashes "
         "where p.status = 'refused' returning provider_id",
-        [brand.id, source, meaning.id, now, _fernet().encrypt(body), [event]],
+        [source, meaning.id, now, _fernet().encrypt(body), [event], hashes, brand.id],
     ).fetchone()
     return row is not None
 
 
 def _hashes(meaning: Meaning) -> list[str]:
-    """Whose payload it is, where no event tells."""
+    """Whose payload it is: the event that it became may know another person, or none."""
     said = {**meaning.contact, **(meaning.event or {})}
-    return erasure.person_hashes({k: v for k, v in said.items() if k in intake.PERSON})
+    person: dict[str, Any] = {k: said[k] for k in ("email", "phone", "country") if k in said}
+    contact_id = said.get("contact_id")
+    contact = [erasure.contact_hash(contact_id)] if contact_id else []
+    return erasure.person_hashes(person) + contact
 
 
 def _act(
@@ -265,6 +280,8 @@ def _act(
     source: str,
     meaning: Meaning,
     to_be: UUID,
+    hashes: list[str],
+    said_at: datetime,
     now: datetime,
 ) -> tuple[Posted, UUID | None]:
     """The event, the refund or only the contact; returns the event that the payload became."""
@@ -272,11 +289,13 @@ def _act(
         return _adjust(connection, brand, source, meaning.refund, to_be, now)
     if meaning.event is None:
         if contact_id := meaning.contact.get("contact_id"):
+            if erasure.suppressed(connection, brand.id, hashes):
+                return Posted(status="ignored", reason=intake.ERASED), None
             known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
-            clicks = intake.clicks(meaning.contact, now, known)
-            contacts.remember(connection, brand.id, contact_id, clicks, now)
+            clicks = intake.clicks(meaning.contact, said_at, known)
+            contacts.remember(connection, brand.id, contact_id, clicks, said_at)
         return Posted(status="ignored", reason=meaning.ignored), None
-    raw = {**_with_contact(connection, brand, meaning.event, now), "id": to_be}
+    raw = {**_with_contact(connection, brand, meaning.event, said_at), "id": to_be}
     transaction = raw.get("transaction_id")
     if transaction and not raw.get("event_id") and not brand.settings.get("event_id_template"):
         raw["event_id"] = transaction
@@ -361,6 +380,8 @@ def _adjust(
         "event_time": max(refund.at, last["event_time"] + timedelta(seconds=1)),
     }
     receipt = intake.take(connection, brand, [raw], source=source, now=now, internal=True)[0]
+    if receipt.reason == intake.ERASED:  # the erasure is at work
+        return Posted(status="ignored", reason=receipt.reason), None
     if receipt.status == "refused":
         raise EventRefused(receipt.field or "event", str(receipt.reason))
     return Posted(status=receipt.status), receipt.id
@@ -386,19 +407,18 @@ def replay(
     counts = dict.fromkeys(("accepted", "duplicate", "ignored", "refused"), 0)
     for key in keys:
         row = connection.execute(
-            "select payload from ops.webhook_payloads where brand_id = %(brand_id)s "
+            "select payload, received_at from ops.webhook_payloads where brand_id = %(brand_id)s "
             "and source = %(source)s and provider_id = %(provider_id)s",
             key,
         ).fetchone()
         if row is None:  # erased meanwhile
             continue
-        body = _fernet().decrypt(row["payload"])
+        owner, at = known[slugs[key["brand_id"]]], row["received_at"]
         try:
-            done = take(
-                connection, known[slugs[key["brand_id"]]], key["source"], _read(body), body, now
-            )
+            body = _fernet().decrypt(row["payload"])
+            done = take(connection, owner, key["source"], _read(body), body, now, at)
             counts[done.status] += 1
-        except (Refused, EventRefused):
+        except (Refused, EventRefused, InvalidToken):  # the last: of a key that is gone
             counts["refused"] += 1
     return counts
 

@@ -80,7 +80,9 @@ def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> 
         _SELECT + "where d.brand_id = %(brand)s and d.is_active order by d.name "
         "for share of d for key share of b",
         {"now": now, "brand": brand_id},
-    )
+    ).fetchall()
+    if not rows:
+        connection.execute("select 1 from ops.brands where id = %s for key share", [brand_id])
     return [Destination(**row) for row in rows]
 
 

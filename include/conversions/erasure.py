@@ -1,13 +1,14 @@
 """Erasure on request: a person's data leaves the tables, the ledger's counts stay.
 
 Tombstones (brand, event name, event id) and suppressed hashes in `ops.erasures` keep what was
-erased from being enqueued again. The brand's row is locked meanwhile, and intake locks it, too, so
+erased from being enqueued again. The brand's row is locked for both, and intake locks it, too, so
 that no event slips in beside an erasure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -42,14 +43,30 @@ def person_hashes(person: dict[str, Any]) -> list[str]:
     )
 
 
-def hashes_of(user_hashes: dict[str, dict[str, list[str]]]) -> set[str]:
-    """The same hashes, of a stored event."""
-    return {
+def contact_hash(contact_id: str) -> str:
+    """By what a contact stays suppressed; its id itself is personal data."""
+    return hashlib.sha256(f"contact|{contact_id}".encode()).hexdigest()
+
+
+def hashes_of(event: Mapping[str, Any]) -> set[str]:
+    """The hashes of a stored event's person and contact."""
+    user_hashes, contact_id = event["user_hashes"], event["contact_id"]
+    contact = {contact_hash(contact_id)} if contact_id else set()
+    return contact | {
         one
         for platform, keys in (("meta", ("em", "ph")), ("google", ("email", "phone")))
         for key in keys
         for one in user_hashes.get(platform, {}).get(key, ())
     }
+
+
+def suppressed(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> bool:
+    """Whether any of these hashes is of somebody whom the brand was asked to forget."""
+    found = connection.execute(
+        "select 1 from ops.erasures where brand_id = %s and hash = any(%s) limit 1",
+        [brand_id, list(hashes)],
+    )
+    return found.fetchone() is not None
 
 
 def erase_event(connection: Connection, event: dict[str, Any], now: datetime) -> Erased:
@@ -82,7 +99,7 @@ def erase_person(
     """Erase all that a brand has of a person, and let nothing of them come back.
 
     The contacts of the events that carry the person's hashes are the person's, and so are all
-    other events of these contacts.
+    other events of these contacts. An erasure that was broken off goes on when it is asked again.
 
     Args:
         person: `email`, `phone` or both; `country` helps to read a phone number.
@@ -90,27 +107,38 @@ def erase_person(
     hashes = person_hashes(person)
     with connection.transaction():
         _lock(connection, brand_id)
-        connection.execute(
-            "insert into ops.erasures (brand_id, hash, erased_at) "
-            "select %s, hash, %s from unnest(%s::text[]) as h (hash) on conflict do nothing",
-            [brand_id, now, hashes],
+        _suppress(connection, brand_id, hashes, now)
+    # Nothing of these hashes comes in from here on, so that the search holds nobody up. No index:
+    # requests of this kind are rare, and intake would pay for it every time.
+    matched = connection.execute(
+        "select id from ops.conversion_events as e "
+        "where brand_id = %(brand)s and erased_at is null "
+        "and exists (select 1 from jsonb_each(e.user_hashes) as p (platform, keys), "
+        "jsonb_each(p.keys) as k (key, hashes) "
+        "where key in ('em', 'ph', 'email', 'phone') and hashes ?| %(hashes)s)",
+        {"brand": brand_id, "hashes": hashes},
+    )
+    ids = [row["id"] for row in matched]
+    with connection.transaction():
+        _lock(connection, brand_id)
+        known = connection.execute(
+            "select distinct contact_id from ops.conversion_events "
+            "where id = any(%s) and contact_id is not null",
+            [ids],
         )
-        # No index: requests of this kind are rare, and intake would pay for it every time.
+        theirs = [row["contact_id"] for row in known]
         found = connection.execute(
-            "with theirs as (select id, contact_id from ops.conversion_events as e "
-            "where brand_id = %(brand)s and erased_at is null "
-            "and exists (select 1 from jsonb_each(e.user_hashes) as p (platform, keys), "
-            "jsonb_each(p.keys) as k (key, hashes) "
-            "where key in ('em', 'ph', 'email', 'phone') and hashes ?| %(hashes)s)) "
-            "select id, contact_id from ops.conversion_events where brand_id = %(brand)s "
-            "and erased_at is null and (id in (select id from theirs) "
-            "or contact_id in (select contact_id from theirs)) for update",
-            {"brand": brand_id, "hashes": hashes},
+            "select id from ops.conversion_events where brand_id = %(brand)s "
+            "and erased_at is null and (id = any(%(ids)s) or contact_id = any(%(theirs)s)) "
+            "for update",
+            {"brand": brand_id, "ids": ids, "theirs": theirs},
         ).fetchall()
+        _suppress(connection, brand_id, map(contact_hash, theirs), now)
+        hashes += map(contact_hash, theirs)
         done = _erase(connection, [row["id"] for row in found], now)
         done.contacts = connection.execute(
             "delete from ops.contacts where brand_id = %s and contact_id = any(%s)",
-            [brand_id, list({row["contact_id"] for row in found} - {None})],
+            [brand_id, theirs],
         ).rowcount
         done.webhook_payloads += connection.execute(
             "delete from ops.webhook_payloads where brand_id = %s and hashes && %s::text[]",
@@ -119,24 +147,33 @@ def erase_person(
     return done
 
 
+def _suppress(connection: Connection, brand_id: UUID, hashes: Iterable[str], now: datetime) -> None:
+    connection.execute(
+        "insert into ops.erasures (brand_id, hash, erased_at) "
+        "select %s, hash, %s from unnest(%s::text[]) as h (hash) on conflict do nothing",
+        [brand_id, now, list(hashes)],
+    )
+
+
 def _lock(connection: Connection, brand_id: UUID) -> None:
     connection.execute("select 1 from ops.brands where id = %s for update", [brand_id])
 
 
 def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased:
     given = {"ids": list(ids), "now": now}
-    sent = connection.execute(
-        "select destination, count(*)::int as events from ops.conversion_deliveries "
-        "where event = any(%(ids)s) and sync_status in ('sent', 'queued') group by 1 order by 1",
-        given,
-    )
-    done = Erased(already_sent={row["destination"]: row["events"] for row in sent})
+    done = Erased()
     done.deliveries_skipped = connection.execute(
         "update ops.conversion_deliveries set sync_status = 'skipped', outcome = 'erased', "
         "sync_error = null, updated_at = %(now)s where event = any(%(ids)s) "
         "and sync_status in ('pending', 'failed')",
         given,
     ).rowcount
+    sent = connection.execute(  # only now: an upload may have claimed some while we waited
+        "select destination, count(*)::int as events from ops.conversion_deliveries "
+        "where event = any(%(ids)s) and sync_status in ('sent', 'queued') group by 1 order by 1",
+        given,
+    )
+    done.already_sent = {row["destination"]: row["events"] for row in sent}
     connection.execute(
         "insert into ops.erasures (brand_id, event_name, event_id, erased_at) "
         "select distinct brand_id, event_name, event_id, %(now)s::timestamptz "

@@ -46,6 +46,8 @@ import phonenumbers
 import pycountry
 
 MOST = 3  # hashes per key
+# More is no person's: Unicode's normal forms and phone numbers would cost more than they are worth.
+_MOST_VALUES, _MOST_CHARACTERS, _MOST_OF_PHONE = 10, 512, 64
 
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 _SHA256 = 64
@@ -173,12 +175,13 @@ def _is_digest(text: str) -> bool:
 
 
 def _listed(values: object) -> list[object] | tuple[object, ...]:
-    return values if isinstance(values, list | tuple) else (values,)
+    return values[:_MOST_VALUES] if isinstance(values, list | tuple) else (values,)
 
 
 def _text(value: object) -> str:
     if isinstance(value, str):
-        return value.strip()
+        text = value.strip()
+        return text if len(text) <= _MOST_CHARACTERS else ""
     if isinstance(value, float) and value.is_integer():  # a column of integers with gaps
         value = int(value)
     if isinstance(value, int | UUID) and not isinstance(value, bool):
@@ -267,7 +270,10 @@ _EXTENSION = re.compile(r"(?:;?ext(?:ension|n)?|x|#|доб)[\s.:=#]*\d{1,7}$")
 
 
 def _google_phone(text: str, country: str | None) -> tuple[str, ...]:
-    text = _EXTENSION.sub("", _clean(text).lower())
+    text = _clean(text).lower()
+    if len(text) > _MOST_OF_PHONE:
+        return ()
+    text = _EXTENSION.sub("", text)
     digits = "".join(filter(str.isdecimal, text))
     if not digits or "@" in text:
         return ()

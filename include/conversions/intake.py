@@ -85,7 +85,11 @@ _FUTURE = timedelta(minutes=10)  # clocks differ
 _FBC = re.compile(r"fb\.\d\.\d{13}\.[\w-]+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
 _FBP = re.compile(r"fb\.\d\.\d{13}\.\d+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
 _FBCLID = re.compile(r"[\w-]{5,}", re.ASCII)
-_EMAIL = re.compile(r"[^\s@\"'<>=&?/:,;]+(@|%40)[^\s@\"'<>=&?/,;]+\.[A-Za-z]{2,}")
+# One character before the @ and bounded behind it: that an address is there is all we ask, and
+# whoever writes 200 kB must not be paid for by the square of it.
+_EMAIL = re.compile(r"[^\s@\"'<>=&?/:,;](@|%40)[^\s@\"'<>=&?/,;]{1,255}\.[A-Za-z]{2}")
+_MOST_CUSTOM = 16_384  # bytes of custom_params as JSON
+_MOST_URL = 8_192  # characters
 _CURRENCIES = {currency.alpha_3 for currency in pycountry.currencies} - {"XXX", "XTS"}  # no money
 
 
@@ -441,14 +445,22 @@ def _named(brand: Brand, raw: Raw, internal: bool) -> tuple[dict[str, Any], dict
     return given, custom
 
 
+def holds_email(text: str) -> bool:
+    """Whether an e-mail address is anywhere in it, also percent-encoded."""
+    return _EMAIL.search(text) is not None
+
+
 def _check_custom(custom: Mapping[str, Any]) -> None:
     try:
-        text = orjson.dumps(custom).decode()
+        whole = orjson.dumps(custom)
     except TypeError:
         raise EventRefused("custom_params", "is not JSON") from None
+    if len(whole) > _MOST_CUSTOM:
+        raise EventRefused("custom_params", f"is larger than {_MOST_CUSTOM // 1024} kB of JSON")
+    text = whole.decode()
     if "\\u0000" in text:
         raise EventRefused("custom_params", "holds a NUL character")
-    if _EMAIL.search(text):
+    if holds_email(text):
         raise EventRefused("custom_params", "holds an e-mail address; it would be sent in clear")
 
 
@@ -472,7 +484,7 @@ def _event_name(brand: Brand, given: Raw) -> str:
     said = _text(given.get("event_name"))
     if said is None:
         raise EventRefused("event_name", "is missing")
-    if len(said) > 100 or _EMAIL.search(said):
+    if len(said) > 100 or holds_email(said):
         raise EventRefused("event_name", "must be a name of at most 100 characters")
     own = {**EVENT_NAMES, **brand.settings.get("event_names", {})}
     if said in own:
@@ -528,7 +540,7 @@ def _moment(field: str, value: Any, default: datetime) -> datetime:
 
 def _identifier(field: str, value: Any) -> str | None:
     text = _text(value)
-    if text is not None and (len(text) > 256 or _EMAIL.search(text)):
+    if text is not None and (len(text) > 256 or holds_email(text)):
         raise EventRefused(field, "must be an id of at most 256 characters, never an e-mail")
     return text
 
@@ -546,7 +558,9 @@ def _action_source(value: Any, has_browser: bool) -> str:
 def _url(value: Any) -> str | None:
     """The address without what identifies a person: Meta refuses such URLs, and we keep none."""
     text = _text(value)
-    if text is None or "@" not in _plain(text):
+    if text is None or len(text) > _MOST_URL:
+        return None
+    if "@" not in _plain(text):
         return text
     try:
         parts = urlsplit(text)
@@ -772,7 +786,7 @@ where e.brand_id = %(brand)s and e.kind = 'conversion'
 
 def _suppressed(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
     """Numbers of rows whose event or person was erased."""
-    people = {row["number"]: erasure.hashes_of(row["user_hashes"]) for row in rows}
+    people = {row["number"]: erasure.hashes_of(row) for row in rows}
     found = connection.execute(
         "select hash, event_name, event_id from ops.erasures where brand_id = %s "
         "and (hash = any(%s) or event_id = any(%s))",

@@ -431,7 +431,7 @@ webhook_payloads = Table(
     Column("status", Text, nullable=False),
     Column("reason", Text),
     Column("payload", LargeBinary, nullable=False),
-    # Whose it is, so that it goes with the event, or (where none was taken) with the person.
+    # Whose it is, so that it goes with the event, and with the person.
     Column("events", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
     Column("hashes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "source", "provider_id"),

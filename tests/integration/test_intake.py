@@ -1,5 +1,8 @@
 """Intake: every event enters once, under the right name and id, with one delivery a destination."""
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from outgoing import NOW, configure, execute, meta_destination, purchase, states, take
 
 from include import warehouse as wh
-from include.conversions import intake, outbox
+from include.conversions import erasure, intake, outbox
 from include.errors import SettingsError, WarehouseError
 
 
@@ -192,6 +195,8 @@ def test_each_active_destination_gets_exactly_one_delivery(warehouse: str) -> No
         ({"contact_id": "jane@example.com"}, "contact_id"),
         ({"custom_params": "{not json"}, "custom_params"),
         ({"custom_params": {"note": "write to jane@example.com"}}, "custom_params"),
+        ({"custom_params": {"note": "jane%40example.com"}}, "custom_params"),
+        ({"custom_params": {"note": "a" * 200_000}}, "custom_params"),
         ({"consent_ad_user_data": "perhaps"}, "consent_ad_user_data"),
         ({"colour": "red"}, "colour"),
         ({"kind": "adjustment"}, "kind"),
@@ -214,6 +219,21 @@ def test_what_cannot_be_taken_is_refused_by_field(
     assert receipt.reason
     assert receipt.reason.startswith(f"{field}: ")
     assert "jane" not in receipt.reason
+
+
+@pytest.mark.parametrize("unit", ["a", "#", "a%40", "a@", "a.", "\u0316\u0300", " ", "1"])
+def test_long_values_cost_no_more_than_their_length(module_warehouse: str, unit: str) -> None:
+    """A red test here: a few long values keep a worker of the edge busy for minutes."""
+    configure(module_warehouse)
+    long = (unit * 200_000)[:200_000]
+    dear = [{field: long} for field in intake.FIELDS if field != "brand"]
+    dear.append({"custom_params": {"note": (unit * 16_000)[: 16_000 // len(unit.encode())]}})
+    dear.append({"custom_params": {"phone": [f"+1212555{n:04}" for n in range(10_000)]}})
+    dear.append({"event_source_url": f"https://{long}@x"})
+    before = time.process_time()
+    receipts = take(module_warehouse, [purchase(900 + n, **one) for n, one in enumerate(dear)])
+    assert time.process_time() - before < 2
+    assert len(receipts) == len(dear)
 
 
 def test_aliases_find_their_fields(warehouse: str) -> None:
@@ -296,6 +316,78 @@ def test_what_was_erased_does_not_come_back(warehouse: str) -> None:
         "refused",
         "accepted",
     ]
+
+
+def _when_it_waits(uri: str, first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+    """What `second` gives when it must wait until `first`, then called, has let go."""
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(second)
+        waiting = (
+            "select 1 from pg_locks as l inner join pg_stat_activity as a using (pid) "
+            "where not l.granted and a.datname = current_database()"
+        )
+        deadline = time.monotonic() + 20
+        while not query(uri, waiting):
+            assert not later.done(), "it did not wait"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        first()
+        return later.result()
+
+
+def _erased(uri: str, email: str) -> erasure.Erased:
+    with wh.connect(uri, autocommit=True) as connection:
+        brand = intake.brands(connection)["acme"]
+        return erasure.erase_person(connection, brand.id, {"email": email}, NOW)
+
+
+def test_what_an_upload_claims_beside_an_erasure_is_told(warehouse: str) -> None:
+    """A red test here: the person is told that nothing was sent, and it was."""
+    configure(warehouse)
+    take(warehouse, [purchase(1)])
+    with wh.connect(warehouse) as upload:
+        upload.execute("update ops.conversion_deliveries set sync_status = 'queued'")
+        done = _when_it_waits(
+            warehouse, upload.commit, lambda: _erased(warehouse, "person.1@example.com")
+        )
+    assert (done.events, done.deliveries_skipped, done.already_sent) == (1, 0, {"acme-meta": 1})
+
+
+def test_the_search_for_a_person_holds_nobody_up(warehouse: str) -> None:
+    """A red test here: no purchase of the brand comes in while all its events are searched."""
+    configure(warehouse)
+    take(warehouse, [purchase(1), purchase(2)])
+    with wh.connect(warehouse) as slow, wh.connect(warehouse) as other:
+        slow.execute("lock table ops.conversion_events in access exclusive mode")
+
+        def erase() -> erasure.Erased:
+            return _erased(warehouse, "person.1@example.com")
+
+        def while_it_waits() -> None:
+            try:
+                other.execute("select 1 from ops.brands for key share nowait")
+                assert other.execute("select hash from ops.erasures").fetchall()
+            finally:
+                other.rollback()
+                slow.rollback()
+
+        done = _when_it_waits(warehouse, while_it_waits, erase)
+    assert done.events == 1
+
+
+def test_a_brand_that_sends_nowhere_forgets_as_well(warehouse: str) -> None:
+    """A red test here: an event slips in beside the erasure, where no destination is active."""
+    configure(warehouse, "acme", meta_destination(is_active=False))
+    with wh.connect(warehouse) as eraser:
+        eraser.execute("select 1 from ops.brands for update")
+        hashes = erasure.person_hashes({"email": "person.1@example.com"})
+        eraser.execute(
+            "insert into ops.erasures (brand_id, hash) select id, unnest(%s::text[]) "
+            "from ops.brands",
+            [hashes],
+        )
+        receipts = _when_it_waits(warehouse, eraser.commit, lambda: take(warehouse, [purchase(1)]))
+    assert [receipt.reason for receipt in receipts] == [intake.ERASED]
 
 
 _ANY = st.one_of(

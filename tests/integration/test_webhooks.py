@@ -24,6 +24,7 @@ from outgoing import execute, states
 
 from include import warehouse as wh
 from include.conversions import outbox
+from include.conversions.identity import hashed
 from include.home import ROOT
 
 
@@ -348,6 +349,44 @@ def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: 
     assert [str(row["event_value"]) for row in events(uri)] == ["1200.50"]
 
 
+def test_a_replay_makes_nothing_younger(door: Door, uri: str) -> None:
+    """Red: a nightly replay keeps personal data for ever, or moves a call to the night."""
+    appointment = {
+        "id": "A1",
+        "contactId": "c-1",
+        "fbclid": "IwAR_abcdef",
+        "consent_ad_user_data": "?",
+    }
+    assert post(door, "ghl", {"appointment": appointment}).status_code == 422
+    execute(uri, "update ops.webhook_payloads set received_at = received_at - interval '2 days'")
+    received = query(uri, "select received_at from ops.webhook_payloads")
+    assert replay(uri)["refused"] == 1
+    assert query(uri, "select received_at from ops.webhook_payloads") == received
+    appointment["consent_ad_user_data"] = "yes"
+    body = json.dumps({"appointment": appointment}).encode()
+    with wh.connect(uri, autocommit=True) as connection:
+        mended = Fernet(os.environ["TRIBUTARY_SECRET_KEY"]).encrypt(body)
+        connection.execute("update ops.webhook_payloads set payload = %s", [mended])
+    assert replay(uri)["accepted"] == 1
+    assert query(uri, "select received_at from ops.webhook_payloads") == received
+    assert [row["event_time"] for row in events(uri)] == [received[0]["received_at"]]
+    first_seen = query(uri, "select first_seen_at from ops.contacts")[0]["first_seen_at"]
+    assert first_seen == received[0]["received_at"]
+
+
+def test_a_payload_of_a_lost_key_stops_no_replay(door: Door, uri: str) -> None:
+    """Red: after the key was changed without keeping the old one, nothing can be replayed."""
+    for number in (1, 2):
+        assert post(door, "stripe", session(number, currency="zzz")).status_code == 422
+    with wh.connect(uri, autocommit=True) as connection:
+        for number, key_ in ((1, Fernet.generate_key()), (2, os.environ["TRIBUTARY_SECRET_KEY"])):
+            connection.execute(
+                "update ops.webhook_payloads set payload = %s where provider_id like %s",
+                [Fernet(key_).encrypt(json.dumps(session(number)).encode()), f"evt%{number}"],
+            )
+    assert replay(uri) == {"accepted": 1, "duplicate": 0, "ignored": 0, "refused": 1}
+
+
 @pytest.mark.parametrize(
     ("source", "payload", "expected"),
     [
@@ -369,7 +408,8 @@ def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: 
         (
             "ghl",
             {"contact_id": "9NkT", "first_name": "Jane", "email": "jane@example.com",
-             "calendar": {"appointmentId": "A1", "calendarName": "Demo", "status": "booked"},
+             "calendar": {"id": "C1", "appointmentId": "A1", "calendarName": "Demo",
+                          "status": "booked"},
              "contact": {"attributionSource": {"fbclid": "IwAR_abcdef", "gclid": "g1"}},
              "customData": {"consent_ad_user_data": "yes"}},
             ("AddToCart", "ghl-A1", None, None, None),
@@ -464,6 +504,53 @@ def test_an_erased_person_stays_away_and_so_do_the_payloads(door: Door, uri: str
     )
     assert [row["user_hashes"] for row in events(uri)] == [{}, {}]
     assert query(uri, "select count(*) as n from ops.webhook_payloads") == [{"n": 0}]
+
+
+def test_no_payload_outlives_its_person(door: Door, uri: str) -> None:
+    """Red: a payload that only filled in an event, or was refused, keeps an erased address."""
+    client = Door(door.url, key(uri))
+
+    def erase(email: str) -> int:
+        erased = client("POST", "/erasure", json={"email": email}).json()["erased"]
+        return int(erased[0]["webhook_payloads"])
+
+    def kept() -> list[str]:
+        rows = query(uri, "select provider_id as id from ops.webhook_payloads order by 1")
+        return [row["id"] for row in rows]
+
+    # The event has left, so that the second report's address gets nowhere but into its payload.
+    first = intent()
+    post(door, "stripe", first)
+    execute(uri, "update ops.conversion_deliveries set sync_status = 'sent'")
+    assert said(post(door, "stripe", session())) == "duplicate"
+    post(door, "stripe", refund(500, receipt_email="jane.1@example.com"))
+    assert erase("jane.1@example.com") == 2
+    assert kept() == [first["id"]]
+    # Nor do they come back: as a second report, as a refund, as what cannot be taken.
+    assert said(post(door, "stripe", session())) == "ignored"
+    assert said(post(door, "stripe", refund(700, 1, 2, receipt_email="jane.1@example.com")))
+    assert said(post(door, "stripe", session(1, currency="zzz"))) == "ignored"
+    assert kept() == [first["id"]]
+
+
+def test_an_erased_contact_stays_away(door: Door, uri: str) -> None:
+    """Red: the next payload that names only the contact's id brings the person's click back."""
+    client = Door(door.url, key(uri))
+    post(door, "stripe", session())
+    seen = {"contact_id": "contact-1", "status": "talking", "fbclid": "IwAR_abcdef"}
+    assert said(post(door, "chatbot", {**seen, "id": "m0", "qualified": 1})) == "accepted"
+    erased = client("POST", "/erasure", json={"email": "jane.1@example.com"}).json()["erased"][0]
+    assert (erased["events"], erased["contacts"], erased["webhook_payloads"]) == (2, 1, 2)
+    assert said(post(door, "chatbot", seen)) == "ignored"
+    assert said(post(door, "chatbot", {**seen, "id": "m1", "qualified": True})) == "ignored"
+    answer = post(door, "stripe", session(2, client_reference_id="contact-1"))
+    assert said(answer) == "ignored"
+    assert {row["contact_id"] for row in events(uri)} == {None}
+    for table in ("contacts", "webhook_payloads"):
+        assert query(uri, f"select * from ops.{table}") == []
+    hashes = query(uri, "select string_agg(hash, '') as all from ops.erasures")[0]["all"]
+    assert "contact-1" not in hashes
+    assert said(post(door, "stripe", session(3))) == "accepted"
 
 
 def test_payloads_go_after_a_week(door: Door, uri: str) -> None:
@@ -572,6 +659,44 @@ def test_a_killed_server_loses_no_acknowledged_event(
     assert "post /webhooks/acme/stripe" in words
     for secret in ("jane", "roe", "example.com", SECRET, "78701", "t=1,v1"):
         assert secret not in words
+
+
+def test_what_was_sold_is_not_who_bought_it(door: Door, uri: str) -> None:
+    """Red: the plan's name and state are hashed as the person's, and the platforms match nobody."""
+    post(door, "stripe", session())
+    post(door, "stripe", session(2, metadata={"name": "Gold plan", "state": "new",
+                                              "email": "shop@example.com"}))  # fmt: skip
+    post(door, "stripe", intent(3, metadata={"name": "Gold plan", "email": "jane.3@example.com"}))
+    plain, sold, alone = (row["user_hashes"]["meta"] for row in events(uri))
+    assert sold == {**plain, "em": sold["em"]}
+    assert alone.keys() == {"em"}
+    hashes = [hashed("meta", "em", f"jane.{number}@example.com") for number in (1, 2, 3)]
+    assert [one["em"][0] for one in (plain, sold, alone)] == hashes
+
+
+@pytest.mark.parametrize("status", ["paid", "unpaid"])
+def test_an_address_is_no_contacts_id(door: Door, uri: str, status: str) -> None:
+    """Red: an e-mail address stands in clear among the contacts, or its purchase is never taken."""
+    paid = session(
+        client_reference_id="jane@example.com", customer_details=None, payment_status=status,
+        metadata={"fbclid": "IwAR_abcdef"},
+    )  # fmt: skip
+    assert said(post(door, "stripe", paid)) == ("accepted" if status == "paid" else "ignored")
+    assert [row["contact_id"] for row in query(uri, "select * from ops.contacts")] == ["cus_QbKv"]
+    for row in events(uri):
+        assert row["contact_id"] == "cus_QbKv"
+        assert row["user_email_hash"]
+
+
+def test_an_odd_contact_id_is_no_servers_error(door: Door, uri: str) -> None:
+    """Red: one character raises a 500, and the provider posts it for three days."""
+    seen = {"contact_id": "B\x001", "status": "talking", "fbclid": "IwAR_abcdef"}
+    assert said(post(door, "chatbot", seen)) == "ignored"
+    assert said(post(door, "chatbot", {**seen, "contact_id": "B" * 9000, "id": "m"})) == "ignored"
+    assert [row["contact_id"] for row in query(uri, "select * from ops.contacts")] == ["B1"]
+    whom = {"id": "m2", "contact_id": "jane@example.com", "qualified": True}
+    assert said(post(door, "chatbot", whom)) == "accepted"
+    assert [(row["event_id"], row["contact_id"]) for row in events(uri)] == [("chatbot-m2", None)]
 
 
 def test_who_saw_the_contact_first(door: Door, uri: str) -> None:

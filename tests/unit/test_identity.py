@@ -459,6 +459,15 @@ def test_every_character_in_a_name_is_stable() -> None:
             city.encode()
 
 
+def test_what_is_too_long_is_nobodys() -> None:
+    """Red: a phone of 20 kB is searched for its extension for seconds."""
+    phone = "+44 20 7183 8750"
+    assert normalise("google", "phone", f"{phone} ext. 12") == "+442071838750"
+    assert normalise("google", "phone", phone + "#" * 60 + "1") is None
+    assert normalise("meta", "fn", "a" * 513) is None
+    assert meta_hashes({"phone": ["1"] * 10 + [phone]}) == {}
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(" -.()/\u00a0\u2011", max_size=2), min_size=12, max_size=12))
 def test_phone_punctuation_does_not_matter(gaps: list[str]) -> None:
