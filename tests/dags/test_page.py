@@ -182,7 +182,9 @@ def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        run = session.query(DagRun).filter(DagRun.dag_id == "upload_conversions").all()[-1]
+        runs = session.query(DagRun).filter(DagRun.dag_id == "upload_conversions")
+        run = runs.order_by(DagRun.id.desc()).first()
+        assert run is not None
         assert (run.conf, run.state, run.run_type, run.triggering_user_name) == (
             {"destination": "acme-meta"}, "queued", "manual", "a-user",
         )  # fmt: skip

@@ -47,6 +47,7 @@ def ready(warehouse: str, sandbox: Sandbox) -> str:
         "platform": "posthog",
         "conn_id": "posthog_acme",
         "send_from": "2026-01-01T00:00:00+00:00",
+        "in_flight": 1,  # claims that meet may come short of a full batch
     }
     configure(warehouse, "acme", target)
     return warehouse

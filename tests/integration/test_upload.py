@@ -274,7 +274,7 @@ def test_a_lost_acknowledgement_is_sent_again_and_counts_once(
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(20)])
     fault = sandbox.faults.add(Fault(kind, **details))  # type: ignore[arg-type]
-    summary = send(warehouse, sandbox, timeout=0.4)
+    summary = send(warehouse, sandbox, timeout=2.0)
     assert (fault.hits, summary.succeeded, summary.requests) == (1, 20, 2)
     assert counted_once(sandbox) == 20
     assert states(warehouse) == {("sent", "accepted"): 20}
