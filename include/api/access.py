@@ -89,6 +89,11 @@ def by_key(database: Database) -> Access:
     return access
 
 
+def from_another_site(request: Request) -> bool:
+    """Whether a browser sends it for a page of another site; who is no browser does not say."""
+    return request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
+
 async def by_airflow(request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
     """Airflow's roles: who may see the upload DAG's runs reads, who may trigger it writes."""
     from airflow.api_fastapi.app import get_auth_manager
@@ -113,8 +118,7 @@ async def by_airflow(request: Request, given: HTTPAuthorizationCredentials | Non
         )
         return allowed
 
-    foreign = request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
-    if given is None and foreign and request.method not in ("GET", "HEAD"):
+    if given is None and from_another_site(request) and request.method not in ("GET", "HEAD"):
         raise Refused(403, "Another site asked for this, with a cookie that it did not set.")
     reads = await run_in_threadpool(may, "GET")
     if not reads:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from include.api.access import Caller, Reader, Writer
-from include.api.database import Database
+from include.api.database import database
 from include.api.models import (
     Batch,
     BatchResult,
@@ -31,12 +31,6 @@ from include.warehouse import Connection
 router = APIRouter(tags=["conversions"])
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-def database(request: Request) -> Database:
-    """The app's warehouse."""
-    found: Database = request.app.state.database
-    return found
 
 
 @router.post(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 
 from include import settings
 from include.api.access import Caller, Reader, Writer
-from include.api.conversions import database
+from include.api.database import database
 from include.api.models import Destination, DestinationChange, Destinations, Text
 from include.api.problems import Fault, Refused, unprocessable
 from include.conversions import destinations

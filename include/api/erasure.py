@@ -7,7 +7,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Request
 
 from include.api.access import Writer
-from include.api.conversions import database
+from include.api.database import database
 from include.api.models import Erasure, ErasureRequest, Erasures
 from include.conversions import erasure, intake, outbox
 from include.conversions.intake import EventRefused

@@ -33,11 +33,11 @@ from include import settings
 from include.airflow.connections import warehouse_uri
 from include.api import overview as panels
 from include.api import problems
+from include.api.access import UPLOAD_DAG, from_another_site
 from include.conversions import destinations, outbox
 from include.errors import SettingsError, TributaryError
 from include.warehouse import Connection, connect
 
-DAG = "upload_conversions"
 _STATIC = Path(__file__).parent / "static"
 _FILES = {
     "page.css": "text/css",
@@ -68,19 +68,21 @@ def _from_this_site(request: Request) -> None:
     """
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise HTTPException(415, "The body must be JSON.")
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+    if from_another_site(request):
         raise HTTPException(403, "Another site asked for this.")
 
 
-_may_see = Depends(requires_access_dag(method="GET", param_dag_id=DAG))
+_may_see = Depends(requires_access_dag(method="GET", param_dag_id=UPLOAD_DAG))
 
 
 def _button(name: str, *, triggers: bool = False) -> list[Any]:
     """What must hold before a button does anything."""
     allowed = (
-        requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=DAG)
+        requires_access_dag(
+            method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=UPLOAD_DAG
+        )
         if triggers
-        else requires_access_dag(method="PUT", param_dag_id=DAG)
+        else requires_access_dag(method="PUT", param_dag_id=UPLOAD_DAG)
     )
     return [
         Depends(allowed),
@@ -118,7 +120,7 @@ def overview(
     """All panels about conversions, and whether the user may press the buttons."""
     response.headers["Cache-Control"] = "no-store"
     may_act = get_auth_manager().is_authorized_dag(
-        method="PUT", details=DagDetails(id=DAG), user=user
+        method="PUT", details=DagDetails(id=UPLOAD_DAG), user=user
     )
     with _warehouse() as connection:
         return {"may_act": may_act, **panels.overview(connection, hours)}
@@ -216,17 +218,20 @@ def sync(name: str, user: GetUserDep) -> dict[str, Any]:
         raise HTTPException(409, f"{name} is paused {found.paused} Resume it first.")
     try:
         run = trigger_dag(
-            DAG,
+            UPLOAD_DAG,
             triggered_by=DagRunTriggeredByType.UI,
             triggering_user_name=user.get_name(),
             conf={"destination": name},
         )
     except DagNotFound:
-        raise HTTPException(409, f"Airflow has not found the DAG {DAG} yet.") from None
+        raise HTTPException(409, f"Airflow has not found the DAG {UPLOAD_DAG} yet.") from None
     assert run is not None
-    dag = DagModel.get_current(DAG)
-    waits = f" It waits until {DAG} is switched on." if dag and dag.is_paused else ""
-    return {"said": f"A run for {name} is started.{waits}", "run": _path_of_run(DAG, run.run_id)}
+    dag = DagModel.get_current(UPLOAD_DAG)
+    waits = f" It waits until {UPLOAD_DAG} is switched on." if dag and dag.is_paused else ""
+    return {
+        "said": f"A run for {name} is started.{waits}",
+        "run": _path_of_run(UPLOAD_DAG, run.run_id),
+    }
 
 
 @router.post("/destinations/{name}/retry", dependencies=_button("retry_dead"))

@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from include.api.access import UPLOAD_DAG, Caller, Reader, Writer
-from include.api.conversions import database
+from include.api.database import database
 from include.api.models import (
     BrandResult,
     BrandStatus,

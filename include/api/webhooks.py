@@ -25,7 +25,7 @@ from fastapi.concurrency import run_in_threadpool
 from stripe import SignatureVerificationError, WebhookSignature
 
 from include.airflow import connections
-from include.api.database import Database
+from include.api.database import Database, database
 from include.api.models import Posted
 from include.api.problems import Refused, fault_of, unprocessable
 from include.api.sources import ADAPTERS, Meaning, Refund
@@ -82,8 +82,7 @@ async def post(brand: str, source: str, request: Request) -> Posted:
     """Take a provider's webhook. The same one again changes nothing."""
     body = await request.body()
     return await run_in_threadpool(
-        _post, request.app.state.hooks, request.app.state.database, brand, source, body,
-        request.headers,
+        _post, request.app.state.hooks, database(request), brand, source, body, request.headers,
     )  # fmt: skip
 
 
