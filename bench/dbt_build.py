@@ -353,7 +353,7 @@ _LOAD_DAILY = (
 def build(uri: str, *arguments: str) -> tuple[float, Timings]:
     """`dbt build` as the DAG does it, in this process; its seconds, and those of each node."""
     began = time.monotonic()
-    result = _dbt(uri, "build", "--exclude-resource-type", "unit_test", *arguments)
+    result = _dbt(uri, *home.DBT_BUILD, *arguments)
     seconds = time.monotonic() - began
     wrong = [node for node in result.result if node.status not in ("success", "pass", "no-op")]
     if wrong:

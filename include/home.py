@@ -124,6 +124,11 @@ def with_driver(uri: str, driver: str, database: str | None = None) -> str:
     return urlunsplit((f"postgresql+{driver}", parts.netloc, path, parts.query, ""))
 
 
+# How marts are built. Unit tests are about the code, not about what was loaded: they run with the
+# other tests. And nobody reads here the description of the project that dbt would write as JSON.
+DBT_BUILD = ("build", "--exclude-resource-type", "unit_test", "--no-write-json")
+
+
 def dbt_environment(warehouse: str) -> dict[str, str]:
     """What `dbt/profiles.yml` reads, from a `postgresql://` URI."""
     parts = urlsplit(warehouse)

@@ -34,10 +34,7 @@ def build(context: Any) -> dict[str, int]:
     os.environ.update(home.dbt_environment(uri))
     dbt: Any = dbtRunner()
     refresh = ["--full-refresh"] if context["params"]["full_refresh"] else []
-    # Unit tests are about the code, not about what was loaded: they run with the other tests.
-    built = dbt.invoke(
-        ["--no-use-colors", "build", "--exclude-resource-type", "unit_test", *refresh]
-    )
+    built = dbt.invoke(["--no-use-colors", *home.DBT_BUILD, *refresh])
     if built.result is None:
         raise TributaryError(f"dbt did not come to build anything: {built.exception}")
     nodes = list(built.result)

@@ -1,3 +1,9 @@
+{#- One number for what the URL of a visit names, of the columns of `app.touchpoints` as they are. -#}
+{% macro url_hash() -%}
+    hash_record_extended(row(brand_slug, ad_id, utm_campaign, utm_term, utm_content), 0)
+{%- endmacro %}
+
+
 {#-
     Touches of the site and of contacts (what a webhook or the API learnt of a click), each with the
     person behind its profile.

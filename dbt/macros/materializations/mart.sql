@@ -152,7 +152,7 @@
             true
         {%- endif %}
     {%- endset -%}
-    analyze {{ fresh }};
+    analyze {{ fresh }} ({{ mart_columns(key) }});
     delete from {{ relation }} as held
     where {{ in_scope }} and not exists (
         select 1 from {{ fresh }} as fresh

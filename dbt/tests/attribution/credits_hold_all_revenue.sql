@@ -15,13 +15,21 @@ credits as (
 
 of_shop as (
     select
-        models.model,
-        transactions.currency,
-        sum(transactions.value) as value,
+        currency,
+        sum(value) as value,
         count(*) as purchases
     from transactions
+    group by currency
+),
+
+wanted as (
+    select
+        models.model,
+        of_shop.currency,
+        of_shop.value,
+        of_shop.purchases
+    from of_shop
     cross join {{ model_rows() }} as models (model)
-    group by models.model, transactions.currency
 ),
 
 of_credits as (
@@ -29,28 +37,27 @@ of_credits as (
         model,
         currency,
         sum(attributed_value) as value,
-        -- To the thousandth, or adding them up would cost as much as all the rest.
-        round(sum(weight::float8)::numeric, 3) as purchases
+        sum(weight) as purchases
     from credits
     group by model, currency
 ),
 
 differing as (
     select
-        coalesce(of_shop.model, of_credits.model) as model,
-        coalesce(of_shop.currency, of_credits.currency) as currency,
-        of_shop.value as shop_value,
+        coalesce(wanted.model, of_credits.model) as model,
+        coalesce(wanted.currency, of_credits.currency) as currency,
+        wanted.value as shop_value,
         of_credits.value as credits_value,
-        of_shop.purchases as shop_purchases,
+        wanted.purchases as shop_purchases,
         of_credits.purchases as credits_purchases
-    from of_shop
+    from wanted
     full join of_credits
         on
-            of_shop.model = of_credits.model
-            and coalesce(of_shop.currency, '') = coalesce(of_credits.currency, '')
+            wanted.model = of_credits.model
+            and coalesce(wanted.currency, '') = coalesce(of_credits.currency, '')
     where
-        of_shop.value is distinct from of_credits.value
-        or of_shop.purchases is distinct from of_credits.purchases
+        wanted.value is distinct from of_credits.value
+        or wanted.purchases is distinct from of_credits.purchases
 )
 
 select * from differing

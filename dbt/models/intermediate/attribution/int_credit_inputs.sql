@@ -9,7 +9,7 @@ transactions as (
     select * from {{ ref('int_transactions') }}
 ),
 
-touches_by_profile as (
+touches_by_profile as not materialized (
     select * from {{ ref('int_touches_by_profile') }}
 ),
 
@@ -21,43 +21,36 @@ url_evidence as (
     select * from {{ ref('int_url_evidence') }}
 ),
 
-known as (
+numbers as (
+    select
+        brand_slug,
+        profile_id,
+        hash_record_extended(row(kind, profile_id, touches_hash), 0) as touches_hash,
+        null::bigint as known_hash
+    from touches_by_profile
+    union all
     select
         touches_by_profile.brand_slug,
         touches_by_profile.profile_id,
-        sum(url_evidence.known_hash) as known_hash
+        null as touches_hash,
+        url_evidence.known_hash
     from touches_by_profile
     cross join lateral unnest(touches_by_profile.url_hashes) as named (url_hash)
     inner join url_evidence on named.url_hash = url_evidence.url_hash
-    group by touches_by_profile.brand_slug, touches_by_profile.profile_id
 ),
 
 touches_of_people as (
     select
-        touches_by_profile.brand_slug,
-        coalesce(people.person_id, touches_by_profile.profile_id) as person_id,
-        sum(
-            hash_record_extended(
-                row(
-                    touches_by_profile.profile_id,
-                    touches_by_profile.touches_hash,
-                    known.known_hash
-                ),
-                0
-            )
-        ) as touches_hash
-    from touches_by_profile
-    left join known
-        on
-            touches_by_profile.brand_slug = known.brand_slug
-            and touches_by_profile.profile_id = known.profile_id
+        numbers.brand_slug,
+        coalesce(people.person_id, numbers.profile_id) as person_id,
+        sum(numbers.touches_hash) as touches_hash,
+        sum(numbers.known_hash) as known_hash
+    from numbers
     left join people
         on
-            touches_by_profile.brand_slug = people.brand_slug
-            and touches_by_profile.profile_id = people.profile_id
-    group by
-        touches_by_profile.brand_slug,
-        coalesce(people.person_id, touches_by_profile.profile_id)
+            numbers.brand_slug = people.brand_slug
+            and numbers.profile_id = people.profile_id
+    group by numbers.brand_slug, coalesce(people.person_id, numbers.profile_id)
 ),
 
 inputs as (
@@ -73,6 +66,7 @@ inputs as (
                 transactions.transacted_at,
                 transactions.previous_purchase_at,
                 touches_of_people.touches_hash,
+                touches_of_people.known_hash,
                 {{ attribution_settings_text() }}
             ),
             0

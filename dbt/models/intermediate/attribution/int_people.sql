@@ -1,7 +1,7 @@
 {{
     config(
         materialized='table',
-        pre_hook="set local work_mem = '64MB'",
+        pre_hook=["set local work_mem = '64MB'", 'set local enable_mergejoin = off'],
         post_hook='analyze {{ this }}',
     )
 }}
@@ -12,7 +12,7 @@
 -#}
 with recursive
 
-profiles as (
+profiles as not materialized (
     select * from {{ ref('stg_app__profiles') }}
 ),
 
@@ -20,8 +20,8 @@ transactions as not materialized (
     select * from {{ ref('stg_app__transactions') }}
 ),
 
-touchpoints as (
-    select * from {{ ref('stg_app__touchpoints') }}
+touches_by_profile as (
+    select * from {{ ref('base_app__touches_by_profile') }}
 ),
 
 contact_touches as (
@@ -36,31 +36,21 @@ brands as (
     select * from {{ ref('stg_tributary__brands') }}
 ),
 
--- Most identifiers are one profile's alone: numbers tell so at less cost than texts.
-shared as (
-    {%- for identifier in ['email_hash', 'phone_hash'] %}
-    select
-        '{{ identifier }}' as kind,
-        brand_slug,
-        {{ identifier }} as identifier,
-        min(profile_id) as first_profile_id
-    from profiles
-    where
-        hashtextextended({{ identifier }}, 0) in (
-            select hashtextextended(every_profile.{{ identifier }}, 0)
-            from profiles as every_profile
-            group by hashtextextended(every_profile.{{ identifier }}, 0)
-            having count(*) > 1
-        )
-    group by brand_slug, {{ identifier }}
-    having count(*) between 2 and {{ attribution_setting('identity_max_profiles') }}
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
+shared_identifiers as (
+    select * from {{ ref('base_app__shared_identifiers') }}
 ),
 
--- A contact's id may stand in the place of a profile's, in touches or purchases, unless it is
--- another profile's own.
-contact_links as (
+shared as (
+    select
+        brand_slug,
+        profile_id,
+        min(profile_id) over sharing as first_profile_id,
+        count(*) over sharing as profiles
+    from shared_identifiers
+    window sharing as (partition by brand_slug, kind, identifier_hash)
+),
+
+contacts as (
     select
         profiles.brand_slug,
         profiles.profile_id,
@@ -83,7 +73,8 @@ contact_links as (
         and nullif(conversion_events.contact_id, '') is not null
 ),
 
--- Contacts' ids that stand in the place of a profile's.
+-- A contact's id may stand in the place of a profile's, in touches or purchases, unless it is
+-- another profile's own.
 strangers as (
     select
         brand_slug,
@@ -92,7 +83,7 @@ strangers as (
         select
             brand_slug,
             profile_id
-        from touchpoints
+        from touches_by_profile
         union all
         select
             brand_slug,
@@ -106,9 +97,9 @@ strangers as (
     ) as named
     where (brand_slug, profile_id) in (
         select
-            contact_links.brand_slug,
-            contact_links.contact_id
-        from contact_links
+            contacts.brand_slug,
+            contacts.contact_id
+        from contacts
     )
     except
     select
@@ -118,29 +109,25 @@ strangers as (
 ),
 
 links as (
-    {%- for identifier in ['email_hash', 'phone_hash'] %}
     select
-        shared.brand_slug,
-        shared.first_profile_id as one,
-        profiles.profile_id as other
+        brand_slug,
+        first_profile_id as one,
+        profile_id as other
     from shared
-    inner join profiles
-        on
-            shared.brand_slug = profiles.brand_slug
-            and shared.identifier = profiles.{{ identifier }}
-    where shared.kind = '{{ identifier }}' and shared.first_profile_id <> profiles.profile_id
+    where
+        first_profile_id <> profile_id
+        and profiles <= {{ attribution_setting('identity_max_profiles') }}
     union
-    {%- endfor %}
     select
-        contact_links.brand_slug,
-        contact_links.profile_id as one,
-        contact_links.contact_id as other
-    from contact_links
+        contacts.brand_slug,
+        contacts.profile_id as one,
+        contacts.contact_id as other
+    from contacts
     inner join strangers
         on
-            contact_links.brand_slug = strangers.brand_slug
-            and contact_links.contact_id = strangers.profile_id
-    where contact_links.profile_id <> contact_links.contact_id
+            contacts.brand_slug = strangers.brand_slug
+            and contacts.contact_id = strangers.profile_id
+    where contacts.profile_id <> contacts.contact_id
 ),
 
 both_ways as (

@@ -1,4 +1,9 @@
-{{ config(materialized='table', post_hook='analyze {{ this }}') }}
+{{
+    config(
+        materialized='table',
+        post_hook='analyze {{ this }} (transaction_id, brand_slug, person_id)',
+    )
+}}
 
 with
 

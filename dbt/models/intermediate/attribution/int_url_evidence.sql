@@ -1,15 +1,9 @@
-{{
-    config(
-        materialized='table',
-        pre_hook="set local work_mem = '64MB'",
-        post_hook='analyze {{ this }}',
-    )
-}}
+{{ config(materialized='table', post_hook='analyze {{ this }}') }}
 
 with
 
-visits as (
-    select * from {{ ref('stg_app__touchpoints') }}
+touch_urls as (
+    select * from {{ ref('base_app__touch_urls') }}
 ),
 
 contact_touches as (
@@ -25,14 +19,14 @@ ad_names as (
 ),
 
 named as (
-    select distinct
+    select
         url_hash,
         brand_slug,
-        ad_id,
-        utm_campaign,
-        utm_term,
-        utm_content
-    from visits
+        nullif(trim(ad_id), '') as ad_id,
+        nullif(trim(utm_campaign), '') as utm_campaign,
+        nullif(trim(utm_term), '') as utm_term,
+        nullif(trim(utm_content), '') as utm_content
+    from touch_urls
     union
     select
         url_hash,
@@ -42,6 +36,7 @@ named as (
         null as utm_term,
         null as utm_content
     from contact_touches
+    where ad_id is not null
 ),
 
 keys as (
@@ -70,24 +65,29 @@ keys as (
 known as (
     select
         keys.url_hash,
-        sum(
-            hash_record_extended(
-                row(
-                    keys.url_hash,
-                    ad_names.name_key,
-                    ad_names.is_ambiguous,
-                    ad_names.valid_from,
-                    ad_names.valid_to,
-                    {{ object_columns('ad_objects') }}
-                ),
-                0
-            )
+        hash_record_extended(
+            row(
+                keys.url_hash,
+                ad_names.name_key,
+                ad_names.is_ambiguous,
+                ad_names.valid_from,
+                ad_names.valid_to,
+                {{ object_columns('ad_objects') }}
+            ),
+            0
         ) as known_hash
     from keys
     left join ad_names on keys.name_key = ad_names.name_key
     left join ad_objects on coalesce(keys.fb_id, ad_names.fb_id) = ad_objects.fb_id
     where ad_names.name_key is not null or ad_objects.fb_id is not null
-    group by keys.url_hash
+),
+
+summed as (
+    select
+        url_hash,
+        hash_record_extended(row(sum(known_hash)), 0) as known_hash
+    from known
+    group by url_hash
 )
 
-select * from known
+select * from summed

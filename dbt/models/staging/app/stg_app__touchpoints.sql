@@ -24,13 +24,5 @@ select
     nullif(gclid, '') as gclid,
     nullif(gbraid, '') as gbraid,
     nullif(wbraid, '') as wbraid,
-    touched_at,
-    -- What its URL names, and what else the row says, each as one number: of the columns as they
-    -- are, so that all touches can be held against an earlier build's at little cost.
-    hash_record_extended(row(brand_slug, ad_id, utm_campaign, utm_term, utm_content), 0)
-        as url_hash,
-    hash_record_extended(
-        row(touchpoint_id, touched_at, utm_source, utm_medium, fbclid, fbc, gclid, gbraid, wbraid),
-        0
-    ) as row_hash
+    touched_at
 from {{ source('app', 'touchpoints') }}

@@ -1,0 +1,60 @@
+{#-
+    Postgres takes each array for 8 kB and would rather sort all touches than hold so many; in truth
+    it is a few numbers.
+-#}
+{{
+    config(
+        materialized='table',
+        pre_hook=["set local work_mem = '128MB'", 'set local hash_mem_multiplier = 16'],
+        post_hook='analyze {{ this }} (brand_slug, profile_id)',
+    )
+}}
+{#-
+    Every build reads every touch to see which changed, so it neither cleans nor resolves them: a
+    touch is a number of all that counts of its row, and one of what its URL names.
+-#}
+with
+
+touches as (
+    select
+        brand_slug,
+        profile_id,
+        touched_at,
+        hash_record_extended(
+            row(
+                touchpoint_id,
+                touched_at,
+                utm_source,
+                utm_medium,
+                utm_campaign,
+                utm_content,
+                utm_term,
+                ad_id,
+                fbclid,
+                fbc,
+                gclid,
+                gbraid,
+                wbraid
+            ),
+            0
+        ) as touch_hash,
+        case
+            when coalesce(ad_id, utm_campaign, utm_content, utm_term) is not null
+                then {{ url_hash() }}
+        end as url_hash
+    from {{ source('app', 'touchpoints') }}
+),
+
+summed as (
+    select
+        brand_slug,
+        profile_id,
+        count(*) as touch_count,
+        sum(touch_hash) as touches_sum,
+        min(touched_at) as first_touched_at,
+        array_agg(url_hash) filter (where url_hash is not null) as url_hashes
+    from touches
+    group by brand_slug, profile_id
+)
+
+select * from summed
