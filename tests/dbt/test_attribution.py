@@ -83,6 +83,14 @@ def _google_click(world: Warehouse, gclid: str, campaign: str) -> None:
     )  # fmt: skip
 
 
+def _contact(world: Warehouse, name: str, kind: str, click: str, ad_id: str | None) -> None:
+    world.execute(
+        f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, last_seen_at) "
+        "select id, %s, %s, %s, '2026-03-10 01:00+00', now() from ops.brands where slug = 'acme'",
+        name, click, ad_id,
+    )  # fmt: skip
+
+
 def _conversion(world: Warehouse, transaction: str, states: dict[str, tuple[str, str]]) -> None:
     platforms = {"acme-meta": "meta", "acme-google": "google_data_manager"}
     for name in states:
@@ -299,7 +307,8 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
     world.touch("t21", "mia", "2026-03-10 01:00", fbclid="f2")
     world.touch("t22", "noa", "2026-03-10 01:00", ad_id="1")
     world.touch("t23", "crm-7", "2026-03-10 01:00", ad_id="1")
-    bought = {"L": "leo", "M": "mia", "N": "noa", "O": "ora"}
+    _contact(world, "crm-9", "gclid", "g3", None)
+    bought = {"L": "leo", "M": "mia", "N": "noa", "O": "ora", "P": "crm-9"}
     for transaction, profile in bought.items():
         world.purchase(transaction, profile, "2026-03-10 02:00", "10.00")
     build_models(world.uri)
@@ -311,12 +320,11 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
     assert attributed() == {
         "L": (None, None, "gclid_not_in_click_view"), "M": (None, None, "no_paid_touch"),
         "N": (None, "1", None), "O": (None, None, "no_touch"),
+        "P": (None, None, "gclid_not_in_click_view"),
     }  # fmt: skip
     _google_click(world, "g2", "78")
-    world.execute(
-        "insert into ops.contacts (brand_id, contact_id, fbclid, ad_id, first_seen_at, last_seen_at) "
-        "select id, 'crm-8', 'f2', '2', now(), now() from ops.brands where slug = 'acme'"
-    )
+    _google_click(world, "g3", "79")
+    _contact(world, "crm-8", "fbclid", "f2", "2")
     world.execute("update app.touchpoints set ad_id = '2' where touchpoint_id = 't22'")
     world.execute(
         "insert into app.profiles (profile_id, brand_slug, external_id) "
@@ -327,7 +335,7 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
     assert {row["transaction_id"] for row in stale} == set(bought)
     assert attributed() == {
         "L": ("78", None, None), "M": (None, "2", None), "N": (None, "2", None),
-        "O": (None, "1", None),
+        "O": (None, "1", None), "P": ("79", None, None),
     }  # fmt: skip
 
 

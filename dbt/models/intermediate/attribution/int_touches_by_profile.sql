@@ -9,8 +9,8 @@ contact_touches as (
     select * from {{ ref('int_contact_touches') }}
 ),
 
-clicks as (
-    select * from {{ ref('int_clicks_by_profile') }}
+captured as (
+    select * from {{ ref('int_captured_by_profile') }}
 ),
 
 touches as (
@@ -29,17 +29,17 @@ touches as (
         contact_id as profile_id,
         touched_at as first_touched_at,
         hash_record_extended(contact_touches, 0) as touches_hash,
-        array[url_hash] as url_hashes
+        array[url_hash, hashtextextended(gclid, 0)] as url_hashes
     from contact_touches
     union all
     select
-        'clicks' as kind,
+        'captured' as kind,
         brand_slug,
         profile_id,
         null as first_touched_at,
-        hash_record_extended(row(clicks_sum), 0) as touches_hash,
+        hash_record_extended(row(urls_sum), 0) as touches_hash,
         url_hashes
-    from clicks
+    from captured
 )
 
 select * from touches

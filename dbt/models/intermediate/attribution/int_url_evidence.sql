@@ -18,6 +18,10 @@ ad_names as (
     select * from {{ ref('int_ad_names') }}
 ),
 
+google_clicks as (
+    select * from {{ ref('int_google_clicks') }}
+),
+
 named as (
     select
         url_hash,
@@ -80,6 +84,11 @@ known as (
     left join ad_names on keys.name_key = ad_names.name_key
     left join ad_objects on coalesce(keys.fb_id, ad_names.fb_id) = ad_objects.fb_id
     where ad_names.name_key is not null or ad_objects.fb_id is not null
+    union all
+    select
+        hashtextextended(gclid, 0) as url_hash,
+        hash_record_extended(google_clicks, 0) as known_hash
+    from google_clicks
 ),
 
 summed as (

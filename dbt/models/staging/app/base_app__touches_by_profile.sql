@@ -11,7 +11,7 @@
 }}
 {#-
     Every build reads every touch to see which changed, so it neither cleans nor resolves them: a
-    touch is a number of all that counts of its row, and one of what its URL names.
+    touch is a number of all that counts of its row, and up to two of what its URL names.
 -#}
 with
 
@@ -41,7 +41,8 @@ touches as (
         case
             when coalesce(ad_id, utm_campaign, utm_content, utm_term) is not null
                 then {{ url_hash() }}
-        end as url_hash
+        end as url_hash,
+        hashtextextended(nullif(gclid, ''), 0) as gclid_hash
     from {{ source('app', 'touchpoints') }}
 ),
 
@@ -52,7 +53,8 @@ summed as (
         count(*) as touch_count,
         sum(touch_hash) as touches_sum,
         min(touched_at) as first_touched_at,
-        array_agg(url_hash) filter (where url_hash is not null) as url_hashes
+        array_agg(url_hash) filter (where url_hash is not null)
+        || array_agg(gclid_hash) filter (where gclid_hash is not null) as url_hashes
     from touches
     group by brand_slug, profile_id
 )
