@@ -118,6 +118,15 @@ credits as (
         model,
         case when is_missing then 0 else touch_index end as touch_index,
         touch_count,
+        coalesce(weight, 1) as weight,
+        coalesce(attributed_value, value) as attributed_value,
+        currency,
+        (
+            transacted_at
+            at time zone coalesce(
+                case when not is_missing then account_time_zone end, brand_time_zone
+            )
+        )::date as date,
         case when not is_missing then touchpoint_id end as touchpoint_id,
         brand_slug,
         coalesce(
@@ -137,15 +146,6 @@ credits as (
             when is_missing then coalesce(no_path_reason, 'no_paid_touch')
             else unresolved_reason
         end as unattributed_reason,
-        currency,
-        coalesce(weight, 1) as weight,
-        coalesce(attributed_value, value) as attributed_value,
-        (
-            transacted_at
-            at time zone coalesce(
-                case when not is_missing then account_time_zone end, brand_time_zone
-            )
-        )::date as date,
         case when not is_missing then touched_at end as touched_at,
         transacted_at
     from unpivoted
