@@ -519,11 +519,12 @@ def test_nothing_can_be_triggered_without_an_airflow(acme: Door) -> None:
 def test_a_restart_of_the_warehouse_is_not_noticed(acme: Door, uri: str) -> None:
     """Red: after a restart as many requests fail as the pool had connections."""
     assert acme("GET", "/conversions").status_code == 200
-    gone = query(
-        uri, "select pg_terminate_backend(pid) as done from pg_stat_activity "
+    gone = query(  # and waits, up to 10 s, until they are
+        uri, "select pg_terminate_backend(pid, 10000) as done from pg_stat_activity "
              "where application_name = 'tributary-api' and datname = current_database()",
     )  # fmt: skip
     assert gone
+    assert all(row["done"] for row in gone)
     assert acme("POST", "/conversions", json=sale()).status_code == 201
 
 
