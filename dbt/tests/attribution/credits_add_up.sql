@@ -1,7 +1,7 @@
 -- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value.
--- Of the newest 3 days, and of all purchases that the latest build computed.
+-- Of the newest week, and of all purchases that the latest build computed.
 {%- set newest %}
-    select max(transacted_at)::date - generate_series(0, 2)
+    select max(transacted_at)::date - generate_series(0, 7)
     from {{ ref('stg_app__transactions') }}
 {%- endset %}
 with

@@ -1,5 +1,5 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the 3 newest days of spend, and of the 3 newest days with purchases that the
+-- `ad_spend` do: of the newest week of spend, and of the 7 newest days with purchases that the
 -- latest build computed. They are asked for beforehand: only constants find their way into a view.
 {%- set asked %}
     (
@@ -8,10 +8,10 @@
         inner join {{ mart_slices(ref('ad_attribution_credits')) }} as slices
             on transactions.transaction_id = slices.transaction_id
         order by date desc
-        limit 3
+        limit 7
     )
     union
-    select (select max(date) from {{ ref('ad_spend') }}) - generate_series(0, 2)
+    select (select max(date) from {{ ref('ad_spend') }}) - generate_series(0, 6)
 {%- endset %}
 {%- set days = newest_days(asked) %}
 with

@@ -45,7 +45,7 @@ shared as (
         brand_slug,
         profile_id,
         min(profile_id) over sharing as first_profile_id,
-        count(*) over sharing as profiles
+        count(*) over sharing as profile_count
     from shared_identifiers
     window sharing as (partition by brand_slug, kind, identifier_hash)
 ),
@@ -116,7 +116,7 @@ links as (
     from shared
     where
         first_profile_id <> profile_id
-        and profiles <= {{ attribution_setting('identity_max_profiles') }}
+        and profile_count <= {{ attribution_setting('identity_max_profiles') }}
     union
     select
         contacts.brand_slug,
