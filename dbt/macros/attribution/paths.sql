@@ -39,8 +39,8 @@
             is_paid,
             case when touchpoint_id is null then 0 else row_number() over oldest_first end::smallint
                 as touch_index,
-            (count(touchpoint_id) over whole_path)::smallint as touch_count,
-            max(touched_at) over whole_path as last_touched_at,
+            (count(touchpoint_id) over oldest_first)::smallint as touch_count,
+            max(touched_at) over oldest_first as last_touched_at,
             case
                 when touchpoint_id is not null then null
                 when person_id is null then 'no_profile'
@@ -105,10 +105,10 @@
                     )
         ) as eligible
         window
-            whole_path as (partition by transaction_id),
             oldest_first as (
                 partition by transaction_id
                 order by touched_at, touchpoint_id
+                rows between unbounded preceding and unbounded following
             )
     ) as numbered
 {% endmacro %}

@@ -1,5 +1,7 @@
+-- depends_on: {{ ref('ad_performance') }}
 -- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value.
--- Of the newest week, and of all purchases that the latest build computed.
+-- Of the newest week, and of all purchases that the latest build computed. It waits for a view on
+-- the credits: else `ad_attributions` would wait for it.
 {%- set newest %}
     select max(transacted_at)::date - generate_series(0, 7)
     from {{ ref('stg_app__transactions') }}

@@ -1,7 +1,7 @@
 {{
     config(
         materialized='table',
-        pre_hook=["set local work_mem = '64MB'", 'set local enable_mergejoin = off'],
+        pre_hook=["set local work_mem = '32MB'", 'set local enable_mergejoin = off'],
         post_hook='analyze {{ this }}',
     )
 }}
@@ -73,39 +73,22 @@ contacts as (
         and nullif(conversion_events.contact_id, '') is not null
 ),
 
--- A contact's id may stand in the place of a profile's, in touches or purchases, unless it is
--- another profile's own.
-strangers as (
+-- A contact's id may stand in the place of a profile's, in touches or purchases.
+named as (
     select
         brand_slug,
         profile_id
-    from (
-        select
-            brand_slug,
-            profile_id
-        from touches_by_profile
-        union all
-        select
-            brand_slug,
-            contact_id
-        from contact_touches
-        union all
-        select
-            brand_slug,
-            profile_id
-        from transactions
-    ) as named
-    where (brand_slug, profile_id) in (
-        select
-            contacts.brand_slug,
-            contacts.contact_id
-        from contacts
-    )
-    except
+    from touches_by_profile
+    union all
+    select
+        brand_slug,
+        contact_id
+    from contact_touches
+    union all
     select
         brand_slug,
         profile_id
-    from profiles
+    from transactions
 ),
 
 links as (
@@ -123,11 +106,18 @@ links as (
         contacts.profile_id as one,
         contacts.contact_id as other
     from contacts
-    inner join strangers
+    inner join named
         on
-            contacts.brand_slug = strangers.brand_slug
-            and contacts.contact_id = strangers.profile_id
-    where contacts.profile_id <> contacts.contact_id
+            contacts.brand_slug = named.brand_slug
+            and contacts.contact_id = named.profile_id
+    left join profiles as namesakes
+        on
+            contacts.brand_slug = namesakes.brand_slug
+            and contacts.contact_id = namesakes.profile_id
+    where
+        contacts.profile_id <> contacts.contact_id
+        -- Unless it is another profile's own.
+        and namesakes.profile_id is null
 ),
 
 both_ways as (

@@ -23,12 +23,12 @@
 
 with
 
-transactions as (
+transactions as not materialized (
     select * from {{ ref('int_transactions') }}
     where {{ of_slices('transaction_id') }}
 ),
 
-people as (
+people as not materialized (
     select * from {{ ref('int_people') }}
 ),
 
@@ -37,7 +37,7 @@ touches_by_profile as (
 ),
 
 -- All profiles of the people who bought: nobody else's touches are read.
-profiles as ( -- noqa: ST03
+profiles as not materialized ( -- noqa: ST03
     select
         brand_slug,
         person_id as profile_id
