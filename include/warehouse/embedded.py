@@ -36,7 +36,8 @@ USER = "tributary"
 DATABASE = "warehouse"
 METADATA = "airflow"
 
-# Autovacuum and synchronous_commit keep their defaults: the outbox needs both.
+# Autovacuum and synchronous_commit keep their defaults: the outbox needs both. Nobody replicates
+# this server: a table that is filled where it is created need not be written to the log as well.
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -45,6 +46,8 @@ shared_buffers = 256MB
 maintenance_work_mem = 128MB
 work_mem = 32MB
 max_wal_size = 2GB
+wal_level = minimal
+max_wal_senders = 0
 random_page_cost = 1.1
 jit = off
 timezone = 'UTC'

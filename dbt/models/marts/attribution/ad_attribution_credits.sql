@@ -32,12 +32,8 @@ people as not materialized (
     select * from {{ ref('int_people') }}
 ),
 
-touches_by_profile as (
-    select * from {{ ref('int_touches_by_profile') }}
-),
-
 -- All profiles of the people who bought: nobody else's touches are read.
-profiles as not materialized ( -- noqa: ST03
+profiles as not materialized (
     select
         brand_slug,
         person_id as profile_id
@@ -52,6 +48,11 @@ profiles as not materialized ( -- noqa: ST03
         on
             transactions.brand_slug = people.brand_slug
             and transactions.person_id = people.person_id
+),
+
+touches_by_profile as (
+    select * from {{ ref('int_touches_by_profile') }}
+    {{ of_profiles('profile_id', 'profiles') }}
 ),
 
 touches as (
