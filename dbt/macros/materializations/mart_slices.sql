@@ -17,25 +17,27 @@
 {% endmacro %}
 
 
-{#- Remember what the slices were computed from, in the transaction that writes their rows. -#}
+{#- Remember what the slices were computed from, and when, in the transaction that writes their rows. -#}
 {% macro mart_keep_slices(relation, everything) %}
+    {%- set kept = mart_kept(relation) -%}
+    {%- set slices = mart_slices(relation) -%}
     {%- set by = mart_columns(config.get('slice_by')) -%}
     {%- if everything %}
         {% do run_query(
-            "create table if not exists " ~ mart_kept(relation) ~ " as select * from "
-            ~ mart_slices(relation) ~ " where false; truncate " ~ mart_kept(relation)
-            ~ "; create unique index if not exists " ~ relation.identifier ~ "__kept_key on "
-            ~ mart_kept(relation) ~ " (" ~ by ~ "); insert into " ~ mart_kept(relation)
-            ~ " select * from " ~ mart_slices(relation)
+            "create table if not exists " ~ kept ~ " as select * from " ~ slices ~ " where false; "
+            ~ "truncate " ~ kept ~ "; create unique index if not exists "
+            ~ relation.identifier ~ "__kept_key on " ~ kept ~ " (" ~ by ~ ")"
         ) %}
     {%- else %}
         {% do run_query(
-            "delete from " ~ mart_kept(relation) ~ " where (" ~ by ~ ") in (select " ~ by ~ " from "
-            ~ mart_slices(relation) ~ "); insert into " ~ mart_kept(relation) ~ " select * from "
-            ~ mart_slices(relation) ~ " where is_settled is not null"
+            "delete from " ~ kept ~ " where (" ~ by ~ ") in (select " ~ by ~ " from " ~ slices ~ ")"
         ) %}
     {%- endif %}
-    {% do run_query("analyze " ~ mart_kept(relation)) %}
+    {% do run_query(
+        "alter table " ~ kept ~ " add column if not exists computed_at timestamptz; "
+        ~ "insert into " ~ kept ~ " select *, now() from " ~ slices ~ " where is_settled is not null; "
+        ~ "analyze " ~ kept
+    ) %}
 {% endmacro %}
 
 

@@ -21,7 +21,7 @@ inputs as (
         transactions.transaction_id,
         hash_record_extended(
             row(
-                kept.inputs_hash,
+                kept.computed_at,
                 transactions.profile_id,
                 transactions.purchase_number,
                 transactions.status,

@@ -1,7 +1,8 @@
 -- depends_on: {{ ref('int_credit_inputs') }}
 {#-
     A merge join would sort a million wide rows that a hash join need not: Postgres cannot tell, as it
-    does not know how many touches a person has.
+    does not know how many touches a person has. The lock keeps what is known of URLs as it was judged
+    by, until it is kept.
 -#}
 {{
     config(
@@ -13,7 +14,9 @@
             "set local work_mem = '128MB'",
             "set local maintenance_work_mem = '256MB'",
             "set local enable_mergejoin = off",
+            "lock table {{ ref('int_url_evidence') }} in share mode",
         ],
+        post_hook='{{ keep_evidence() }}',
         indexes=[
             {'columns': ['date']},
             {'columns': ['ad_id', 'date']},
