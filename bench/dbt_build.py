@@ -23,10 +23,8 @@ from datetime import date, timedelta
 from statistics import median
 from typing import Any
 
-from dbt.cli.main import dbtRunner
-
 from bench import fresh_warehouse
-from include import home
+from include import dbt_run, home
 from include.warehouse import Connection, connect, embedded
 from include.warehouse.load import ensure_partitions
 
@@ -363,8 +361,7 @@ def build(uri: str, *arguments: str) -> tuple[float, Timings]:
 
 
 def _dbt(uri: str, *arguments: str) -> Any:
-    os.environ.update(home.dbt_environment(uri))
-    result = dbtRunner().invoke(["--quiet", *arguments])
+    result = dbt_run.invoke(home.dbt_environment(uri), "--quiet", *arguments)
     if result.exception is not None:
         raise result.exception
     return result

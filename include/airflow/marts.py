@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from typing import Any
 
-from include import home
+from include import dbt_run, home
 from include.airflow.connections import warehouse_uri
 from include.airflow.extract import refuse_unknown
 from include.errors import TributaryError
@@ -24,17 +23,14 @@ def build(context: Any) -> dict[str, int]:
     Raises:
         TributaryError: names the models and tests that failed.
     """
-    from dbt.cli.main import dbtRunner
-
     from include.warehouse import migrate
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     uri = warehouse_uri()
     migrate(uri)
-    os.environ.update(home.dbt_environment(uri))
-    dbt: Any = dbtRunner()
+    environment = home.dbt_environment(uri)
     refresh = ["--full-refresh"] if context["params"]["full_refresh"] else []
-    built = dbt.invoke(["--no-use-colors", *home.DBT_BUILD, *refresh])
+    built = dbt_run.invoke(environment, "--no-use-colors", *home.DBT_BUILD, *refresh)
     if built.result is None:
         raise TributaryError(f"dbt did not come to build anything: {built.exception}")
     nodes = list(built.result)
@@ -42,7 +38,7 @@ def build(context: Any) -> dict[str, int]:
     if failed:
         told = "; ".join(f"{node.node.name}: {_first_line(node.message)}" for node in failed)
         raise TributaryError(f"{len(failed)} of {len(nodes)} dbt nodes failed: {told}")
-    fresh = dbt.invoke(["--no-use-colors", "source", "freshness"])
+    fresh = dbt_run.invoke(environment, "--no-use-colors", "source", "freshness")
     for node in fresh.result or []:
         if node.status != "pass":
             log.warning("source %s is not fresh: %s", node.node.name, node.status)

@@ -11,11 +11,10 @@ from typing import Any
 from unittest.mock import patch
 
 import psycopg
-from dbt.cli.main import dbtRunner
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from include import home
+from include import dbt_run, home
 
 GOOD = {"success", "pass", "no-op"}
 MARTS = (
@@ -36,8 +35,8 @@ def outcome(uri: str, *arguments: str, project: Path | None = None) -> dict[str,
     if project is not None:
         environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project)}
         environment |= {"DBT_TARGET_PATH": str(project / "target")}
-    with patch.dict(os.environ, environment):
-        result = dbtRunner().invoke(["--quiet", "build", *arguments])
+    with patch.dict(os.environ):
+        result = dbt_run.invoke(environment, "--quiet", "build", *arguments)
     assert result.exception is None, result.exception
     nodes = {node.node.name: (str(node.status), node.message or "") for node in result.result}
     assert nodes, "nothing was built"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
 
-from include import home
+from include import dbt_run, home
 
 TABLES = (
     "marts.ad_attribution_credits", "marts.ad_attributions", "marts.ad_spend",
@@ -245,16 +247,16 @@ def test_platform_claims_by_window(built: Warehouse) -> None:
 ANALYSES = sorted(path.stem for path in (home.ROOT / "dbt/analyses").glob("*.sql"))
 
 
-def test_analyses_run(built: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_analyses_run(built: Warehouse) -> None:
     """Red: a question that analysts ask ends in an error."""
-    from dbt.cli.main import dbtRunner
-
-    for name, value in home.dbt_environment(built.uri).items():
-        monkeypatch.setenv(name, value)
-    result: Any = dbtRunner().invoke(["--quiet", "compile", "--select", "resource_type:analysis"])
+    environment = home.dbt_environment(built.uri)
+    with patch.dict(os.environ):
+        result = dbt_run.invoke(
+            environment, "--quiet", "compile", "--select", "resource_type:analysis"
+        )
     assert result.success, result.exception
     assert len(ANALYSES) >= 10
-    compiled = Path(home.dbt_environment(built.uri)["DBT_TARGET_PATH"])
+    compiled = Path(environment["DBT_TARGET_PATH"])
     empty = [
         name
         for name in ANALYSES
