@@ -38,11 +38,10 @@ touches as (
             ),
             0
         ) as touch_hash,
-        case
-            when coalesce(ad_id, utm_campaign, utm_content, utm_term) is not null
-                then {{ url_hash() }}
-        end as url_hash,
-        hashtextextended(nullif(gclid, ''), 0) as gclid_hash
+        {{ url_hash() }} as url_hash,
+        coalesce(ad_id, utm_campaign, utm_content, utm_term) is not null as names_something,
+        hashtextextended(gclid, 0) as gclid_hash,
+        gclid <> '' as has_gclid
     from {{ source('app', 'touchpoints') }}
 ),
 
@@ -53,8 +52,8 @@ summed as (
         count(*) as touch_count,
         sum(touch_hash) as touches_sum,
         min(touched_at) as first_touched_at,
-        array_agg(url_hash) filter (where url_hash is not null)
-        || array_agg(gclid_hash) filter (where gclid_hash is not null) as url_hashes
+        array_agg(url_hash) filter (where names_something)
+        || array_agg(gclid_hash) filter (where has_gclid) as url_hashes
     from touches
     group by brand_slug, profile_id
 )
