@@ -135,6 +135,12 @@ def _attribution(world: Warehouse, transaction: str) -> Row:
     return world.row("select * from marts.ad_attributions where transaction_id = %s", transaction)
 
 
+def _computed(world: Warehouse) -> set[str]:
+    """The purchases whose credits the latest build computed."""
+    slices = "select transaction_id from intermediate.ad_attribution_credits__slices"
+    return {row["transaction_id"] for row in world.rows(slices)}
+
+
 def test_who_won_and_why_not(built: Warehouse) -> None:
     """Red: a purchase is lost, or has an ad that nothing speaks for, or hides its reason."""
     found = {
@@ -334,15 +340,10 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
         "insert into app.profiles (profile_id, brand_slug, external_id) "
         "values ('ora', 'acme', 'crm-7')"
     )
-
-    def computed() -> set[str]:
-        slices = "select transaction_id from intermediate.ad_attribution_credits__slices"
-        return {row["transaction_id"] for row in world.rows(slices)}
-
     build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after the credits
-    assert computed() == set(bought)
+    assert _computed(world) == set(bought)
     build_models(world.uri)
-    assert computed() == set()  # that is settled now
+    assert _computed(world) == set()  # that is settled now
     assert attributed() == {
         "L": ("78", None, None), "M": (None, "2", None), "N": (None, "2", None),
         "O": (None, "1", None), "P": ("79", None, None),
@@ -379,9 +380,8 @@ def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
 
     incremental = contents()
     assert world.rows(unchanged) == before
-    stale = world.rows("select transaction_id from intermediate.ad_attribution_credits__slices")
     # M and N stand on the ad that is no longer in the restated day.
-    assert {row["transaction_id"] for row in stale} == set("ADFGIJKMN")
+    assert _computed(world) == set("ADFGIJKMN")
     assert _attribution(world, "A")["conversion_value"] == 60
     assert _attribution(world, "A")["google_delivery_status"] == "sent"
     assert _attribution(world, "D")["fb_campaign_id"] == "c1"

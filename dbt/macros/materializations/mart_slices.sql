@@ -4,7 +4,7 @@
 {%- endmacro %}
 
 
-{#- Where a mart with `slices_kept` remembers what its rows were computed from. -#}
+{#- Where a mart with `slices_kept` remembers what its rows were computed from, and when. -#}
 {% macro mart_kept(relation) -%}
     {{ relation.database }}.intermediate.{{ relation.identifier }}__kept
 {%- endmacro %}
@@ -17,7 +17,7 @@
 {% endmacro %}
 
 
-{#- Remember what the slices were computed from, and when, in the transaction that writes their rows. -#}
+{#- In the transaction that writes the rows. `computed_at` is missing where an older version made it. -#}
 {% macro mart_keep_slices(relation, everything) %}
     {%- set kept = mart_kept(relation) -%}
     {%- set slices = mart_slices(relation) -%}

@@ -1,8 +1,9 @@
 -- depends_on: {{ ref('int_credit_inputs') }}
 {#-
     A merge join would sort a million wide rows that a hash join need not: Postgres cannot tell, as it
-    does not know how many touches a person has. The lock keeps what is known of URLs as it was judged
-    by, until it is kept.
+    does not know how many touches a person has. Nothing is materialized: what reads such a part is
+    not computed in parallel. The lock keeps what is known of URLs as it was judged by, until it is
+    kept.
 -#}
 {{
     config(
