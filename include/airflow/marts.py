@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from typing import Any
 
-from include import dbt_run, home
+from include import home
 from include.airflow.connections import warehouse_uri
 from include.airflow.extract import refuse_unknown
 from include.errors import TributaryError
@@ -23,6 +23,7 @@ def build(context: Any) -> dict[str, int]:
     Raises:
         TributaryError: names the models and tests that failed.
     """
+    from include import dbt_run
     from include.warehouse import migrate
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
