@@ -134,7 +134,12 @@ def _fill(connection: Connection, options: argparse.Namespace) -> None:
 
 
 def _next_day(connection: Connection, options: argparse.Namespace, number: int) -> None:
-    """A day's touches and purchases; besides, late ones, refunds and restated insights."""
+    """A day's touches and purchases; besides, late ones, refunds and restated insights.
+
+    Before them, what Postgres does by itself in the day between two builds.
+    """
+    connection.execute("vacuum analyze")
+    connection.execute("checkpoint")
     share = {
         "number": number,
         "ads": options.ads,
