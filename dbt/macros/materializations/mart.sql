@@ -128,51 +128,58 @@
 
 
 {#-
-    Delete what vanished, update what differs, insert what is new. A key that is fresh in one slice
-    and held in another is a mistake: it meets the primary key, and the build fails.
+    Delete what vanished, update what differs, insert what is new: held and fresh rows are compared
+    once, and written is only what that finds. A key that is fresh in one slice and held in another
+    is a mistake: it meets the primary key, and the build fails.
 -#}
 {% macro mart_exchange_rows(relation, fresh, sliced) %}
     {%- set key = config.get('unique_key') -%}
     {%- set key = [key] if key is string else key -%}
-    {%- set same -%}
-        {%- for name in key %}fresh.{{ name }} = held.{{ name }}{{ ' and ' if not loop.last }}{% endfor -%}
-    {%- endset -%}
     {%- set names = model.columns.keys() -%}
-    {#- Said twice for slices: by arrays, rows are found through the index of the slices' key. -#}
-    {%- set in_scope -%}
-        {% if sliced -%}
-            ({{ mart_columns(config.get('slice_by'), 'held') }}) in (
-                select {{ mart_columns(config.get('slice_by')) }}
-                from {{ mart_slices(relation) }}
+    {%- set changes = make_temp_relation(relation, '__changes') -%}
+    create temp table {{ changes }} on commit drop as
+    select
+        held.ctid as held_row,
+        {{ mart_columns(names, 'fresh') }}
+    from (
+        select
+            ctid,
+            *
+        from {{ relation }}
+        {%- if sliced %}
+        {#- Said twice: by arrays, rows are found through the index of the slices' key. #}
+        where
+            ({{ mart_columns(config.get('slice_by')) }}) in (
+                select {{ mart_columns(config.get('slice_by'), 'slices') }}
+                from {{ mart_slices(relation) }} as slices
             )
             {%- for name in config.get('slice_by') %}
-            and held.{{ name }} = any(array(select {{ name }} from {{ mart_slices(relation) }}))
+            and {{ name }} = any(
+                array(select slices.{{ name }} from {{ mart_slices(relation) }} as slices)
+            )
             {%- endfor %}
-        {%- else -%}
-            true
         {%- endif %}
-    {%- endset -%}
-    analyze {{ fresh }} ({{ mart_columns(key) }});
+    ) as held
+    full join {{ fresh }} as fresh
+        on
+            {% for name in key -%}
+            fresh.{{ name }} = held.{{ name }}{{ ' and ' if not loop.last }}
+            {%- endfor %}
+    where
+        ({{ mart_columns(names, 'fresh') }})
+        is distinct from ({{ mart_columns(names, 'held') }});
+    analyze {{ changes }} (held_row);
     delete from {{ relation }} as held
-    where {{ in_scope }} and not exists (
-        select 1 from {{ fresh }} as fresh
-        where {{ same }}
-    );
+    using {{ changes }} as fresh
+    where held.ctid = fresh.held_row and fresh.{{ key[0] }} is null;
     update {{ relation }} as held
     set ({{ mart_columns(names) }}) = row({{ mart_columns(names, 'fresh') }})
-    from {{ fresh }} as fresh
-    where
-        {{ same }}
-        and {{ in_scope }}
-        and ({{ mart_columns(names, 'fresh') }})
-        is distinct from ({{ mart_columns(names, 'held') }});
+    from {{ changes }} as fresh
+    where held.ctid = fresh.held_row and fresh.{{ key[0] }} is not null;
     insert into {{ relation }} ({{ mart_columns(names) }})
-    select {{ mart_columns(names, 'fresh') }}
-    from {{ fresh }} as fresh
-    where not exists (
-        select 1 from {{ relation }} as held
-        where {{ same }} and {{ in_scope }}
-    )
+    select {{ mart_columns(names) }}
+    from {{ changes }}
+    where held_row is null
 {% endmacro %}
 
 
