@@ -90,6 +90,11 @@ def test_spend_in_the_reporting_currency(built: Warehouse) -> None:
     assert euro["exchange_rate_date"] == date(2026, 2, 27)
     stale = _spend(built, account_id="200", date="2026-03-07")
     assert (stale["spend"], stale["reporting_spend"], stale["exchange_rate"]) == (5, None, None)
+    unsold = built.row(
+        "select distinct reporting_spend, reporting_attributed_value from marts.ad_performance "
+        "where account_id = '200' and date = '2026-03-07'"
+    )
+    assert unsold == {"reporting_spend": None, "reporting_attributed_value": 0}
 
 
 def test_what_is_doubtful_warns(built: Warehouse) -> None:
