@@ -69,6 +69,7 @@ numbers as (
     from touches_by_profile
     cross join lateral unnest(touches_by_profile.url_hashes) as named (url_hash)
     inner join changed_evidence on named.url_hash = changed_evidence.url_hash
+    group by touches_by_profile.brand_slug, touches_by_profile.profile_id
 ),
 
 touches_of_people as (
