@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from statistics import median
 from typing import NamedTuple
 
 import psutil
@@ -80,9 +81,9 @@ def _measure(options: argparse.Namespace) -> int:
     ):  # fmt: skip
         told = f"   (goal: under {goal} by the clock, on two idle cores)" if goal else ""
         print(f"{name:<18} {took.clock:>12.1f} {took.processors:>15.1f}{told}")
-    ratio = sorted(took.clock / floor for took, floor in zip(daily, floors, strict=True))
+    ratios = [took.clock / floor for took, floor in zip(daily, floors, strict=True)]
     print(
-        f"a daily build is {ratio[len(ratio) // 2]:.1f} x its floor "
+        f"a daily build is {median(ratios):.1f} x its floor "
         f"({min(floors):.2f} to {max(floors):.2f} s, as quick as the machine was)"
     )
     print("daily = full refresh: " + (f"no: {', '.join(differing)}" if differing else "yes"))
@@ -162,13 +163,11 @@ def _next_day(connection: Connection, options: argparse.Namespace, number: int) 
 
 def _floor(connection: Connection) -> None:
     """The least that a day costs, since all is looked at: every touch and every credit, once."""
-    connection.execute(
-        "select sum(hash_record_extended(touchpoints, 0)) from app.touchpoints"
-    ).fetchall()
+    connection.execute("select sum(hash_record_extended(touchpoints, 0)) from app.touchpoints")
     connection.execute(
         "select model, currency, sum(weight), sum(attributed_value) "
         "from marts.ad_attribution_credits group by model, currency"
-    ).fetchall()
+    )
 
 
 # What a visit's URL says, by a number from 0 to 99.

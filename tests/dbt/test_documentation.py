@@ -113,10 +113,10 @@ def test_marts_are_typed_by_contract(world: Warehouse, manifest: dict[str, Any])
 def test_descriptions_are_in_the_database(world: Warehouse, manifest: dict[str, Any]) -> None:
     """Red: people who use psql or a dashboard tool do not see what a mart or a column means."""
     told = world.rows(
-        "select relname, attname, description from pg_class "
-        "left join pg_attribute on attrelid = pg_class.oid and not attisdropped and attnum > 0 "
-        "left join pg_description on objoid = pg_class.oid and objsubid = attnum "
-        "where relnamespace = 'marts'::regnamespace and relkind in ('r', 'v') "
+        "select relname, attname, col_description(attrelid, attnum) as description "
+        "from pg_attribute join pg_class on pg_class.oid = attrelid "
+        "where relnamespace = 'marts'::regnamespace and relkind in ('r', 'v') and attnum > 0 "
+        "and not attisdropped "
         "union all select relname, null, obj_description(oid) from pg_class "
         "where relnamespace = 'marts'::regnamespace and relkind in ('r', 'v')"
     )

@@ -27,8 +27,8 @@ def test_debug_messages_are_heard_by_those_who_ask(
 ) -> None:
     """Red: who looks for a fault with `--debug` is told nothing, or everybody is told all."""
     environment = home.dbt_environment("postgresql://reader:unused@127.0.0.1:1/warehouse")
+    environment |= {"DBT_LOG_PATH": str(tmp_path)}
     with patch.dict(os.environ):
-        environment |= {"DBT_LOG_PATH": str(tmp_path)}
         assert dbt_run.invoke(environment, *flags, "debug", "--config-dir").success
     out = capsys.readouterr().out
     assert {line for line in (SAID, WHISPERED) if line in out} == heard
