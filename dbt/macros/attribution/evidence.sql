@@ -1,15 +1,21 @@
-{#- The table of what was known of each URL when `ad_attribution_credits` was computed last. -#}
+{#- Something that a touch may name, as a number: an id, names (see `name_key`), a gclid. -#}
+{% macro named_hash(name) -%}
+    hashtextextended({{ name }}, 0)
+{%- endmacro %}
+
+
+{#- The table of what was known when `ad_attribution_credits` was computed last. -#}
 {% macro evidence_kept() -%}
-    intermediate.int_url_evidence__kept
+    intermediate.int_evidence__kept
 {%- endmacro %}
 
 
 {#- Written in the transaction that writes the credits: what is known by then was heeded. -#}
 {% macro keep_evidence() %}
     truncate {{ evidence_kept() }};
-    insert into {{ evidence_kept() }} (url_hash, known_hash)
+    insert into {{ evidence_kept() }} (named_hash, known_hash)
     select
-        url_hash,
+        named_hash,
         known_hash
-    from {{ ref('int_url_evidence') }}
+    from {{ ref('int_evidence') }}
 {% endmacro %}

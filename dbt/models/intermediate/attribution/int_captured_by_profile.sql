@@ -38,8 +38,7 @@ captured as (
     select
         clicks.brand_slug,
         clicks.profile_id,
-        sum(contact_ads.url_hash) as urls_sum,
-        array_agg(contact_ads.url_hash) as url_hashes
+        array_agg(contact_ads.fb_ad_id order by contact_ads.fb_ad_id) as fb_ad_ids
     from clicks
     inner join contact_ads
         on clicks.brand_slug = contact_ads.brand_slug and clicks.click_id = contact_ads.click_id

@@ -10,8 +10,7 @@ clicks as (
     select distinct on (touches.brand_slug, clicked.click_id)
         touches.brand_slug,
         clicked.click_id,
-        touches.ad_id as fb_ad_id,
-        touches.url_hash
+        touches.ad_id as fb_ad_id
     from touches
     cross join lateral (values (touches.fb_click_id), (touches.gclid)) as clicked (click_id)
     where clicked.click_id is not null

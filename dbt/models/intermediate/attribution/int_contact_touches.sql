@@ -16,8 +16,7 @@ touches as (
         contacts.ad_id,
         contacts.fb_click_id,
         contacts.gclid,
-        least(contacts.first_seen_at, contacts.clicked_at) as touched_at,
-        hash_record_extended(row(brands.brand_slug, contacts.ad_id), 0) as url_hash
+        least(contacts.first_seen_at, contacts.clicked_at) as touched_at
     from contacts
     inner join brands on contacts.brand_id = brands.brand_id
     where coalesce(contacts.ad_id, contacts.fb_click_id, contacts.gclid) is not null

@@ -2,7 +2,7 @@
     config(
         pre_hook="
             create table if not exists {{ evidence_kept() }} (
-                url_hash bigint primary key, known_hash bigint not null
+                named_hash bigint primary key, known_hash bigint not null
             )
         ",
     )
@@ -19,16 +19,20 @@ transactions as (
     select * from {{ ref('int_transactions') }}
 ),
 
+visits as not materialized (
+    select * from {{ ref('stg_app__touchpoints') }}
+),
+
 touches_by_profile as not materialized (
     select * from {{ ref('int_touches_by_profile') }}
 ),
 
-people as (
+people as not materialized (
     select * from {{ ref('int_people') }}
 ),
 
-url_evidence as (
-    select * from {{ ref('int_url_evidence') }}
+evidence as (
+    select * from {{ ref('int_evidence') }}
 ),
 
 evidence_kept as (
@@ -37,53 +41,110 @@ evidence_kept as (
 
 -- Grouped, and not joined: that way Postgres expects few.
 changed_evidence as (
-    select url_hash
+    select named_hash
     from (
         select
-            url_hash,
+            named_hash,
             known_hash
-        from url_evidence
+        from evidence
         union all
         select
-            url_hash,
+            named_hash,
             known_hash
         from evidence_kept
     ) as before_and_after
-    group by url_hash
+    group by named_hash
     having count(*) = 1 or min(known_hash) <> max(known_hash)
 ),
 
-numbers as (
+urls as (
+    select distinct
+        url_hash,
+        brand_slug,
+        ad_id,
+        utm_campaign,
+        utm_term,
+        utm_content
+    from visits
+),
+
+changed_urls as (
+    select urls.url_hash
+    from urls
+    cross join lateral (
+        values
+        (urls.ad_id),
+        (urls.utm_campaign),
+        (urls.utm_term),
+        (urls.utm_content),
+        {%- for term in ['urls.utm_term', none] %}
+        {%- for content in ['urls.utm_content', none] %}
+        ({{ name_key('urls.brand_slug', 'urls.utm_campaign', term, content) }})
+        {{- ',' if term or content }}
+        {%- endfor %}
+        {%- endfor %}
+    ) as named (name)
+    inner join changed_evidence on {{ named_hash('named.name') }} = changed_evidence.named_hash
+),
+
+-- Every visit is read twice for this: only if there is anything to look for.
+changed_profiles as (
     select
         brand_slug,
-        profile_id,
-        hash_record_extended(row(kind, profile_id, touches_hash), 0) as touches_hash,
-        false as is_changed
-    from touches_by_profile
+        profile_id
+    from visits
+    where
+        exists (select 1 from changed_evidence)
+        and (
+            url_hash in (select changed_urls.url_hash from changed_urls)
+            or {{ named_hash('gclid') }} in (
+                select changed_evidence.named_hash from changed_evidence
+            )
+        )
+    group by brand_slug, profile_id
     union all
     select
         touches_by_profile.brand_slug,
-        touches_by_profile.profile_id,
-        null as touches_hash,
-        true as is_changed
+        touches_by_profile.profile_id
     from touches_by_profile
-    cross join lateral unnest(touches_by_profile.url_hashes) as named (url_hash)
-    inner join changed_evidence on named.url_hash = changed_evidence.url_hash
-    group by touches_by_profile.brand_slug, touches_by_profile.profile_id
+    cross join lateral unnest(touches_by_profile.names) as named (name)
+    inner join changed_evidence on {{ named_hash('named.name') }} = changed_evidence.named_hash
+    where touches_by_profile.names is not null
 ),
 
-touches_of_people as (
+changed_people as not materialized (
     select
-        numbers.brand_slug,
-        coalesce(people.person_id, numbers.profile_id) as person_id,
-        sum(numbers.touches_hash) as touches_hash,
-        bool_or(numbers.is_changed) as is_changed
-    from numbers
+        changed_profiles.brand_slug,
+        coalesce(people.person_id, changed_profiles.profile_id) as person_id
+    from changed_profiles
     left join people
         on
-            numbers.brand_slug = people.brand_slug
-            and numbers.profile_id = people.profile_id
-    group by numbers.brand_slug, coalesce(people.person_id, numbers.profile_id)
+            changed_profiles.brand_slug = people.brand_slug
+            and changed_profiles.profile_id = people.profile_id
+),
+
+touches_of_people as not materialized (
+    select
+        touches_by_profile.brand_slug,
+        coalesce(people.person_id, touches_by_profile.profile_id) as person_id,
+        sum(
+            hash_record_extended(
+                row(
+                    touches_by_profile.kind,
+                    touches_by_profile.profile_id,
+                    touches_by_profile.touches_hash
+                ),
+                0
+            )
+        ) as touches_hash
+    from touches_by_profile
+    left join people
+        on
+            touches_by_profile.brand_slug = people.brand_slug
+            and touches_by_profile.profile_id = people.profile_id
+    group by
+        touches_by_profile.brand_slug,
+        coalesce(people.person_id, touches_by_profile.profile_id)
 ),
 
 inputs as (
@@ -103,7 +164,12 @@ inputs as (
             ),
             0
         ) as inputs_hash,
-        touches_of_people.is_changed is not true as is_settled
+        (transactions.brand_slug, transactions.person_id) in (
+            select
+                changed_people.brand_slug,
+                changed_people.person_id
+            from changed_people
+        ) is not true as is_settled
     from transactions
     left join touches_of_people
         on

@@ -20,7 +20,7 @@ touches as (
         profile_id,
         first_touched_at,
         hash_record_extended(row(touch_count, touches_sum), 0) as touches_hash,
-        url_hashes
+        null as names
     from visits
     union all
     select
@@ -29,7 +29,7 @@ touches as (
         contact_id as profile_id,
         touched_at as first_touched_at,
         hash_record_extended(contact_touches, 0) as touches_hash,
-        array[url_hash, hashtextextended(gclid, 0)] as url_hashes
+        array[ad_id, gclid] as names
     from contact_touches
     union all
     select
@@ -37,8 +37,8 @@ touches as (
         brand_slug,
         profile_id,
         null as first_touched_at,
-        hash_record_extended(row(urls_sum), 0) as touches_hash,
-        url_hashes
+        hash_record_extended(row(fb_ad_ids), 0) as touches_hash,
+        fb_ad_ids as names
     from captured
 )
 

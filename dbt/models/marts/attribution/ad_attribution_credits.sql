@@ -2,7 +2,7 @@
 {#-
     A merge join would sort a million wide rows that a hash join need not: Postgres cannot tell, as it
     does not know how many touches a person has. Nothing is materialized: what reads such a part is
-    not computed in parallel. The lock keeps what is known of URLs as it was judged by, until it is
+    not computed in parallel. The lock keeps what is known as it was judged by, until it is
     kept.
 -#}
 {{
@@ -15,7 +15,7 @@
             "set local work_mem = '128MB'",
             "set local maintenance_work_mem = '256MB'",
             "set local enable_mergejoin = off",
-            "lock table {{ ref('int_url_evidence') }} in share mode",
+            "lock table {{ ref('int_evidence') }} in share mode",
         ],
         post_hook='{{ keep_evidence() }}',
         indexes=[
@@ -39,19 +39,14 @@ people as not materialized (
 -- All profiles of the people who bought: nobody else's touches are read.
 profiles as not materialized (
     select
-        brand_slug,
-        person_id as profile_id
+        transactions.brand_slug,
+        coalesce(people.profile_id, transactions.person_id) as profile_id
     from transactions
-    where person_id is not null
-    union
-    select
-        people.brand_slug,
-        people.profile_id
-    from transactions
-    inner join people
+    left join people
         on
             transactions.brand_slug = people.brand_slug
             and transactions.person_id = people.person_id
+    where transactions.person_id is not null
 ),
 
 touches_by_profile as (

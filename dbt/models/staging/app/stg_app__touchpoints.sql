@@ -24,5 +24,6 @@ select
     nullif(gclid, '') as gclid,
     nullif(gbraid, '') as gbraid,
     nullif(wbraid, '') as wbraid,
+    {{ url_hash() }} as url_hash,
     touched_at
 from {{ source('app', 'touchpoints') }}
