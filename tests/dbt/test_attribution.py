@@ -318,7 +318,7 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
     world.touch("t22", "noa", "2026-03-10 01:00", ad_id="1")
     world.touch("t23", "crm-7", "2026-03-10 01:00", ad_id="1")
     _contact(world, "crm-9", "gclid", "g3", None)
-    bought = {"L": "leo", "M": "mia", "N": "noa", "O": "ora", "P": "crm-9"}
+    bought = {"L": "leo", "M": "mia", "N": "noa", "O": "ora", "P": "crm-9", "Q": "pia", "R": "pia"}
     for transaction, profile in bought.items():
         world.purchase(transaction, profile, "2026-03-10 02:00", "10.00")
     build_models(world.uri)
@@ -330,7 +330,8 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
     assert attributed() == {
         "L": (None, None, "gclid_not_in_click_view"), "M": (None, None, "no_paid_touch"),
         "N": (None, "1", None), "O": (None, None, "no_touch"),
-        "P": (None, None, "gclid_not_in_click_view"),
+        "P": (None, None, "gclid_not_in_click_view"), "Q": (None, None, "no_touch"),
+        "R": (None, None, "no_touch"),
     }  # fmt: skip
     _google_click(world, "g2", "78")
     _google_click(world, "g3", "79")
@@ -341,12 +342,13 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
         "values ('ora', 'acme', 'crm-7')"
     )
     build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after the credits
-    assert _computed(world) == set(bought)
+    assert _computed(world) == set("LMNOP")
     build_models(world.uri)
     assert _computed(world) == set()  # that is settled now
     assert attributed() == {
         "L": ("78", None, None), "M": (None, "2", None), "N": (None, "2", None),
-        "O": (None, "1", None), "P": ("79", None, None),
+        "O": (None, "1", None), "P": ("79", None, None), "Q": (None, None, "no_touch"),
+        "R": (None, None, "no_touch"),
     }  # fmt: skip
 
 
@@ -366,6 +368,10 @@ def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
         "update app.transactions set status = 'refunded', refunded_amount = 40 "
         "where transaction_id = 'A'"
     )
+    # What changes no credit: the status alone, the profile of the same person, the number alone.
+    world.execute("update app.transactions set status = 'completed' where transaction_id = 'C'")
+    world.execute("update app.transactions set profile_id = 'crm-7' where transaction_id = 'O'")
+    world.purchase("S", "pia", "2026-03-10 01:30", "1.00")
     world.execute("delete from app.transactions where transaction_id = 'F'")
     world.execute("update app.transactions set status = 'completed' where transaction_id = 'J'")
     world.execute("delete from app.profiles where profile_id = 'ida2'")  # one person no more
@@ -381,12 +387,15 @@ def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
     incremental = contents()
     assert world.rows(unchanged) == before
     # M and N stand on the ad that is no longer in the restated day.
-    assert _computed(world) == set("ADFGIJKMN")
+    assert _computed(world) == set("ACDFGIJKMNOQRS")
     assert _attribution(world, "A")["conversion_value"] == 60
     assert _attribution(world, "A")["google_delivery_status"] == "sent"
+    assert _attribution(world, "C")["status"] == "completed"
     assert _attribution(world, "D")["fb_campaign_id"] == "c1"
     assert _attribution(world, "G")["fb_ad_id"] == "2"
     assert _attribution(world, "I")["unattributed_reason"] == "no_touch"
     assert _attribution(world, "K")["date"] == date(2026, 3, 10)
+    assert _attribution(world, "O")["user_id"] == "crm-7"
+    assert _attribution(world, "R")["purchase_number"] == 3
     build_marts(world.uri, "--full-refresh")
     assert contents() == incremental

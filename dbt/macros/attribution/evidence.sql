@@ -4,6 +4,22 @@
 {%- endmacro %}
 
 
+{#- All that a URL may name: ids, and names in each way in which they are looked up. -#}
+{% macro names_of_url(url) -%}
+    array[
+        {{ url }}.ad_id,
+        {{ url }}.utm_campaign,
+        {{ url }}.utm_term,
+        {{ url }}.utm_content
+        {%- for term in [url ~ '.utm_term', none] %}
+        {%- for content in [url ~ '.utm_content', none] %},
+        {{ name_key(url ~ '.brand_slug', url ~ '.utm_campaign', term, content) }}
+        {%- endfor %}
+        {%- endfor %}
+    ]
+{%- endmacro %}
+
+
 {#- The table of what was known when `ad_attribution_credits` was computed last. -#}
 {% macro evidence_kept() -%}
     intermediate.int_evidence__kept

@@ -71,19 +71,7 @@ urls as (
 changed_urls as (
     select urls.url_hash
     from urls
-    cross join lateral (
-        values
-        (urls.ad_id),
-        (urls.utm_campaign),
-        (urls.utm_term),
-        (urls.utm_content),
-        {%- for term in ['urls.utm_term', none] %}
-        {%- for content in ['urls.utm_content', none] %}
-        ({{ name_key('urls.brand_slug', 'urls.utm_campaign', term, content) }})
-        {{- ',' if term or content }}
-        {%- endfor %}
-        {%- endfor %}
-    ) as named (name)
+    cross join lateral unnest({{ names_of_url('urls') }}) as named (name)
     inner join changed_evidence on {{ named_hash('named.name') }} = changed_evidence.named_hash
 ),
 
@@ -107,9 +95,9 @@ changed_profiles as (
         touches_by_profile.brand_slug,
         touches_by_profile.profile_id
     from touches_by_profile
-    cross join lateral unnest(touches_by_profile.names) as named (name)
+    cross join lateral unnest(touches_by_profile.named_ids) as named (name)
     inner join changed_evidence on {{ named_hash('named.name') }} = changed_evidence.named_hash
-    where touches_by_profile.names is not null
+    where touches_by_profile.named_ids is not null
 ),
 
 changed_people as not materialized (
@@ -153,11 +141,14 @@ inputs as (
         hash_record_extended(
             row(
                 transactions.brand_slug,
+                transactions.profile_id,
                 transactions.person_id,
+                transactions.status,
                 transactions.value,
                 transactions.currency,
                 transactions.brand_time_zone,
                 transactions.transacted_at,
+                transactions.purchase_number,
                 transactions.previous_purchase_at,
                 touches_of_people.touches_hash,
                 {{ attribution_settings_text() }}

@@ -20,7 +20,7 @@ touches as (
         profile_id,
         first_touched_at,
         hash_record_extended(row(touch_count, touches_sum), 0) as touches_hash,
-        null as names
+        null as named_ids
     from visits
     union all
     select
@@ -29,7 +29,7 @@ touches as (
         contact_id as profile_id,
         touched_at as first_touched_at,
         hash_record_extended(contact_touches, 0) as touches_hash,
-        array[ad_id, gclid] as names
+        array[ad_id, gclid] as named_ids
     from contact_touches
     union all
     select
@@ -38,7 +38,7 @@ touches as (
         profile_id,
         null as first_touched_at,
         hash_record_extended(row(fb_ad_ids), 0) as touches_hash,
-        fb_ad_ids as names
+        fb_ad_ids as named_ids
     from captured
 )
 
