@@ -317,8 +317,12 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
     world.touch("t21", "mia", "2026-03-10 01:00", fbclid="f2")
     world.touch("t22", "noa", "2026-03-10 01:00", ad_id="1")
     world.touch("t23", "crm-7", "2026-03-10 01:00", ad_id="1")
+    world.touch("t24", "sam", "2026-03-10 01:00", utm_campaign="Soon", utm_medium="cpc")
     _contact(world, "crm-9", "gclid", "g3", None)
-    bought = {"L": "leo", "M": "mia", "N": "noa", "O": "ora", "P": "crm-9", "Q": "pia", "R": "pia"}
+    bought = {
+        "L": "leo", "M": "mia", "N": "noa", "O": "ora", "P": "crm-9", "Q": "pia", "R": "pia",
+        "T": "sam",
+    }  # fmt: skip
     for transaction, profile in bought.items():
         world.purchase(transaction, profile, "2026-03-10 02:00", "10.00")
     build_models(world.uri)
@@ -331,25 +335,27 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
         "L": (None, None, "gclid_not_in_click_view"), "M": (None, None, "no_paid_touch"),
         "N": (None, "1", None), "O": (None, None, "no_touch"),
         "P": (None, None, "gclid_not_in_click_view"), "Q": (None, None, "no_touch"),
-        "R": (None, None, "no_touch"),
+        "R": (None, None, "no_touch"), "T": (None, None, "name_not_found"),
     }  # fmt: skip
     _google_click(world, "g2", "78")
     _google_click(world, "g3", "79")
     _contact(world, "crm-8", "fbclid", "f2", "2")
+    world.described("meta_campaigns", "100", "c8", {"name": "Soon", "campaign_id": "c8"})
     world.execute("update app.touchpoints set ad_id = '2' where touchpoint_id = 't22'")
     world.execute(
         "insert into app.profiles (profile_id, brand_slug, external_id) "
         "values ('ora', 'acme', 'crm-7')"
     )
     build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after the credits
-    assert _computed(world) == set("LMNOP")
+    assert _computed(world) == set("LMNOPT")
     build_models(world.uri)
     assert _computed(world) == set()  # that is settled now
     assert attributed() == {
         "L": ("78", None, None), "M": (None, "2", None), "N": (None, "2", None),
         "O": (None, "1", None), "P": ("79", None, None), "Q": (None, None, "no_touch"),
-        "R": (None, None, "no_touch"),
+        "R": (None, None, "no_touch"), "T": (None, None, None),
     }  # fmt: skip
+    assert _attribution(world, "T")["fb_campaign_id"] == "c8"
 
 
 def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
