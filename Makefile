@@ -5,6 +5,8 @@ LINT   := .venv-lint
 CLI     = $(VENV)/bin/python -m include.cli
 # Behind a company proxy the system knows the certificates, and uv alone does not.
 export UV_SYSTEM_CERTS := true
+# Where it is set, every command would compile dbt and Airflow anew: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 SHELL  := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 

@@ -38,11 +38,13 @@ METADATA = "airflow"
 
 # Autovacuum and synchronous_commit keep their defaults: the outbox needs both. Nobody replicates
 # this server: a table that is filled where it is created need not be written to the log as well.
+# What it reads stands in the system's cache mostly; processes that read for others would only cost.
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 200
 shared_buffers = 256MB
+io_method = sync
 maintenance_work_mem = 128MB
 work_mem = 32MB
 max_wal_size = 2GB
