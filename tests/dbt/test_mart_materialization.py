@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from marts import MARTS, Warehouse, ad, build, build_marts, build_models, outcome
+from marts import MARTS, OTHER_MARTS, Warehouse, ad, build, build_marts, build_models, outcome
 
 from include import home
 
@@ -47,11 +47,15 @@ def test_a_second_build_writes_nothing(world: Warehouse) -> None:
     """Red: marts that did not change are written anew each hour, and bloat."""
     world.load("100", "2026-03-01", [ad("1"), ad("2")])
     build_models(world.uri)
+    views = "select oid, xmin from pg_rewrite where ev_class::regclass::text like 'marts.%' order by 1"
     rows = {mart: world.rows(f"select id, xmin from marts.{mart} order by id") for mart in MARTS}
+    written = world.rows(views)
+    assert len(written) == 4
     build_marts(world.uri)
     build_marts(world.uri, "--full-refresh")
     for mart in MARTS:
         assert world.rows(f"select id, xmin from marts.{mart} order by id") == rows[mart]
+    assert world.rows(views) == written
 
 
 def test_readers_never_see_a_mart_empty(world: Warehouse) -> None:
@@ -77,6 +81,44 @@ def test_readers_never_see_a_mart_empty(world: Warehouse) -> None:
         stop.set()
         reader.join()
     assert seen == {(50, 50), (50, 100)}
+
+
+def test_a_reader_holds_up_no_build(world: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red: a dashboard that leaves its transaction open holds up the night's build, and the build
+    everybody who reads after it.
+    """
+    world.load("100", "2026-03-01", [ad("1")])
+    build_models(world.uri)
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=1s")
+    with psycopg.connect(world.uri) as reader:
+        for mart in (*MARTS, *OTHER_MARTS):
+            reader.execute(f"select from marts.{mart}")
+        world.load("100", "2026-03-01", [ad("1", "2.00")])
+        build_models(world.uri)
+    assert world.row("select sum(spend) from marts.ad_performance")["sum"] == 12
+
+
+def test_a_view_follows(world: Warehouse, tmp_path: Path) -> None:
+    """Red: a view that somebody has replaced by hand stays so, or one that shows all of a table
+    lacks the table's new column.
+    """
+    project = tmp_path / "dbt"
+    shutil.copytree(home.ROOT / "dbt", project)
+    model = project / "models/staging/tributary/stg_tributary__destinations.sql"
+    model.write_text("select * from {{ source('ops', 'destinations') }}")
+    only = ("--exclude-resource-type", "test", "unit_test", "--select", model.stem)
+    build(world.uri, *only, project=project)
+    definition = f"select pg_get_viewdef('staging.{model.stem}') as sql"
+    wanted = world.row(definition)
+    world.execute(
+        f"create or replace view staging.{model.stem} as select * from ops.destinations where false"
+    )
+    assert world.row(definition) != wanted
+    build(world.uri, *only, project=project)
+    assert world.row(definition) == wanted
+    world.execute("alter table ops.destinations add column colour text default 'red'")
+    build(world.uri, *only, project=project)
+    assert "colour" in world.row(definition)["sql"]
 
 
 def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:

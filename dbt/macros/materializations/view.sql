@@ -2,9 +2,11 @@
     Views that others are built upon: by analysts, and by our own marts that are views.
 
     dbt's own puts a new view in the place of the old ("drop … cascade"), and with it goes whatever
-    reads it, down to a view that an analyst made on a mart. This one is replaced in place. Where its
-    columns change so that Postgres refuses to, it is dropped with what reads it, which this very
-    build makes anew; unless views of others are among that: then the build says which, and stops.
+    reads it, down to a view that an analyst made on a mart. This one stays as it is where nothing
+    changed, so that nobody waits: whoever has read a view holds it until his transaction ends.
+    Else it is replaced in place. Where its columns change so that Postgres refuses to, it is dropped
+    with what reads it, which this very build makes anew; unless views of others are among that: then
+    the build says which, and stops.
 -#}
 {% materialization view, adapter='postgres' %}
     {%- set existing = load_cached_relation(this) -%}
@@ -39,8 +41,8 @@
 
 
 {#-
-    One statement, since a build has dozens of views, and seldom one with other columns: what is
-    refused is refused by Postgres, which knows of drops that dbt's cache does not.
+    One statement, since a build has dozens of views, and seldom one that changes. What is refused is
+    refused by Postgres, which knows of drops that dbt's cache does not.
 -#}
 {% macro view_replaced(relation, sql) %}
     do $build$
@@ -48,17 +50,62 @@
         wanted constant text := $view$ create or replace view {{ relation }} as ({{ sql }}) $view$;
         others text;
     begin
-        execute wanted;
-    exception when invalid_table_definition then
-        {{ views_of_others(relation) }} into others;
-        if others is not null then
-            raise exception '{{ columns_are_read_by(relation, "%") }}', others;
+        if exists (
+            select from pg_rewrite
+            where
+                ev_class = to_regclass('{{ relation }}')
+                and obj_description(oid, 'pg_rewrite') = {{ view_made_of('wanted', relation) }}
+        ) then
+            return;
         end if;
-        execute 'drop view {{ relation }} cascade';
-        execute wanted;
+        begin
+            execute wanted;
+        exception when invalid_table_definition then
+            {{ views_of_others(relation) }} into others;
+            if others is not null then
+                raise exception '{{ columns_are_read_by(relation, "%") }}', others;
+            end if;
+            execute 'drop view {{ relation }} cascade';
+            execute wanted;
+        end;
+        execute (
+            select format(
+                'comment on rule %I on {{ relation }} is %L',
+                rulename,
+                {{ view_made_of('wanted', relation) }}
+            )
+            from pg_rewrite
+            where ev_class = to_regclass('{{ relation }}')
+        );
     end
     $build$
 {% endmacro %}
+
+
+{#-
+    A view's rule says in its comment what the view was made of: the statement; the columns of the
+    view and of what it reads, of which `select *` says nothing; and the transaction that wrote the
+    rule last, which is another one if somebody else has replaced the view since.
+-#}
+{% macro view_made_of(statement, relation) -%}
+    {%- set relations = ["to_regclass('" ~ relation ~ "')"] -%}
+    {%- for name in model.depends_on.nodes -%}
+        {%- set node = graph.nodes.get(name) or graph.sources.get(name) -%}
+        {%- do relations.append("to_regclass('" ~ node.relation_name ~ "')") if node and node.relation_name -%}
+    {%- endfor -%}
+    (
+        select md5(
+            {{ statement }} || pg_rewrite.xmin || string_agg(
+                concat_ws(' ', attrelid, attname, atttypid, atttypmod), ',' order by attrelid, attnum
+            )
+        )
+        from pg_attribute
+        where
+            attrelid in ({{ relations | join(', ') }})
+            and attnum > 0
+            and not attisdropped
+    )
+{%- endmacro %}
 
 
 {#- Stops the build when views that this project does not make read a relation, at any remove. -#}
