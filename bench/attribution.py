@@ -1,9 +1,9 @@
 """How long attribution takes: a million touches and 200,000 purchases, at first and every day.
 
 A fresh database of an embedded Postgres of its own is filled and built; then, some times over, a
-day's new touches and purchases arrive, with some late ones, refunds and restated insights, and it
-is built again; last, a full refresh must change nothing. Each day has a floor of its own, measured
-right before it: every touch and every credit read once.
+day's new touches and purchases arrive, with some late ones, refunds, restated insights, Google's
+clicks and a new ad, and it is built again; last, a full refresh must change nothing. Each day has a
+floor of its own, measured right before it: every touch and every credit read once.
 
     python -m bench.attribution                            # 1,000,000 touches, 200,000 purchases
     python -m bench.attribution --touches 100000 --transactions 20000
@@ -143,7 +143,7 @@ def _fill(connection: Connection, options: argparse.Namespace) -> None:
 
 
 def _next_day(connection: Connection, options: argparse.Namespace, number: int) -> None:
-    """A day's touches and purchases; besides, late ones, refunds and restated insights.
+    """A day's touches and purchases; besides, late ones, refunds, restated insights and a new ad.
 
     Before them, what Postgres does by itself in the day between two builds.
     """
@@ -190,6 +190,23 @@ _TOUCH = """
         '192.0.2.1' as ip, 'Mozilla/5.0 (X11; Linux x86_64)' as user_agent
 """
 
+_CLICKS = """
+    insert into raw.google_click_view
+    select
+        '1112223333', touched_at::date, gclid,
+        jsonb_build_object(
+            'click_view', jsonb_build_object(
+                'gclid', gclid, 'ad_group_ad', 'customers/1/adGroupAds/2~3'
+            ),
+            'campaign', jsonb_build_object('id', '77', 'name', 'Search'),
+            'ad_group', jsonb_build_object('id', '2', 'name', 'Brand')
+        ),
+        now(), 'bench'
+    from app.touchpoints
+    where gclid like '%%1' and {which}
+    on conflict do nothing
+"""
+
 _FILL = (
     """
     insert into app.profiles (profile_id, brand_slug, email, phone, external_id, updated_at)
@@ -233,21 +250,7 @@ _FILL = (
         inner join purchases on purchases.n = 1 + numbers.n %% %(transactions)s
     ) as drawn
     """,
-    """
-    insert into raw.google_click_view
-    select
-        '1112223333', touched_at::date, gclid,
-        jsonb_build_object(
-            'click_view', jsonb_build_object(
-                'gclid', gclid, 'ad_group_ad', 'customers/1/adGroupAds/2~3'
-            ),
-            'campaign', jsonb_build_object('id', '77', 'name', 'Search'),
-            'ad_group', jsonb_build_object('id', '2', 'name', 'Brand')
-        ),
-        now(), 'bench'
-    from app.touchpoints
-    where gclid like '%%1'
-    """,
+    _CLICKS.format(which="true"),
 )
 
 _NEXT_DAY = (
@@ -277,6 +280,17 @@ _NEXT_DAY = (
         %(today)s::timestamptz + random() * interval '1 day'
         - case when n %% 20 = 0 then random() * interval '28 days' else interval '0' end, now()
     from generate_series(1, %(transactions)s) as n
+    """,
+    # Google tells of the day's clicks, and there is a new ad: more is known of touches than before.
+    _CLICKS.format(which="touchpoint_id like 'd' || %(number)s || '-%%'"),
+    """
+    insert into raw.meta_ads
+    select
+        account_id, 'new' || %(number)s,
+        payload || jsonb_build_object('id', 'new' || %(number)s, 'name', 'New ' || %(number)s),
+        now(), 'bench'
+    from raw.meta_ads
+    limit 1
     """,
     """
     update app.transactions set status = 'refunded', refunded_at = now(), updated_at = now()
