@@ -19,8 +19,12 @@ transactions as (
     select * from {{ ref('int_transactions') }}
 ),
 
-visits as not materialized (
+visits as (
     select * from {{ ref('stg_app__touchpoints') }}
+),
+
+urls as (
+    select * from {{ ref('base_app__touch_urls') }}
 ),
 
 touches_by_profile as not materialized (
@@ -55,17 +59,6 @@ changed_evidence as (
     ) as before_and_after
     group by named_hash
     having count(*) = 1 or min(known_hash) <> max(known_hash)
-),
-
-urls as (
-    select distinct
-        url_hash,
-        brand_slug,
-        ad_id,
-        utm_campaign,
-        utm_term,
-        utm_content
-    from visits
 ),
 
 changed_urls as (
