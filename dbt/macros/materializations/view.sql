@@ -91,7 +91,9 @@
     {%- set relations = ["to_regclass('" ~ relation ~ "')"] -%}
     {%- for name in model.depends_on.nodes -%}
         {%- set node = graph.nodes.get(name) or graph.sources.get(name) -%}
-        {%- do relations.append("to_regclass('" ~ node.relation_name ~ "')") if node and node.relation_name -%}
+        {%- if node and node.relation_name -%}
+            {%- do relations.append("to_regclass('" ~ node.relation_name ~ "')") -%}
+        {%- endif -%}
     {%- endfor -%}
     (
         select md5(

@@ -93,7 +93,7 @@ changed_profiles as (
     where touches_by_profile.named_ids is not null
 ),
 
-changed_people as not materialized (
+changed_people as (
     select
         changed_profiles.brand_slug,
         coalesce(people.person_id, changed_profiles.profile_id) as person_id
@@ -104,7 +104,7 @@ changed_people as not materialized (
             and changed_profiles.profile_id = people.profile_id
 ),
 
-touches_of_people as not materialized (
+touches_of_people as (
     select
         touches_by_profile.brand_slug,
         coalesce(people.person_id, touches_by_profile.profile_id) as person_id,
