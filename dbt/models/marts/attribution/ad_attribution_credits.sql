@@ -2,8 +2,7 @@
 {#-
     A merge join would sort a million wide rows that a hash join need not: Postgres cannot tell, as it
     does not know how many touches a person has. Nothing is materialized: what reads such a part is
-    not computed in parallel. The lock keeps what is known as it was judged by, until it is
-    kept.
+    not computed in parallel. The lock keeps what is known as it was judged by, until it is kept.
 -#}
 {{
     config(
