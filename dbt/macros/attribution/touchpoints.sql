@@ -50,6 +50,20 @@
 {% endmacro %}
 
 
+{#- All profiles of the people who made some purchases. -#}
+{% macro profiles_of(purchases) %}
+    select
+        purchases.brand_slug,
+        coalesce(people.profile_id, purchases.person_id) as profile_id
+    from {{ purchases }} as purchases
+    left join {{ ref('int_people') }} as people
+        on
+            purchases.brand_slug = people.brand_slug
+            and purchases.person_id = people.person_id
+    where purchases.person_id is not null
+{% endmacro %}
+
+
 {#- Asked of each source of touches alone: so Postgres cleans no touch that is not wanted. -#}
 {% macro of_profiles(column, profiles) -%}
     {% if profiles -%}

@@ -18,7 +18,10 @@
                   (say, account-days) with whatever decides what stands in them;
       slice_by    the columns of a slice's key; needs an index of the mart that begins with them;
       slices_kept whether what decided a slice is kept beside the mart (intermediate.<mart>__kept)
-                  and not in its rows: for slices as many as the rows.
+                  and not in its rows: for slices as many as the rows;
+      slices_narrowed_by  of such a mart: a macro whose query tells of stale slices, at a cost that
+                  only few are worth, exactly what they are computed from: (slice_by, exact_hash).
+                  Those of which that is the kept one are not computed.
 
     With slices, a build computes only those that are stale. See `mart_stale_slices`.
 

@@ -10,23 +10,41 @@
 {%- endmacro %}
 
 
-{#- False only for a mart whose memory of its slices is missing: then all are computed. -#}
+{#- What `slices_narrowed_by` says of the slices that this build found stale, until it commits. -#}
+{% macro mart_exact(relation) -%}
+    pg_temp.{{ relation.identifier }}__exact
+{%- endmacro %}
+
+
+{#- False only for a mart whose memory lacks something (an older version made it): then all are computed. -#}
 {% macro mart_keeps_slices(relation) %}
     {%- if not config.get('slices_kept') -%}{{ return(true) }}{%- endif -%}
-    {{ return(run_query("select to_regclass('" ~ mart_kept(relation) ~ "')").rows[0][0] is not none) }}
+    {{ return(run_query(
+        "
+        select exists (
+            select from pg_attribute
+            where
+                attrelid = to_regclass('" ~ mart_kept(relation) ~ "')
+                and attname = '" ~ ('exact_hash' if config.get('slices_narrowed_by') else 'computed_at') ~ "'
+        )
+        "
+    ).rows[0][0]) }}
 {% endmacro %}
 
 
-{#- In the transaction that writes the rows. `computed_at` is missing where an older version made it. -#}
+{#- In the transaction that writes the rows. -#}
 {% macro mart_keep_slices(relation, everything) %}
     {%- set kept = mart_kept(relation) -%}
     {%- set slices = mart_slices(relation) -%}
     {%- set by = mart_columns(config.get('slice_by')) -%}
+    {%- set narrowed = config.get('slices_narrowed_by') -%}
     {%- if everything %}
         {% do run_query(
             "create table if not exists " ~ kept ~ " as select * from " ~ slices ~ " where false; "
             ~ "truncate " ~ kept ~ "; create unique index if not exists "
-            ~ relation.identifier ~ "__kept_key on " ~ kept ~ " (" ~ by ~ ")"
+            ~ relation.identifier ~ "__kept_key on " ~ kept ~ " (" ~ by ~ "); "
+            ~ "alter table " ~ kept ~ " add column if not exists computed_at timestamptz"
+            ~ (", add column if not exists exact_hash bigint" if narrowed)
         ) %}
     {%- else %}
         {% do run_query(
@@ -34,9 +52,10 @@
         ) %}
     {%- endif %}
     {% do run_query(
-        "alter table " ~ kept ~ " add column if not exists computed_at timestamptz; "
-        ~ "insert into " ~ kept ~ " select *, now() from " ~ slices ~ " where is_settled is not null; "
-        ~ "analyze " ~ kept
+        "insert into " ~ kept ~ " select slices.*, now()" ~ (", exact.exact_hash" if narrowed)
+        ~ " from " ~ slices ~ " as slices"
+        ~ (" left join " ~ mart_exact(relation) ~ " as exact using (" ~ by ~ ")" if narrowed)
+        ~ " where slices.is_settled is not null; analyze " ~ kept
     ) %}
 {% endmacro %}
 
@@ -133,4 +152,42 @@
         {% endif %}
     {%- endcall %}
     {% do run_query("analyze " ~ mart_slices(relation)) %}
+    {% do mart_narrow_slices(relation, held, attributes) if config.get('slices_narrowed_by') %}
+{% endmacro %}
+
+
+{#-
+    Take the slices of which the exact hash is the kept one out of those that are to be computed, and
+    keep that they were looked at. What is equal is asked where it cannot mislead the planner.
+-#}
+{% macro mart_narrow_slices(relation, held, attributes) %}
+    {%- set by = config.get('slice_by') -%}
+    {%- set slices = mart_slices(relation) -%}
+    {%- set exact = mart_exact(relation) -%}
+    {%- set kept = mart_kept(relation) -%}
+    {% do run_query(
+        "create temp table " ~ relation.identifier ~ "__exact on commit drop as select exact.*, "
+        ~ ("kept.exact_hash = exact.exact_hash" if held is not none else "false") ~ " as is_kept"
+        ~ " from (" ~ context[config.get('slices_narrowed_by')]() ~ ") as exact"
+        ~ (" left join " ~ kept ~ " as kept using (" ~ mart_columns(by) ~ ")" if held is not none)
+    ) %}
+    {% if held is not none %}
+        {% do run_query(
+            "
+            with same as (
+                delete from " ~ slices ~ " as slices
+                using " ~ exact ~ " as exact
+                where
+                    slices.is_settled
+                    and exact.is_kept
+                    and (" ~ mart_columns(by, 'exact') ~ ") = (" ~ mart_columns(by, 'slices') ~ ")
+                returning slices.*
+            )
+            update " ~ kept ~ " as kept
+            set (" ~ mart_columns(attributes) ~ ") = row(" ~ mart_columns(attributes, 'same') ~ ")
+            from same
+            where (" ~ mart_columns(by, 'kept') ~ ") = (" ~ mart_columns(by, 'same') ~ ");
+            analyze " ~ slices
+        ) %}
+    {% endif %}
 {% endmacro %}

@@ -9,9 +9,9 @@
 }}
 {#-
     What the credits of each purchase are computed from, as one number: whatever changes in the
-    purchase, in any touch of its person or in the settings changes it. A number that changes without
-    need costs the computation of one person. A purchase is not settled if a touch of its person
-    names something of which we now know something else than when credits were computed last.
+    purchase, in any touch of its person or in the settings changes it. Whether that matters is told
+    by `path_hashes`. A purchase is not settled if a touch of its person names something of which we
+    now know something else than when credits were computed last.
 -#}
 with
 
@@ -133,18 +133,8 @@ inputs as (
         transactions.transaction_id,
         hash_record_extended(
             row(
-                transactions.brand_slug,
-                transactions.profile_id,
-                transactions.person_id,
-                transactions.status,
-                transactions.value,
-                transactions.currency,
-                transactions.brand_time_zone,
-                transactions.transacted_at,
-                transactions.purchase_number,
-                transactions.previous_purchase_at,
-                touches_of_people.touches_hash,
-                {{ attribution_settings_text() }}
+                {{ purchase_inputs('transactions') }},
+                touches_of_people.touches_hash
             ),
             0
         ) as inputs_hash,

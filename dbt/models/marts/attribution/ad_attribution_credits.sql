@@ -10,6 +10,7 @@
         slices='int_credit_inputs',
         slice_by=['transaction_id'],
         slices_kept=true,
+        slices_narrowed_by='path_hashes',
         pre_hook=[
             "set local work_mem = '128MB'",
             "set local maintenance_work_mem = '256MB'",
@@ -35,17 +36,9 @@ people as not materialized (
     select * from {{ ref('int_people') }}
 ),
 
--- All profiles of the people who bought: nobody else's touches are read.
+-- Nobody else's touches are read.
 profiles as not materialized (
-    select
-        transactions.brand_slug,
-        coalesce(people.profile_id, transactions.person_id) as profile_id
-    from transactions
-    left join people
-        on
-            transactions.brand_slug = people.brand_slug
-            and transactions.person_id = people.person_id
-    where transactions.person_id is not null
+    {{ profiles_of('transactions') }}
 ),
 
 touches_by_profile as (

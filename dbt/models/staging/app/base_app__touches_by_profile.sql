@@ -16,24 +16,7 @@ touches as (
         brand_slug,
         profile_id,
         touched_at,
-        hash_record_extended(
-            row(
-                touchpoint_id,
-                touched_at,
-                utm_source,
-                utm_medium,
-                utm_campaign,
-                utm_content,
-                utm_term,
-                ad_id,
-                fbclid,
-                fbc,
-                gclid,
-                gbraid,
-                wbraid
-            ),
-            0
-        ) as touch_hash
+        {{ touch_hash() }} as touch_hash
     from {{ source('app', 'touchpoints') }}
 ),
 

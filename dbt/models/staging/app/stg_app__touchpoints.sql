@@ -25,5 +25,6 @@ select
     nullif(gbraid, '') as gbraid,
     nullif(wbraid, '') as wbraid,
     {{ url_hash() }} as url_hash,
+    {{ touch_hash() }} as touch_hash,
     touched_at
 from {{ source('app', 'touchpoints') }}
