@@ -365,12 +365,14 @@ def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
     late touch, or one that vanished, changes nothing, since it came with others that do not count.
     """
     world = built
+    paths = ("staging/app", "intermediate/attribution", "marts/attribution")
+    attribution = ("--select", *(f"path:models/{path}" for path in paths))
     world.touch("t30", "uma", "2026-03-10 01:00", ad_id="1")
     world.touch("t31", "wim", "2026-03-10 01:00", ad_id="1")
     for transaction, profile in {"U": "uma", "V": "val", "W": "wim", "X": "crm-5"}.items():
         world.purchase(transaction, profile, "2026-03-10 02:00", "10.00")
     _contact(world, "crm-5", "fbclid", None, "9")
-    build_models(world.uri)
+    build_models(world.uri, *attribution)
     looked_at_again = (
         "select transaction_id from intermediate.int_credit_inputs as inputs "
         "full join intermediate.ad_attribution_credits__kept as kept using (transaction_id) "
@@ -380,7 +382,7 @@ def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
     world.touch("t33", "val", "2026-03-10 03:00", ad_id="9")
     world.execute("update app.touchpoints set ad_id = '3' where touchpoint_id = 't31'")
     world.touch("t34", "wim", "2026-03-10 03:00", ad_id="9")
-    build_models(world.uri)
+    build_models(world.uri, *attribution)
     assert _computed(world) == {"V", "W"}
     assert _attribution(world, "U")["fb_ad_id"] == "1"
     assert _attribution(world, "V")["unattributed_reason"] == "touches_after_purchase_only"
@@ -391,14 +393,14 @@ def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
     world.touch("t36", "ida", "2026-03-10 01:30", ad_id="3")  # `ida2` bought, the same person
     world.execute("update app.transactions set amount = 12 where transaction_id = 'V'")
     world.execute("update ops.contacts set ad_id = '3' where contact_id = 'crm-5'")
-    build_models(world.uri)
+    build_models(world.uri, *attribution)
     assert _computed(world) == {"I", "U", "V", "W", "X"}
     assert {_attribution(world, name)["fb_ad_id"] for name in "IUX"} == {"3"}
     assert _attribution(world, "V")["conversion_value"] == 12
     assert _attribution(world, "W")["unattributed_reason"] == "no_touch"
     kept = "intermediate.ad_attribution_credits__kept"
     world.execute(f"alter table {kept} drop column exact_hash cascade")  # as before an update
-    build_models(world.uri)
+    build_models(world.uri, *attribution)
     assert _computed(world) == {row["transaction_id"] for row in world.rows(f"select * from {kept}")}
     assert world.rows(f"select from {kept} where exact_hash is null") == []
 
