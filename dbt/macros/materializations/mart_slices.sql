@@ -166,7 +166,7 @@
     {%- set exact = mart_exact(relation) -%}
     {%- set kept = mart_kept(relation) -%}
     {% do run_query(
-        "create temp table " ~ relation.identifier ~ "__exact on commit drop as select exact.*, "
+        "create temp table " ~ exact ~ " on commit drop as select exact.*, "
         ~ ("kept.exact_hash = exact.exact_hash" if held is not none else "false") ~ " as is_kept"
         ~ " from (" ~ context[config.get('slices_narrowed_by')]() ~ ") as exact"
         ~ (" left join " ~ kept ~ " as kept using (" ~ mart_columns(by) ~ ")" if held is not none)
