@@ -7,6 +7,7 @@ TributaryError                  what a person can mend; its text is one sentence
 │   ├── WarehouseDown           worth a retry
 │   └── LoadFenced              another try of this task has taken over; nothing was written
 ├── Unreconciled                ad rows and the account's own totals disagree on a closed day
+├── DaysVanished                days that had spend are empty in the platform's answer
 └── include.meta.errors.MetaError   what Graph said (a tree of its own)
 """
 
@@ -47,3 +48,10 @@ class LoadFenced(WarehouseError):
 
 class Unreconciled(TributaryError):
     """Rows of a day that has ended do not add up to the account's own totals."""
+
+
+class DaysVanished(TributaryError):
+    """Days that had spend have none in the platform's answer: an outage, until it lasts."""
+
+    retryable = True
+    tries = 4
