@@ -105,22 +105,40 @@ def test_nothing_to_load_is_an_error() -> None:
     )
 
 
-def _context(run_type: str = "scheduled", *, interval: bool = True, **params: object) -> dict:
+def _context(
+    run_type: str = "scheduled",
+    *,
+    interval: tuple[datetime, datetime] | None = (MIDNIGHT - timedelta(days=1), MIDNIGHT),
+    logical_date: datetime | None = MIDNIGHT - timedelta(days=1),
+    **params: object,
+) -> dict:
     names = ("since", "until", "lookback_days")
-    start, end = (MIDNIGHT - timedelta(days=1), MIDNIGHT) if interval else (None, None)
+    start, end = interval or (None, None)
     run = SimpleNamespace(
-        run_type=run_type, data_interval_start=start, data_interval_end=end, run_after=LATER
+        run_type=run_type,
+        data_interval_start=start,
+        data_interval_end=end,
+        logical_date=logical_date,
+        run_after=LATER,
     )
     return {"params": {name: params.get(name) for name in names}, "dag_run": run}
+
+
+NOON = MIDNIGHT + timedelta(hours=12)
 
 
 @pytest.mark.parametrize(
     ("context", "window"),
     [
         (_context(), Window(MIDNIGHT)),
-        (_context("manual"), Window(MIDNIGHT)),
+        # `dags test 2025-03-20`, and *Trigger* with that as its logical date.
+        (_context("manual", logical_date=MIDNIGHT), Window(MIDNIGHT)),
+        # *Trigger* with its default: the logical date is now, the interval ended at midnight.
+        (_context("manual", logical_date=NOON), Window(NOON)),
+        # *Trigger* with an interval of one's own, and the default logical date.
+        (_context("manual", logical_date=LATER), Window(MIDNIGHT)),
         # Triggered by REST with a null date: there is no interval, only the moment of the run.
-        (_context("manual", interval=False), Window(LATER)),
+        (_context("manual", interval=None, logical_date=None), Window(LATER)),
         (_context("backfill"), Window(MIDNIGHT, date(2025, 3, 19), date(2025, 3, 19))),
         (_context("backfill", lookback_days=7), Window(MIDNIGHT, days=7)),
         (
