@@ -1,8 +1,8 @@
 """# extract_meta_ads: Meta campaigns, ad sets, ads and daily insights into `raw`
 
 One mapped task per ad account. By default the days from the last one that had ended in the
-account's time zone, back its `lookback_days`: ended at the end of the run's data interval, for a
-run triggered by hand at its logical date (the moment of the trigger, unless another is chosen).
+account's time zone, back its `lookback_days`: ended at the end of the run's data interval, or, for
+a run triggered by hand, at the moment of the trigger (unless a logical date of the past is chosen).
 
 A backfill run loads the one day of its interval, and Airflow names it by the end of that: run
 `backfill__2026-11-19T00:00:00+00:00` loads 18 November, its logical date. Backfills wait for all

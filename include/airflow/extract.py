@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from include.airflow import accounts
 from include.airflow.connections import graph, warehouse_uri
 from include.airflow.runs import states_of
@@ -60,9 +62,9 @@ def window(context: Any) -> Window:
     """The days that a run is about.
 
     `since` and `until` of the run win. A backfill run loads the one day of its interval. Any other
-    run looks back from the end of its data interval; a run that is triggered by hand from its
-    logical date (in the UI: the moment of the trigger), unless it was given another interval than
-    the one before that date; a run without an interval from its `run_after`.
+    run looks back from the end of its data interval; where that was the latest interval when the
+    run was triggered by hand, from its logical date, which is the moment of the trigger unless
+    somebody chose another; a run without an interval from its `run_after`.
     """
     from include.extraction import Window
 
@@ -71,13 +73,13 @@ def window(context: Any) -> Window:
     if since and until and since > until:
         raise SettingsError(f"`since` ({since}) is after `until` ({until}).")
     days = params.get("lookback_days")
-    start, end, asked = run.data_interval_start, run.data_interval_end, run.logical_date
+    start, end = run.data_interval_start, run.data_interval_end
     if run.run_type == "backfill" and start and not (since or until or days):
         since = until = start.date()
     anchor = end or run.run_after or datetime.now(UTC)
-    # A run of a schedule has the beginning of its interval as its logical date.
-    if asked and start and end and end <= asked < end + (end - start):
-        anchor = asked
+    if start and end and run.run_after < end + (end - start):
+        # The logical date of a scheduled run and of a backfill's is the beginning of the interval.
+        anchor = max(end, run.logical_date)
     return Window(anchor=anchor, since=since, until=until, days=days)
 
 
@@ -167,9 +169,15 @@ def _fence(context: Any) -> None:
 
 
 def announce(context: Any, outlet: Any) -> dict[str, Any]:
-    """What changed, for the asset event: accounts that loaded and the span of days."""
+    """What changed, for the asset event: accounts that loaded and the span of days.
+
+    Raises:
+        AirflowSkipException: no account loaded, so that there is nothing to announce.
+    """
     from include.warehouse import connect
 
+    if "success" not in states_of(context, ["load_account"]):
+        raise AirflowSkipException("No account loaded: nothing is announced.")
     with connect(warehouse_uri()) as connection:
         row = connection.execute(
             "select count(distinct account_id) as accounts, count(*) as days, "

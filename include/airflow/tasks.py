@@ -53,7 +53,8 @@ def load_accounts(*, only_changed: bool = False) -> None:
 
         return load_one(account, get_current_context(), only_changed=only_changed)
 
-    @task(outlets=[RAW_META_ADS], trigger_rule="all_done_min_one_success")
+    # Not all_done_min_one_success: Airflow skips that where one account is skipped.
+    @task(outlets=[RAW_META_ADS], trigger_rule="all_done")
     def announce() -> dict[str, Any]:
         from include.airflow.extract import announce
 

@@ -31,10 +31,13 @@ from test_extract_meta_ads import (
 )
 
 from include import home
+from include import warehouse as wh
+from include.errors import SettingsError
 from include.sandbox.faults import Fault
 from include.sandbox.graph import Token
 from include.sandbox.server import Sandbox
 from include.sandbox.world import Clock, World
+from include.warehouse.load import resume
 
 pytestmark = pytest.mark.slow
 SINCE, UNTIL = "2025-03-29", "2025-04-06"
@@ -77,6 +80,30 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
     configure(warehouse, SETTINGS)
     dags = DagBag(home.ROOT / "dags").dags
     return lambda dag_id, conf, **more: Ran(dags[dag_id].test(run_conf=conf, **more))
+
+
+def cleared(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Clear one task instance of an ended run and run it again, as a person does; its new state."""
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.models.taskinstance import TaskInstance, clear_task_instances
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    dag = DagBag(home.ROOT / "dags").dags[dag_id]
+    asked = (
+        TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id,
+        TaskInstance.task_id == task_id, TaskInstance.map_index == map_index,
+    )  # fmt: skip
+    with create_session() as session:
+        clear_task_instances([session.scalars(select(TaskInstance).where(*asked)).one()], session)
+    with create_session() as session:
+        ti = session.scalars(select(TaskInstance).where(*asked)).one()
+        ti.try_number += 1
+        session.commit()
+        _run_task(ti=ti, task=dag.get_task(task_id))
+    with create_session() as session:
+        return str(session.scalars(select(TaskInstance).where(*asked)).one().state)
 
 
 @pytest.mark.parametrize("edge", ["insights", "ads", "object"])
@@ -133,3 +160,73 @@ def test_rereading_loads_the_restated_day_and_no_other(
     assert reread == [{"account_id": ID, "date": day}]
     told = query(warehouse, "select account_id, date, run_id from ops.restatements")
     assert told == [{"account_id": ID, "date": day, "run_id": second.run_id}]
+
+
+def test_a_blocked_account_is_paused_until_a_person_resumes_it(
+    run: Any, warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: an account that Meta blocks for policy would be asked 40 times a day, every day; or the
+    run be red each day for what a person knows; or its days stay missing when it is resumed.
+    """
+    conf = {"since": SINCE, "until": UNTIL}
+    sandbox.faults.add(Fault("blocked_368", account_id=DE, times=None))
+    red = run("extract_meta_ads", conf)
+    failed = {"load_account[2]": "failed", "fail_if_any_account_failed[-1]": "failed"}
+    assert (red.states, red.state) == ({**LOADED, **failed}, "failed")
+    assert red.tries["load_account[2]"] == 1
+    (row,) = query(
+        warehouse,
+        "select paused_until = 'infinity' as for_ever, paused_reason as why, "
+        f"last_sync_status as status from ops.ad_accounts where account_id = '{DE}'",
+    )
+    assert (row["for_ever"], row["status"]) == (True, "failed: MetaBlocked")
+    assert row["why"].startswith("Meta blocks connection 'meta_lumen' for its policies: see ")
+
+    sandbox.requests.clear()
+    caplog.clear()
+    green = run("extract_meta_ads", conf)
+    skipped = {**LOADED, "load_account[2]": "skipped"}
+    assert (green.states, green.state) == (skipped, "success")
+    assert not [r for r in sandbox.requests if DE in r.path]
+    said = [r.getMessage() for r in caplog.records if "is paused until" in r.getMessage()]
+    assert said[0].startswith(
+        f"The Meta ad account Lumen ({DE}) is paused until a person resumes it: Meta blocks "
+    )
+    assert said[0].endswith(f"`python -m include.cli accounts resume {DE}`.")
+    # Alone, and asked for by its id, it is skipped all the same.
+    alone = run("extract_meta_ads", {**conf, "accounts": [DE]})
+    assert (alone.states["load_account[0]"], alone.state) == ("skipped", "success")
+
+    sandbox.faults.clear()
+    with wh.connect(warehouse, autocommit=True) as connection:
+        assert resume(connection, "meta", DE)
+        assert not resume(connection, "meta", DE)
+        with pytest.raises(SettingsError):
+            resume(connection, "meta", "77")
+    # Cleared are the task of the red run, and the one that was skipped.
+    for ran in (red, green):
+        assert cleared("extract_meta_ads", ran.run_id, "load_account", 2) == "success"
+        assert sums(warehouse) == expected(sandbox, DAYS)
+
+
+def test_a_cleared_task_reads_its_account_anew(
+    run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: who mends a connection or switches an account off and clears the red task, as the doc
+    says, would see it red again for good.
+    """
+    configure(warehouse, SETTINGS.replace("conn_id: meta_lumen", "conn_id: meta_lumn"))
+    red = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
+    assert red.states["load_account[2]"] == "failed"
+    listed = red.xcoms()["list_accounts[-1].return_value"]
+    assert listed == [
+        {"account_id": US, "name": "Acme: Acme US"},
+        {"account_id": ID, "name": "Acme: Acme ID"},
+        {"account_id": DE, "name": "Lumen: Lumen"},
+    ]
+    configure(warehouse, SETTINGS)
+    assert cleared("extract_meta_ads", red.run_id, "load_account", 2) == "success"
+    assert sums(warehouse) == expected(sandbox, DAYS)
+    switched_off = "conn_id: meta_lumen, is_active: false"
+    configure(warehouse, SETTINGS.replace("conn_id: meta_lumen", switched_off))
+    assert cleared("extract_meta_ads", red.run_id, "load_account", 2) == "skipped"

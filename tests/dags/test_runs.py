@@ -128,10 +128,12 @@ def test_a_run_triggered_by_hand_looks_back_from_the_moment_that_was_asked_for(
     now = [("11-24", "11-26"), ("11-25", "11-27")]
     assert _days(_asked(served, logical_date=NOW)) == now  # the default of the form
     assert _days(_asked(served, logical_date=None)) == now
+    assert _days(_tested(served, MIDNIGHT)) == [("11-23", "11-25"), ("11-24", "11-26")]
     past = [("11-16", "11-18"), ("11-17", "11-19")]
     asked = datetime(2026, 11, 20, tzinfo=UTC)
-    assert _days(_asked(served, logical_date=asked)) == past
-    assert _days(_tested(served, asked)) == past
+    for hour in (0, 12):
+        assert _days(_asked(served, logical_date=asked + timedelta(hours=hour))) == past
+        assert _days(_tested(served, asked + timedelta(hours=hour))) == past
     interval = {"data_interval_start": asked - timedelta(days=1), "data_interval_end": asked}
     assert _days(_asked(served, logical_date=NOW, **interval)) == past
 

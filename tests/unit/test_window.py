@@ -110,6 +110,7 @@ def _context(
     *,
     interval: tuple[datetime, datetime] | None = (MIDNIGHT - timedelta(days=1), MIDNIGHT),
     logical_date: datetime | None = MIDNIGHT - timedelta(days=1),
+    run_after: datetime = LATER,
     **params: object,
 ) -> dict:
     names = ("since", "until", "lookback_days")
@@ -119,7 +120,7 @@ def _context(
         data_interval_start=start,
         data_interval_end=end,
         logical_date=logical_date,
-        run_after=LATER,
+        run_after=run_after,
     )
     return {"params": {name: params.get(name) for name in names}, "dag_run": run}
 
@@ -131,10 +132,12 @@ NOON = MIDNIGHT + timedelta(hours=12)
     ("context", "window"),
     [
         (_context(), Window(MIDNIGHT)),
-        # `dags test 2025-03-20`, and *Trigger* with that as its logical date.
+        # `dags test 2025-03-20`, and *Trigger* with that as its logical date: then or later.
+        (_context("manual", logical_date=MIDNIGHT, run_after=NOON), Window(MIDNIGHT)),
         (_context("manual", logical_date=MIDNIGHT), Window(MIDNIGHT)),
+        (_context("manual", logical_date=NOON), Window(MIDNIGHT)),
         # *Trigger* with its default: the logical date is now, the interval ended at midnight.
-        (_context("manual", logical_date=NOON), Window(NOON)),
+        (_context("manual", logical_date=NOON, run_after=NOON), Window(NOON)),
         # *Trigger* with an interval of one's own, and the default logical date.
         (_context("manual", logical_date=LATER), Window(MIDNIGHT)),
         # Triggered by REST with a null date: there is no interval, only the moment of the run.
