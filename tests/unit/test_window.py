@@ -182,6 +182,38 @@ def test_dates_that_cannot_be_used(postgres: str, params: dict, sentence: str) -
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        # In days from today; the run is triggered now.
+        (None, None, [-2, -1, 0]),
+        (-90, -89, [-90, -89]),
+        (-92, -89, [-90, -89]),
+        (-92, -91, "No clicks to load: Google keeps those of the last 90 days, back to "),
+        (2, None, " is after "),
+        (2, 3, " has not begun anywhere."),
+    ],
+)
+def test_the_days_whose_clicks_are_loaded(
+    postgres: str, since: int | None, until: int | None, found: list[int] | str
+) -> None:
+    """Red: days of which Google tells nothing would be loaded as empty, with a green run."""
+    from include.airflow.google import click_days
+
+    now = datetime.now(UTC)
+    days = {
+        name: None if n is None else str((now + timedelta(days=n)).date())
+        for name, n in (("since", since), ("until", until))
+    }
+    context = _context("manual", interval=None, logical_date=None, run_after=now, **days)
+    if isinstance(found, list):
+        assert click_days(context) == [(now + timedelta(days=n)).date() for n in found]
+    else:
+        with pytest.raises(SettingsError) as caught:
+            click_days(context)
+        assert found in str(caught.value)
+
+
 def test_unknown_conf_is_refused_by_name(postgres: str) -> None:
     """Red: a misspelt `lookback` would be a wish that nobody hears."""
     from include.airflow.extract import refuse_unknown
