@@ -7,6 +7,10 @@ cut short (`TRIBUTARY_MAX_WAIT=0`).
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -230,3 +234,28 @@ def test_a_cleared_task_reads_its_account_anew(
     switched_off = "conn_id: meta_lumen, is_active: false"
     configure(warehouse, SETTINGS.replace("conn_id: meta_lumen", switched_off))
     assert cleared("extract_meta_ads", red.run_id, "load_account", 2) == "skipped"
+
+
+def test_a_task_that_waits_for_meta_ends_on_sigterm(
+    run: Any, warehouse: str, sandbox: Sandbox
+) -> None:
+    """Red: `airflow dags test`, and a task that its supervisor tells to stop, would go on for ever;
+    or take with it what had been loaded.
+    """
+    fault = sandbox.faults.add(
+        Fault("hang", account_id=ID, edge="insights", seconds=120.0, times=None)
+    )
+    conf = json.dumps({"since": SINCE, "until": UNTIL})
+    command = [sys.executable, "-m", "airflow", "dags", "test", "extract_meta_ads", "--conf", conf]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not fault.hits:
+                assert process.poll() is None, "it ended before"
+                assert time.monotonic() < deadline, "it did not come so far"
+                time.sleep(0.1)
+            process.terminate()
+            assert process.wait(5) == -signal.SIGTERM
+        finally:
+            process.kill()
+    assert sums(warehouse) == expected(sandbox, {US: (SINCE, UNTIL)})
