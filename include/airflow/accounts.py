@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _NAMES = {"meta": "Meta", "google_ads": "Google Ads"}
 
 _SELECT = """
-select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand, b.name as brand_name,
+select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand,
     coalesce(a.settings ->> 'name', a.account_id) as name,
     case when a.paused_until > now() then format('until %%s: %%s', case
         when isfinite(a.paused_until) then
@@ -68,7 +68,7 @@ def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any
 
 def label(row: dict[str, Any]) -> dict[str, str]:
     """What the list of a run says of an account: its id, and its name in the UI."""
-    return {"account_id": row["account_id"], "name": f"{row['brand_name']}: {row['name']}"}
+    return {"account_id": row["account_id"], "name": row["name"]}
 
 
 def skip_unless_due(row: dict[str, Any], platform: str, context: Any) -> None:

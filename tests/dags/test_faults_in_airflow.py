@@ -224,9 +224,9 @@ def test_a_cleared_task_reads_its_account_anew(
     assert red.states["load_account[2]"] == "failed"
     listed = red.xcoms()["list_accounts[-1].return_value"]
     assert listed == [
-        {"account_id": US, "name": "Acme: Acme US"},
-        {"account_id": ID, "name": "Acme: Acme ID"},
-        {"account_id": DE, "name": "Lumen: Lumen"},
+        {"account_id": US, "name": "Acme US"},
+        {"account_id": ID, "name": "Acme ID"},
+        {"account_id": DE, "name": "Lumen"},
     ]
     configure(warehouse, SETTINGS)
     assert cleared("extract_meta_ads", red.run_id, "load_account", 2) == "success"
