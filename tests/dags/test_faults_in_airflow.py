@@ -28,6 +28,7 @@ from test_extract_meta_ads import (
     SPECS,
     US,
     Ran,
+    cleared,
     configure,
     expected,
     query,
@@ -84,30 +85,6 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
     configure(warehouse, SETTINGS)
     dags = DagBag(home.ROOT / "dags").dags
     return lambda dag_id, conf, **more: Ran(dags[dag_id].test(run_conf=conf, **more))
-
-
-def cleared(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
-    """Clear one task instance of an ended run and run it again, as a person does; its new state."""
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.models.taskinstance import TaskInstance, clear_task_instances
-    from airflow.sdk.definitions.dag import _run_task
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    dag = DagBag(home.ROOT / "dags").dags[dag_id]
-    asked = (
-        TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id,
-        TaskInstance.task_id == task_id, TaskInstance.map_index == map_index,
-    )  # fmt: skip
-    with create_session() as session:
-        clear_task_instances([session.scalars(select(TaskInstance).where(*asked)).one()], session)
-    with create_session() as session:
-        ti = session.scalars(select(TaskInstance).where(*asked)).one()
-        ti.try_number += 1
-        session.commit()
-        _run_task(ti=ti, task=dag.get_task(task_id))
-    with create_session() as session:
-        return str(session.scalars(select(TaskInstance).where(*asked)).one().state)
 
 
 @pytest.mark.parametrize("edge", ["insights", "ads", "object"])
@@ -178,6 +155,7 @@ def test_a_blocked_account_is_paused_until_a_person_resumes_it(
     failed = {"load_account[2]": "failed", "fail_if_any_account_failed[-1]": "failed"}
     assert (red.states, red.state) == ({**LOADED, **failed}, "failed")
     assert red.tries["load_account[2]"] == 1
+    assert red.tries["fail_if_any_account_failed[-1]"] == 1  # retried is only its own mishap
     (row,) = query(
         warehouse,
         "select paused_until = 'infinity' as for_ever, paused_reason as why, "
