@@ -116,7 +116,9 @@ class MetaThrottled(MetaError):
 
 
 class MetaBlocked(MetaThrottled):
-    """Meta blocks the account or app for its policies."""
+    """Meta blocks the account or app for its policies; only a person can end that."""
+
+    retryable = False
 
 
 class MetaTooMuchData(MetaError):
