@@ -21,6 +21,7 @@ import orjson
 import psycopg
 from psycopg import sql
 
+from include.errors import SettingsError
 from include.warehouse import Connection
 
 log = logging.getLogger(__name__)
@@ -392,14 +393,45 @@ def finished_days(connection: Connection, account_id: str, run: Run) -> set[date
 
 
 def pause(
-    connection: Connection, platform: str, account_id: str, seconds: float, reason: str
+    connection: Connection, platform: str, account_id: str, seconds: float | None, reason: str
 ) -> None:
-    """Leave an account alone for a while; runs until then fail at once and say why."""
+    """Leave an account alone for a while; runs until then leave it out and say why.
+
+    Args:
+        seconds: None: until a person resumes it. psycopg cannot read that time (infinity), so it
+            stays in SQL.
+    """
     connection.execute(
-        "update ops.ad_accounts set paused_until = now() + make_interval(secs => %s), "
+        "update ops.ad_accounts set paused_until = "
+        "coalesce(now() + make_interval(secs => %s), 'infinity'), "
         "paused_reason = %s where platform = %s and account_id = %s",
         [seconds, reason, platform, account_id],
     )
+
+
+def resume(connection: Connection, platform: str, account_id: str) -> bool:
+    """End an account's pause, whoever began it; whether there was one.
+
+    Raises:
+        SettingsError: there is no such account.
+    """
+    with connection.transaction():
+        known = connection.execute(
+            "select coalesce(paused_until > now(), false) as paused from ops.ad_accounts "
+            "where platform = %s and account_id = %s for update",
+            [platform, account_id],
+        ).fetchone()
+        if known is None:
+            raise SettingsError(
+                f"There is no {platform} ad account {account_id!r}: add it to the settings file "
+                "and apply it with `python -m include.cli configure FILE.yaml`."
+            )
+        connection.execute(
+            "update ops.ad_accounts set paused_until = null, paused_reason = null "
+            "where platform = %s and account_id = %s",
+            [platform, account_id],
+        )
+    return bool(known["paused"])
 
 
 def record_sync(
