@@ -75,7 +75,7 @@ def _run() -> None:
     _prepare_google(uri, sandbox)
     console.print("Starting Airflow …")
     was_up = services.process("airflow") is not None
-    services.start_airflow(variables)
+    variables = services.start_airflow(variables)
     try:
         airflow = _Airflow(variables)
         upload = airflow.upload()
