@@ -75,7 +75,7 @@ def test_a_service_that_is_well_is_left_alone(start: Callable[[], int]) -> None:
 
 
 def test_a_service_that_has_lost_a_part_is_started_again(start: Callable[[], int]) -> None:
-    """Red: after a restart of its database Airflow has no scheduler, and `make up` says all is well."""
+    """Red: when its database was restarted Airflow has no scheduler, and `make up` says it runs."""
     first, port = start(), home.port("pair")
     os.kill(_listener(), signal.SIGKILL)
     second = start()
