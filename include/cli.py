@@ -104,13 +104,15 @@ def status() -> None:
     if airflow is not None:
         _may_ask_airflow(airflow)
         _tell_problems(uri)
+        if services.process("airflow") is not None:
+            services.check_page(airflow or dict(os.environ))
 
 
 def _may_ask_airflow(variables: dict[str, str]) -> None:
     """Let this process ask Airflow's metadata; before anything of Airflow is imported."""
     # Warnings of Airflow's imports are not for who runs a command.
     warnings.simplefilter("ignore")
-    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")
     os.environ.update(variables)
     # Airflow's SDK looks into the metadata database for connections only in its own processes.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"

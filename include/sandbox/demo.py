@@ -94,7 +94,7 @@ def _run() -> None:
         print_attribution(connection)
     console.print("\n`make up` opens the Airflow UI:")
     console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
-    console.print(home.secret("ui_password"), markup=False)
+    console.print(services.password(variables), markup=False)
     console.print('Query it:  eval "$(make -s env)" && psql "$TRIBUTARY_WAREHOUSE"')
 
 
@@ -128,7 +128,7 @@ class _Airflow:
         self._http = requests.Session()
         token = self._http.post(
             f"{self._base}/auth/token",
-            json={"username": "admin", "password": home.secret("ui_password")},
+            json={"username": "admin", "password": services.password(variables)},
             timeout=30,
         )
         token.raise_for_status()

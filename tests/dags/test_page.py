@@ -11,8 +11,10 @@ import pytest
 import requests
 from test_extract_meta_ads import configure, query
 
+from include import services
 from include import warehouse as wh
 from include.conversions import intake
+from include.errors import TributaryError
 
 SETTINGS = """
 brands:
@@ -226,6 +228,14 @@ def test_what_keeps_airflow_from_its_work_is_shown(
         assert says.startswith(f"The pool meta_ads does not exist, {stuck}")
     finally:
         Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
+
+
+def test_an_airflow_without_the_plugin_is_told(ask: Any, api_server: str) -> None:
+    """Red: `make up` takes the UI's HTML, which Airflow gives for any path, for our page."""
+    services.check_page({"AIRFLOW__API__BASE_URL": api_server})
+    without = {"AIRFLOW__API__BASE_URL": f"{api_server}/elsewhere"}
+    with pytest.raises(TributaryError, match=r"but without /tributary/page/: .* is not loaded"):
+        services.check_page(without)
 
 
 def test_a_run_under_way_is_named_beside_missing_days(ask: Any) -> None:

@@ -537,7 +537,7 @@ function latest(one) {
         click: () => act(`accounts/${one.platform}/${encodeURIComponent(one.account_id)}/resume`),
       }, "Resume")));
   }
-  if (one.is_active && fails(one)) {
+  if (one.is_active && !one.is_paused && fails(one)) {
     said.push(h("p", { class: "latest bad" }, "The last load, ", when(one.last_sync_at, days.now),
       ", ", sentence(one.last_sync_status)));
   }
