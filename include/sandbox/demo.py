@@ -95,6 +95,10 @@ def _run() -> None:
     console.print("\n`make up` opens the Airflow UI:")
     console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
     console.print(services.password(variables), markup=False)
+    console.print(
+        "The days after these are loaded by the next scheduled run of extract_meta_ads (midnight "
+        "UTC), or at once by Trigger."
+    )
     console.print('Query it:  eval "$(make -s env)" && psql "$TRIBUTARY_WAREHOUSE"')
 
 
