@@ -47,6 +47,7 @@ def _make_mistakes(world: Warehouse) -> None:
     buy("twice", "ann", AT, "7.00", brand="lumen", currency="EUR")
     buy("half", "ann", AT, "8.00")
     buy("half", "ann", AT, "NaN")
+    buy("open", "ann", AT, "8.00", transacted_at=None, status="pending")  # no mistake: not yet paid
     touch(None, "ann", "2026-03-10 01:10", ad_id="1")
     touch("now", "ann", "infinity", ad_id="1")
     touch("same", "bob", "2026-03-10 01:20", ad_id="1")
@@ -213,13 +214,12 @@ def test_an_update_from_keys_without_a_brand(world: Warehouse) -> None:
     keys = world.rows(
         "select indrelid::regclass::text as mart, pg_get_indexdef(indexrelid) as told "
         "from pg_index where indisunique and indrelid::regclass::text "
-        "in ('marts.ad_attributions', 'marts.ad_attribution_credits') order by 1, 2"
+        "in ('marts.ad_attributions', 'marts.ad_attribution_credits')"
     )
-    assert [(row["mart"], row["told"].partition("btree ")[2]) for row in keys] == [
+    assert {(row["mart"], row["told"].partition("btree ")[2]) for row in keys} == {
         ("marts.ad_attribution_credits", "(transaction_id, brand_slug, model, touch_index)"),
         ("marts.ad_attributions", "(transaction_id, brand_slug)"),
         ("marts.ad_attributions", "(id)"),
-    ]
-    before = world.rows("select xmin from marts.ad_attribution_credits")
+    }
     build_models(world.uri)
-    assert world.rows("select xmin from marts.ad_attribution_credits") == before
+    assert world.rows("select from intermediate.ad_attribution_credits__slices") == []

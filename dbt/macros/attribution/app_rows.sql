@@ -58,7 +58,11 @@
     }.get(name) -%}
     {%- if moment -%}
         {%- do mistakes.extend([
-            ('time_missing', moment ~ ' is null'),
+            (
+                'time_missing',
+                moment ~ ' is null'
+                ~ (" and lower(trim(status)) in ('completed', 'refunded')" if name == 'transactions' else ''),
+            ),
             ('time_impossible', 'not (' ~ moment ~ " >= '2000-01-01 00:00:00+00' and " ~ moment ~ " < now() + interval '1 day')"),
         ]) -%}
     {%- endif -%}
