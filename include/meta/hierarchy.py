@@ -312,8 +312,12 @@ def unreadable_fields(row: Row) -> list[str]:
 
     Such a field is null in the marts. Returns each with its value, for a warning.
     """
-    wrong = [name for name in _TIMES if not _is_time(row.get(name))]
-    wrong += [name for name in _AMOUNTS if not _is_number(row.get(name))]
+    wrong = [
+        name
+        for names, is_one in ((_TIMES, _is_time), (_AMOUNTS, _is_number))
+        for name in names
+        if (value := row.get(name)) not in (None, "") and not is_one(value)
+    ]
     return [f"{name} is {redacted(repr(row[name]))}" for name in wrong]
 
 
@@ -334,8 +338,6 @@ def _one(edge: str) -> str:
 
 
 def _is_time(value: object) -> bool:
-    if value is None or value == "":
-        return True
     try:
         return isinstance(value, str) and bool(datetime.fromisoformat(value))
     except ValueError:
@@ -343,9 +345,7 @@ def _is_time(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    if value is None or value == "":
-        return True
     try:
-        return not isinstance(value, bool) and Decimal(str(value)).is_finite()
+        return Decimal(str(value)).is_finite()
     except InvalidOperation:
         return False

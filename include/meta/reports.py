@@ -21,6 +21,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from math import isfinite
 from typing import Any, Literal, NamedTuple, Protocol
 
 from include.meta.client import Graph, Row
@@ -56,6 +57,7 @@ AD_FIELDS = (
 )  # fmt: skip
 ACCOUNT_FIELDS = ("account_currency", "impressions", "clicks", "spend", "actions", "action_values")
 _ACCOUNT_KEY = ("account_id", "date_start", "date_stop")
+_ACTIONS = ("actions", "action_values")
 # No mart needs these: they are left out with a warning where Graph does not give them.
 _OPTIONAL = ("account_name", "reach", "frequency")
 _RUN_FIELDS = (
@@ -172,10 +174,8 @@ class Insights:
         """
         fields = self.plan.given("ad insights", AD_FIELDS)
         query = _Query("ad", since, until, self.plan.page_size, asynchronous, fields)
-        for page in self._pages(query):
-            if page.rows is not None:
-                page = page._replace(rows=[row for row in page.rows if self._fits(row, query)])
-            yield page
+        for number, rows in self._pages(query):
+            yield Page(number, None if rows is None else self._checked(rows, query))
 
     def account_days(self, since: date, until: date) -> dict[date, Row]:
         """The account's own totals by day; a day without delivery is absent.
@@ -207,21 +207,65 @@ class Insights:
                 merged[day] = whole
         return merged
 
-    def _fits(self, row: Row, query: _Query) -> bool:
-        """Whether the row is an ad's row of one of the days; what does not fit is named."""
-        day = row.get("date_start")
-        ad_id = row.get("ad_id")
-        within = _within(day, query)
-        if within and isinstance(ad_id, str) and ad_id and day == row.get("date_stop"):
-            return True
-        sentence = (
-            f"a row of ad {redacted(repr(ad_id))} from {redacted(repr(day))} to "
-            f"{redacted(repr(row.get('date_stop')))} is no ad's row of one of the days asked for"
-        )
-        log.warning("%s: %s; it is left out", query, sentence)
-        if within:
-            self.left_out.setdefault(date.fromisoformat(str(day)), []).append(sentence)
-        return False
+    def _checked(self, rows: list[Row], query: _Query) -> list[Row]:
+        """The rows that are an ad's row of one of the days, and of which the actions are numbers.
+
+        What is left out is named.
+        """
+        since, until = query.since.isoformat(), query.until.isoformat()
+        checked = []
+        for row in rows:
+            day, ad_id = row.get("date_start"), row.get("ad_id")
+            if not (
+                isinstance(day, str)
+                and since <= day <= until
+                and day == row.get("date_stop")
+                and isinstance(ad_id, str)
+                and ad_id
+            ):
+                wrong = (
+                    f"a row of ad {redacted(repr(ad_id))} from {redacted(repr(day))} to "
+                    f"{redacted(repr(row.get('date_stop')))} is no ad's row of one of the days "
+                    "asked for"
+                )
+            elif (name := self._wrong_actions(row)) is not None:
+                wrong = f"the row of ad {ad_id} has no number in {name} {redacted(str(row[name]))}"
+            else:
+                checked.append(row)
+                continue
+            log.warning("%s: %s; it is left out", query, wrong)
+            if _within(day, query):
+                self.left_out.setdefault(date.fromisoformat(str(day)), []).append(wrong)
+        return checked
+
+    def _wrong_actions(self, row: Row) -> str | None:
+        """The list of actions in which a value is no number; None when all are.
+
+        Of two entries of one action type the marts count the first, and a warning says so: we ask
+        for no breakdown that could tell them apart, and where Meta cannot break an action down, it
+        repeats the same figure in each entry, so that their sum would double it
+        (https://developers.facebook.com/docs/marketing-api/insights/breakdowns).
+        """
+        for name in _ACTIONS:
+            entries = row.get(name)
+            if not entries:
+                continue
+            try:
+                values = {one["action_type"]: float(one["value"]) for one in entries}
+                total = sum(values.values())
+                for window in self.windows:
+                    total += sum(float(one.get(window, 0)) for one in entries)
+                if not isfinite(total):
+                    return name
+            except (ValueError, TypeError, KeyError, AttributeError):
+                return name
+            if len(values) < len(entries):
+                log.warning(
+                    "ad %s on %s has several entries of one action type in %s, and the marts count "
+                    "the first: %s",
+                    row["ad_id"], row["date_start"], name, entries,
+                )  # fmt: skip
+        return None
 
     def _pages(self, query: _Query) -> Iterator[Page]:
         for attempt in itertools.count(1):

@@ -254,25 +254,17 @@ def staged_totals(connection: Connection) -> tuple[dict[date, Totals], dict[date
 
 
 _FIGURES = ("spend", "impressions", "clicks", "inline_link_clicks")
-_ACTIONS = ("actions", "action_values")
 _NUMBER = "^-?[0-9]+([.][0-9]+)?$"
-# An entry of a list of actions whose value, in all or in one attribution window, is no number.
-_WRONG = (
-    '$[*].keyvalue() ? (@.key != "action_type" && @.value.type() != "number" '
-    f'&& !(@.value like_regex "{_NUMBER}"))'
-)
-_HAS_WRONG_ACTION = " or ".join(f"payload -> '{name}' @? '{_WRONG}'" for name in _ACTIONS)
 _SUMS = (
     "select date, count(*) as rows, "
     + ", ".join(f"coalesce(sum((payload ->> '{name}')::numeric), 0) as {name}" for name in _FIGURES)
-    + f", bool_or({_HAS_WRONG_ACTION}) as wrong_action from staged_insights group by date"
+    + " from staged_insights group by date"
 )
 _REMOVE_UNREADABLE = f"""
 with wrong as (
     select s.ctid, jsonb_object_agg(f.key, left(f.value, 40)) as wrong
     from staged_insights as s, jsonb_each_text(s.payload) as f
-    where (f.key = any(array{list(_FIGURES)}) and f.value !~ '{_NUMBER}')
-        or (f.key = any(array{list(_ACTIONS)}) and s.payload -> f.key @? '{_WRONG}')
+    where f.key = any(array{list(_FIGURES)}) and f.value !~ '{_NUMBER}'
     group by s.ctid
 )
 delete from staged_insights as s using wrong where s.ctid = wrong.ctid
@@ -287,7 +279,7 @@ def _sums_of_staged(connection: Connection) -> dict[date, Totals] | None:
             found = connection.execute(_SUMS).fetchall()
     except psycopg.errors.DataError:
         return None
-    if any(row["wrong_action"] or not all(row[n].is_finite() for n in _FIGURES) for row in found):
+    if not all(row[name].is_finite() for row in found for name in _FIGURES):
         return None
     return {
         row["date"]: Totals(row["rows"], row["spend"], int(row["impressions"])) for row in found

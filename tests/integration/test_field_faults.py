@@ -5,6 +5,7 @@ Exact means here, as in `test_faults.py`, what one undisturbed load leaves in an
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -427,6 +428,7 @@ def test_a_time_that_is_none_is_named(
         {"spend": ""},
         {"impressions": "NaN"},
         {"clicks": "many"},
+        {"actions": [{"action_type": "purchase", "value": "many"}]},
         {"actions": [{"action_type": "purchase", "value": "1", "7d_click": "-"}]},
         {"action_values": [{"action_type": "purchase", "value": "Infinity"}]},
     ],
@@ -450,6 +452,24 @@ def test_a_figure_that_is_none_makes_its_day_red_and_no_other(
     _load(
         warehouse, sandbox, account_id=LUMEN.account_id, reconcile="fail"
     ) if name == "x" else None
+
+
+def test_two_entries_of_one_action_type_are_named(
+    warehouse: str, sandbox: MeetingSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: of two counts of purchases one would be taken without a word."""
+    twins = [{"action_type": "omni_purchase", "value": count} for count in ("2", "3")]
+    sandbox.faults.add(Fault("changed_rows", set={"actions": twins}, level="ad"))
+    _load(warehouse, sandbox)
+    (row,) = query(
+        warehouse,
+        "select ad_id from raw.meta_ad_insights where payload -> 'actions' = %s::jsonb",
+        json.dumps(twins),
+    )
+    assert (
+        f"ad {row['ad_id']} on {DAY} has several entries of one action type in actions, and the "
+        "marts count the first"
+    ) in caplog.text
 
 
 def test_totals_that_are_no_numbers_leave_the_day_as_it_is(
