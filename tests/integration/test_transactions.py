@@ -12,7 +12,6 @@ from include import warehouse as wh
 from include.conversions import transactions
 from include.errors import WarehouseError
 
-
 _FBC = "fb.1.1700000000000.IwAR_clicked"
 
 
