@@ -142,8 +142,8 @@ def _rows(uri: str, query: str, given: dict[str, Any]) -> Iterator[dict[str, Any
         yield from cursor
 
 
-# What stands in the way of a row, by itself and beside others: as `app_mistakes` of dbt has it, which
-# shows the same rows in `marts.data_problems`. A pending order may lack its moment: it is not paid.
+# Why a row is left out, as `app_mistakes` of dbt has it, which shows the same rows in
+# `marts.data_problems`. A pending order may lack its moment: it is not paid.
 _STATE = "lower(trim(t.status))"
 _MISTAKE = f"""
 case

@@ -112,25 +112,25 @@
     {%- set key_hash = 'hashtextextended(' ~ view.id ~ '::text, hashtextextended(brand_slug, 0))' -%}
 with
 
-sound as not materialized (
+source as not materialized (
     select
         {{ columns }}
     from {{ source('app', name) }}
-    where {{ app_is_sound(name) }}
 ),
 
 versions as (
     select
         {{ columns }},
         count(*) as row_count
-    from sound
+    from source
     where
         {{ key_hash }} in (
             select {{ key_hash }}
-            from sound as every_row
+            from source as every_row
             group by 1
             having count(*) > 1
         )
+        and {{ app_is_sound(name) }}
     group by
         {{ columns }}
 ),
