@@ -65,3 +65,34 @@
         or {{ load }} < '{{ run_started_at }}'::timestamptz - interval '1 minute'
     )
 {%- endmacro %}
+
+
+{#-
+    Purchases that the latest build of the credits has not seen as they are now: it did not know them,
+    or they changed since it began. Tests leave them out on both sides; the next build judges them.
+    The minute is for purchases that were about to commit. Expects `transactions`.
+-#}
+{% macro purchases_not_seen() %}
+    select
+        transactions.transaction_id,
+        transactions.brand_slug
+    from transactions
+    left join {{ mart_kept(ref('ad_attribution_credits')) }} as kept
+        on
+            transactions.transaction_id = kept.transaction_id
+            and transactions.brand_slug = kept.brand_slug
+    where
+        kept.transaction_id is null
+        or greatest(transactions.transacted_at, transactions.refunded_at, transactions.updated_at)
+        >= '{{ run_started_at }}'::timestamptz - interval '1 minute'
+{% endmacro %}
+
+
+{% macro is_seen(relation) -%}
+    not exists (
+        select from not_seen
+        where
+            not_seen.transaction_id = {{ relation }}.transaction_id
+            and not_seen.brand_slug = {{ relation }}.brand_slug
+    )
+{%- endmacro %}

@@ -42,10 +42,7 @@ insert into finance.rates values ('2026-03-01', 'EUR', 'USD', 1.25);
 def world(warehouse: str) -> Iterator[Warehouse]:
     """Two brands, each with a purchase in its shop; built before the example is run."""
     world = Warehouse(warehouse)
-    world.execute(
-        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
-        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
-    )
+    world.connection.execute("delete from app.transactions; delete from app.touchpoints")
     world.connection.execute(_SHOP)
     for brand, customer, cents, currency in (("acme", 1, 1999, "USD"), ("lumen", 2, 4000, "EUR")):
         world.execute(

@@ -28,16 +28,8 @@ NO_NUMBERS: tuple[Any, ...] = (
 def world(module_warehouse: str) -> Iterator[Warehouse]:
     """Two brands, one of them with an account that Meta describes badly; built with all tests."""
     world = Warehouse(module_warehouse)
-    world.execute(
-        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
-        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
-    )
     world.account(SOUND)
-    world.account(BAD, described=False)
-    world.execute(
-        "update ops.ad_accounts set brand_id = (select id from ops.brands where slug = 'lumen') "
-        "where account_id = %s", BAD,
-    )  # fmt: skip
+    world.account(BAD, described=False, brand="lumen")
     world.described("meta_ad_accounts", BAD, "older", {"currency": "EUR"})
     world.described("meta_ad_accounts", BAD, BAD, {"timezone_name": "Mars/Phobos"}, day=2)
     moments = {"created_time": "2026-01-02T03:04:05-0800", "updated_time": "2026-01-02T03:04:05Z"}

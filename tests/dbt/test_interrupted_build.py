@@ -55,16 +55,8 @@ def test_a_build_whose_connection_is_killed_is_tried_again(
     from airflow.dag_processing.dagbag import DagBag
 
     world = Warehouse(warehouse)
-    world.execute(
-        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
-        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
-    )
-    for account_id, slug in (("100", "acme"), ("200", "lumen")):
-        world.account(account_id, "EUR")
-        world.execute(
-            "update ops.ad_accounts set brand_id = (select id from ops.brands where slug = %s) "
-            "where account_id = %s", slug, account_id,
-        )  # fmt: skip
+    for account_id, brand in (("100", "acme"), ("200", "lumen")):
+        world.account(account_id, "EUR", brand=brand)
         world.load(account_id, "2026-03-01", [ad(account_id, "10")], currency="EUR")
     # The node that reads the exchange rates first loses its connection while it does.
     world.execute("drop table app.exchange_rates")
@@ -82,7 +74,8 @@ def test_a_build_whose_connection_is_killed_is_tried_again(
     assert world.rows(
         "select brand_slug, spend, reporting_spend from marts.ad_spend order by brand_slug"
     ) == [
-        {"brand_slug": slug, "spend": 10, "reporting_spend": 12} for slug in ("acme", "lumen")
-    ]  # fmt: skip
+        {"brand_slug": "acme", "spend": 10, "reporting_spend": 12},  # in USD
+        {"brand_slug": "lumen", "spend": 10, "reporting_spend": 10},
+    ]
     world.connection.close()
     assert "The warehouse interrupted the build: " in "".join(capfd.readouterr())

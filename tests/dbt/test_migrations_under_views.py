@@ -59,16 +59,8 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def world(warehouse: str) -> Iterator[Warehouse]:
     """Two brands with spend, built."""
     world = Warehouse(warehouse)
-    world.execute(
-        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
-        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
-    )
-    for account_id, slug in (("100", "acme"), ("200", "lumen")):
-        world.account(account_id)
-        world.execute(
-            "update ops.ad_accounts set brand_id = (select id from ops.brands where slug = %s) "
-            "where account_id = %s", slug, account_id,
-        )  # fmt: skip
+    for account_id, brand in (("100", "acme"), ("200", "lumen")):
+        world.account(account_id, brand=brand)
         world.load(account_id, "2026-03-01", [ad(account_id, "10")])
     world.restate("100", "2026-03-01", [ad("100", "11")])
     build_models(world.uri)

@@ -72,16 +72,8 @@ def test_a_load_during_the_build_is_nobodys_fault(world: Warehouse) -> None:
 def between(warehouse: str) -> Iterator[Warehouse]:
     """Two brands, whose loads are of this moment; the models are built, the tests still to run."""
     world = Warehouse(warehouse)
-    world.execute(
-        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
-        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
-    )
-    for account_id, slug in (("100", "acme"), ("200", "lumen")):
-        world.account(account_id)
-        world.execute(
-            "update ops.ad_accounts set brand_id = (select id from ops.brands where slug = %s) "
-            "where account_id = %s", slug, account_id,
-        )  # fmt: skip
+    for account_id, brand in (("100", "acme"), ("200", "lumen")):
+        world.account(account_id, brand=brand)
         _load_now(world, account_id, "2026-03-01")
     build_models(world.uri)
     yield world
@@ -119,3 +111,39 @@ def test_a_day_that_the_build_saw_and_lost_is_judged(between: Warehouse, again: 
     between.execute("delete from marts.ad_spend where account_id = '200'")
     nodes = outcome(between.uri, "--select", *TESTS)
     assert {name for name, (status, _) in nodes.items() if status == "fail"} == set(TESTS)
+
+
+REVENUE = ("attributions_hold_all_revenue", "credits_hold_all_revenue", "credits_add_up")
+
+
+def test_purchases_that_the_build_did_not_see_are_not_judged(between: Warehouse) -> None:
+    """Red: a shop that sells, or refunds, while the marts are built makes the build red; or one that
+    the build saw and lost is not found.
+    """
+    between.purchase("old", "p1", "2026-03-01", "10")
+    between.purchase("refunded", "p1", "2026-03-01", "20")
+    between.purchase("old", "p2", "2026-03-01", "5", brand="lumen")
+    build_models(between.uri)
+    # Of this moment; of an hour ago, but only now in the shop's own tables; and a refund.
+    between.purchase("new", "p1", "2026-03-01", "7", updated_at="now")
+    between.purchase("late", "p1", "2026-03-02", "9")
+    between.execute(
+        "update app.transactions set refunded_amount = 20, refunded_at = now() "
+        "where transaction_id = 'refunded'"
+    )
+    build(between.uri, "--select", *REVENUE)
+
+    between.execute("delete from marts.ad_attributions where brand_slug = 'lumen'")
+    between.execute("delete from marts.ad_attribution_credits where brand_slug = 'lumen'")
+    nodes = outcome(between.uri, "--select", *REVENUE)
+    assert {name for name, (status, _) in nodes.items() if status == "fail"} == set(REVENUE)
+
+    build_models(between.uri, "--full-refresh")
+    held = between.rows(
+        "select brand_slug, transaction_id, conversion_value from marts.ad_attributions "
+        "order by 1, 2"
+    )
+    assert [tuple(row.values()) for row in held] == [
+        ("acme", "late", 9), ("acme", "new", 7), ("acme", "old", 10), ("acme", "refunded", 0),
+        ("lumen", "A", 70), ("lumen", "old", 5),
+    ]  # fmt: skip

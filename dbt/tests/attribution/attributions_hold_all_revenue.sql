@@ -1,10 +1,14 @@
+-- depends_on: {{ ref('ad_attribution_credits') }}
 -- Sums of revenue and numbers of purchases per brand and currency that differ between the shop's
 -- own purchases and `ad_attributions`: over all that there is.
 with
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
-    where is_revenue
+),
+
+not_seen as (
+    {{ purchases_not_seen() }}
 ),
 
 attributions as (
@@ -18,6 +22,7 @@ of_shop as (
         sum(value) as value,
         count(*) as purchases
     from transactions
+    where is_revenue and {{ is_seen('transactions') }}
     group by brand_slug, currency
 ),
 
@@ -28,6 +33,7 @@ of_attributions as (
         sum(conversion_value) as value,
         count(*) as purchases
     from attributions
+    where {{ is_seen('attributions') }}
     group by brand_slug, currency
 ),
 

@@ -16,6 +16,10 @@ credits as (
     select * from {{ ref('ad_attribution_credits') }}
 ),
 
+not_seen as (
+    {{ purchases_not_seen() }}
+),
+
 computed as (
     select
         transaction_id,
@@ -71,7 +75,7 @@ wanted as (
         models.model
     from to_check
     cross join {{ model_rows() }} as models (model)
-    where to_check.is_revenue
+    where to_check.is_revenue and {{ is_seen('to_check') }}
 ),
 
 differing as (

@@ -6,7 +6,10 @@ with
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
-    where is_revenue
+),
+
+not_seen as (
+    {{ purchases_not_seen() }}
 ),
 
 credits as (
@@ -20,6 +23,7 @@ of_shop as (
         sum(value) as value,
         count(*) as purchases
     from transactions
+    where is_revenue and {{ is_seen('transactions') }}
     group by brand_slug, currency
 ),
 
@@ -42,6 +46,7 @@ of_credits as (
         sum(attributed_value) as value,
         sum(weight) as purchases
     from credits
+    where {{ is_seen('credits') }}
     group by model, brand_slug, currency
 ),
 
