@@ -22,8 +22,8 @@ connection's refresh token, or its access to the account. The other accounts are
 * *Google keeps those of the last 90 days*: no day of the run can be loaded any more.
 * Clear only the red task: it reads the account's settings and connection anew.
 
-* Cleared runs of a cancelled backfill stay *queued*: create the backfill again, for
-  *All Runs*.
+* Cleared runs of a cancelled backfill stay *queued*: mark them as failed, and create the backfill
+  again for *Missing and Errored Runs*.
 
 Safe to clear, repeat, kill and run twice at once: the same day leaves the same rows.
 """

@@ -32,7 +32,8 @@ The log of a red `load_account` ends with one sentence that says what to mend.
 * One account failed and the others did not: only that one needs clearing; what loaded is kept. A
   cleared task reads the account's settings, connection and pause anew.
 * Cleared runs of a cancelled backfill stay *queued*: Airflow never goes on with one that was
-  cancelled. Create the backfill again, for *All Runs* or with `--reprocess-behavior completed`.
+  cancelled. Mark them as failed, and create the backfill again for *Missing and Errored Runs*
+  (`--reprocess-behavior failed`).
 
 Safe to clear, repeat and backfill in any order: an account's day is replaced whole. The log of
 `load_account` tells days done of all, rows, calls, and how much of Meta's limits is used.

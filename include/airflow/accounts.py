@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.airflow.callbacks import wrapped
 from include.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -86,5 +87,5 @@ def skip_unless_due(row: dict[str, Any], platform: str, context: Any) -> None:
     elif not row["is_active"] and row["account_id"] not in asked(context):
         why = f"{name} is not active any more: the settings say `is_active: false`."
     if why:
-        log.warning("%s", why)
+        log.warning("%s", wrapped(why))
         raise AirflowSkipException(why)

@@ -170,7 +170,7 @@ def test_a_blocked_account_is_paused_until_a_person_resumes_it(
     skipped = {**LOADED, "load_account[2]": "skipped"}
     assert (green.states, green.state) == (skipped, "success")
     assert not [r for r in sandbox.requests if DE in r.path]
-    said = [r.getMessage() for r in caplog.records if "is paused until" in r.getMessage()]
+    said = [" ".join(m.split()) for m in caplog.messages if "is paused until" in m]
     assert said[0].startswith(
         f"The Meta ad account Lumen ({DE}) is paused until a person resumes it: Meta blocks "
     )
