@@ -27,7 +27,7 @@ up: $(VENV)/ready  ## Airflow and the sandbox in the background
 down: $(VENV)/ready  ## stop them
 	@$(CLI) down
 
-env: $(VENV)/ready  ## eval "$$(make -s env)" makes plain airflow, dbt and psql work
+env: $(VENV)/ready  ## eval "$(make -s env)" makes plain airflow, dbt and psql work
 	@$(CLI) env
 
 docs: $(VENV)/ready  ## dbt's documentation of all models as one HTML page

@@ -17,14 +17,22 @@ file names.
 **Leaves**: `raw.meta_*`, a row per account and day in `ops.loads`, the asset `raw_meta_ads`.
 
 ## Triage
-The log of a red `load_account` ends with one sentence that says what to mend.
+The log of a red `load_account` ends with one sentence that says what to do.
 
 * *The access token is refused*: put a new one into the connection's password, clear the task.
 * *May not use this object*: assign the ad account to the token's system user in Business settings.
 * *Ad rows have spend … the account itself …*: the day is stored as `unreconciled`; clear the task
   to read it again. `reconcile: warn` in the settings makes it a warning.
+* *… had spend, and Meta answers with none since …*: Meta's answer for these days is empty. The stored
+  rows are kept, and the task is tried again. After three days of the same answer it is taken as
+  true, with a row in `ops.restatements`.
+* *the row of ad … has no number in …*: Meta sent a figure that is none. The row is left out, the day
+  is `unreconciled`; clear the task to read it again.
+* *not all campaigns / adsets / ads are to be had* (a warning): the days are stored, the task fails in
+  the end with Meta's reason; clear it when that has passed.
+* *the field … is left out for a week* (a warning): Meta does not give it for this account.
 * *Meta throttles …*: the task waits as long as Meta says, with its worker slot freed, and goes on
-  behind the last finished day. Lower the slots of the pool `meta_ads` if it happens daily.
+  behind the last page of the hierarchy and the last finished day. Lower the slots of the pool `meta_ads` if it happens daily.
 * *Meta blocks …*: the account is paused, and nothing more is tried. From the next run on its
   `load_account` is *skipped*, the last line of its log says why, and the run is green. Settle it in
   Meta's Business support, then resume the account: on the page *Tributary*, or with

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -99,6 +100,37 @@ def status() -> None:
             table.add_row(row["destination"], row["sync_status"], row["outcome"], number, *told)
     if table.rows:
         console.print(table)
+    airflow = services.airflow_to_ask(uri)
+    if airflow is not None:
+        _may_ask_airflow(airflow)
+        _tell_problems(uri)
+        if services.process("airflow") is not None:
+            services.check_page(airflow or dict(os.environ))
+
+
+def _may_ask_airflow(variables: dict[str, str]) -> None:
+    """Let this process ask Airflow's metadata; before anything of Airflow is imported."""
+    # Warnings of Airflow's imports are not for who runs a command.
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")
+    os.environ.update(variables)
+    # Airflow's SDK looks into the metadata database for connections only in its own processes.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+
+
+def _tell_problems(uri: str) -> None:
+    """Print what keeps Airflow from doing its work, one sentence a line."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from include.airflow import health
+
+    try:
+        with warehouse.connect(uri, autocommit=True) as connection:
+            for problem in health.problems(connection):
+                click.secho(f"! {problem.says}", fg="yellow")
+    except SQLAlchemyError as error:
+        kind = type(error).__name__
+        click.secho(f"! Airflow's metadata database cannot be asked ({kind}).", fg="yellow")
 
 
 @main.group()
@@ -184,6 +216,33 @@ def backfill(destination: str, since: datetime) -> None:
     click.echo(f"{destination}: {number:,} deliveries added or put back")
 
 
+@main.group()
+def accounts() -> None:
+    """Ad accounts that are loaded."""
+
+
+@accounts.command("resume")
+@click.argument("account_id")
+@click.option(
+    "--platform",
+    type=click.Choice(["meta", "google_ads"]),
+    default="meta",
+    show_default=True,
+    help="Whose account it is.",
+)
+def resume_account(account_id: str, platform: str) -> None:
+    """End the pause of the ad account ACCOUNT_ID, whoever began it."""
+    from include.warehouse.load import resume
+
+    account_id = account_id.removeprefix("act_")
+    with _warehouse() as connection:
+        was_paused = resume(connection, platform, account_id)
+    if was_paused:
+        click.echo(f"{account_id} is resumed; the next run loads it.")
+    else:
+        click.echo(f"{account_id} was not paused.")
+
+
 @main.group("destinations")
 def destinations_() -> None:
     """Where conversions go."""
@@ -194,9 +253,7 @@ def destinations_() -> None:
 @click.option("--test-event-code", help="Of Meta's Test Events tab; else the destination's own.")
 def test(name: str, test_event_code: str | None) -> None:
     """Send one test event to the destination NAME and print what the platform said."""
-    os.environ.update(services.ready())
-    # Airflow's SDK looks into the metadata database for connections only in its own processes.
-    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    _may_ask_airflow(services.ready())
     from include.airflow.upload import send_test_event
 
     click.echo(send_test_event(name, test_event_code))
@@ -286,14 +343,19 @@ def env() -> None:
 @main.command()
 def up() -> None:
     """Start Airflow and the sandbox in the background."""
-    services.leave_taken_ports()
     variables = services.ready()
     sandbox = services.start_sandbox(variables)
-    services.start_airflow(variables)
+    variables = services.start_airflow(variables)
     click.echo(f"Airflow   {variables['AIRFLOW__API__BASE_URL']}")
-    click.echo(f"          user admin, password {home.secret('ui_password')}")
+    _may_ask_airflow(variables)
+    from include.airflow import health
+
+    for user in health.users():
+        click.echo(f"          user {user}, password {services.password(variables, user)}")
     click.echo(f"Sandbox   {sandbox}")
     click.echo("`make down` stops them.")
+    _tell_problems(variables["TRIBUTARY_WAREHOUSE"])
+    services.check_page(variables)
 
 
 @main.command()

@@ -158,40 +158,44 @@ def environment(warehouse: str, metadata: str) -> dict[str, str]:
         warehouse: `postgresql://` URI of the warehouse.
         metadata: SQLAlchemy URI of Airflow's metadata database.
     """
-    airflow_home = home() / "airflow"
     ui = port("ui", 8080)
     return {
         "TRIBUTARY_HOME": str(home()),
         "TRIBUTARY_WAREHOUSE": warehouse,
         "TRIBUTARY_SECRET_KEY": payload_key(),
-        "AIRFLOW_HOME": str(airflow_home),
+        "AIRFLOW_HOME": str(home() / "airflow"),
         "AIRFLOW_CONN_WAREHOUSE": warehouse,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secret("fernet").encode()[:32]).decode(),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
-        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(ui),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{ui}",
         "AIRFLOW__API__SECRET_KEY": secret("api"),
-        "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": secret("jwt") + secret("jwt_2"),
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(port("worker_logs", 8793)),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(port("trigger_logs", 8794)),
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        # A killed worker's task is taken up again after half a minute, not after five.
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "DO_NOT_TRACK": "1",
+        **{name: os.environ.get(name, value) for name, value in _UNLESS_SET.items()},
         **dbt_environment(warehouse),
     }
+
+
+# What a person may choose otherwise; users and their roles are Airflow's own default, `admin`.
+_UNLESS_SET = {
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__PARALLELISM": "8",
+    "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+    "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+    # A killed worker's task is taken up again after half a minute, not after five.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    "DO_NOT_TRACK": "1",
+}
 
 
 def programs() -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import LiteralString
@@ -50,6 +50,18 @@ def ready() -> dict[str, str]:
     return variables
 
 
+def airflow_to_ask(uri: str) -> dict[str, str] | None:
+    """The environment in which Airflow's metadata can be asked, of an Airflow that is there.
+
+    A deployment's own environment is left as it is; None where there is no Airflow yet.
+    """
+    if os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
+        return {}
+    if not (home.home() / "airflow" / "migrated").exists():
+        return None
+    return home.environment(uri, _metadata_uri(uri))
+
+
 def _metadata_uri(uri: str) -> str:
     """Airflow's own database beside the warehouse, on the same server."""
     if uri == embedded.uri():
@@ -78,12 +90,12 @@ def _create_database(uri: str, name: str) -> None:
 
 
 def _prepare_airflow(variables: dict[str, str]) -> None:
-    """Migrate Airflow's metadata when it is new, make the pool, set the UI's password."""
+    """Migrate Airflow's metadata when it is new, make the pool, set the password of `admin`."""
     import importlib.metadata
 
     directory = Path(variables["AIRFLOW_HOME"])
     directory.mkdir(exist_ok=True)
-    passwords = directory / "simple_auth_manager_passwords.json.generated"
+    passwords = _passwords(variables)
     if not passwords.exists():
         passwords.touch(mode=0o600)
         passwords.write_text(json.dumps({"admin": home.secret("ui_password")}))
@@ -96,19 +108,31 @@ def _prepare_airflow(variables: dict[str, str]) -> None:
             done.write_text(version)
         # Airflow never starts a task whose pool is missing, and only warns. Slots are for people
         # to change in the UI: a pool that is there is left as it is.
-        if _ask(metadata, "select count(*) as n from slot_pool where pool = 'meta_ads'") == 0:
+        known = "select count(*) as n from slot_pool where pool = 'meta_ads'"
+        if _in_metadata(metadata, known) == 0:
             _airflow(variables, "pools", "set", "meta_ads", "4", "Meta ad accounts loaded at once")
 
 
+def _passwords(variables: dict[str, str]) -> Path:
+    return Path(variables["AIRFLOW_HOME"]) / "simple_auth_manager_passwords.json.generated"
+
+
+def password(variables: dict[str, str], user: str = "admin") -> str:
+    """A user's password for Airflow's own login; empty where there is none."""
+    known: dict[str, str] = json.loads(_passwords(variables).read_text())
+    return known.get(user, "")
+
+
 def _has_airflow(metadata: str) -> bool:
-    return bool(_ask(metadata, "select count(to_regclass('public.dag_run')) as n"))
+    return bool(_in_metadata(metadata, "select count(to_regclass('public.dag_run')) as n"))
 
 
-def _ask(metadata: str, question: LiteralString) -> int:
+def _in_metadata(metadata: str, statement: LiteralString, values: Sequence[str] = ()) -> int:
+    """The column `n` of the first row that a statement gives; 0 where there is none."""
     parts = urlsplit(metadata)
     uri = urlunsplit(("postgresql", parts.netloc, parts.path, parts.query, ""))
     with warehouse.connect(uri) as connection:
-        row = connection.execute(question).fetchone()
+        row = connection.execute(statement, values).fetchone()
         return int(row["n"]) if row else 0
 
 
@@ -165,24 +189,60 @@ def start(name: str, command: list[str], variables: dict[str, str]) -> bool:
 
 def process(name: str) -> psutil.Process | None:
     """The process of a background service; a reused process id is not mistaken for it."""
-    try:
-        pid, born = json.loads((home.home() / f"{name}.pid").read_text())
-        found = psutil.Process(pid)
-        if abs(found.create_time() - born) < 1 and found.status() != psutil.STATUS_ZOMBIE:
-            return found
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        pass
+    known = _started(name)
+    if known is not None:
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(known[0])
+            if abs(found.create_time() - known[1]) < 1 and _runs(found):
+                return found
     return None
 
 
-def stop(name: str) -> bool:
-    """End a background service with all its children; whether it was running."""
-    leader = process(name)
-    if leader is None:
+def _started(name: str) -> tuple[int, float] | None:
+    """Process id and time of birth of what `start` started last."""
+    with suppress(FileNotFoundError, ValueError):
+        pid, born = json.loads((home.home() / f"{name}.pid").read_text())
+        return pid, born
+    return None
+
+
+def _runs(one: psutil.Process) -> bool:
+    try:
+        return bool(one.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    family = [leader, *leader.children(recursive=True)]
-    with suppress(ProcessLookupError):
-        os.killpg(leader.pid, signal.SIGTERM)
+
+
+def _family(name: str) -> list[psutil.Process]:
+    """All running processes of a service; those too whose leader has been killed.
+
+    They share the session that `start` opened, whoever their parent has become, or descend from
+    one that does. The system gives no other process the session's id as long as there is one.
+    """
+    known = _started(name)
+    if known is None:
+        return []
+    processes = {one.pid: one for one in psutil.process_iter(["ppid", "create_time"])}
+    mine: set[int] = set()
+    for pid, one in processes.items():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == known[0] and one.info["create_time"] > known[1] - 1:
+                mine.add(pid)
+    while more := {
+        pid for pid, one in processes.items() if one.info["ppid"] in mine and pid not in mine
+    }:
+        mine |= more
+    return [processes[pid] for pid in mine if _runs(processes[pid])]
+
+
+def stop(name: str) -> bool:
+    """End a background service with all its processes; whether any was running."""
+    family = _family(name)
+    if not family:
+        return False
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.terminate()
     _, alive = psutil.wait_procs(family, timeout=20)
     for one in alive:
         with suppress(psutil.NoSuchProcess):
@@ -192,49 +252,177 @@ def stop(name: str) -> bool:
     return True
 
 
-def leave_taken_ports() -> None:
-    """Before Airflow starts: on a port of another program, that one would seem to be ours."""
-    if process("airflow") is None:
-        for name in ("ui", "worker_logs", "trigger_logs"):
-            home.leave_taken(name)
+_STARTS = 3  # tries to start a service, each with ports of its own choice
 
 
-def start_airflow(variables: dict[str, str]) -> None:
-    """Start scheduler, DAG processor, triggerer and API server; returns when all are healthy."""
-    start("airflow", ["airflow", "standalone"], variables)
-    url = f"{variables['AIRFLOW__API__BASE_URL']}/api/v2/monitor/health"
-    parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+def _start_on_own_ports(
+    name: str,
+    ports: tuple[str, ...],
+    command: Callable[[], tuple[list[str], dict[str, str]]],
+    healthy: Callable[[], bool],
+    seconds: float,
+) -> None:
+    """Start a service unless it runs, and wait until it is healthy.
+
+    Another program may take a port between its choice and its use, and answer there as if it were
+    ours: then the service is started again, on other ports.
+
+    Args:
+        ports: names of the ports that the service listens on, as of `home.port`.
+        command: the command and its environment, with the ports of that moment.
+        healthy: whether the service says that it is well.
+        seconds: how long it may take to become so.
+
+    Raises:
+        TributaryError: it does not become healthy.
+    """
+    log = f"see {home.home()}/{name}.log"
+
+    leader = process(name)
+    if leader is not None and time.time() - leader.create_time() > seconds:
+        with suppress(OSError):
+            if not healthy():
+                stop(name)
+
+    def settled() -> bool:
+        if process(name) is None or _has_lost_a_part(name) or _taken(name, ports):
+            raise _Broken
+        return healthy()
+
+    for _ in range(_STARTS):
+        if process(name) is None:
+            stop(name)  # what a killed one has left
+            for port in ports:
+                home.leave_taken(port)
+            start(name, *command())
+        try:
+            return wait_until(settled, seconds, f"{name} does not become healthy; {log}.")
+        except _Broken:
+            stop(name)
+    raise TributaryError(f"{name} ends as soon as it is started; {log}.")
+
+
+class _Broken(Exception):
+    """A service must be started anew."""
+
+
+def _has_lost_a_part(name: str) -> bool:
+    """Whether a process that the service has started has ended: `airflow standalone` goes on
+    without, and starts none again.
+    """
+    leader = process(name)
+    return leader is None or not all(_runs(one) for one in leader.children())
+
+
+def _taken(name: str, ports: tuple[str, ...]) -> bool:
+    """Whether another program answers on a port of the service."""
+    answering = [number for number in map(home.port, ports) if home.answers(number)]
+    ours = set()
+    for one in _family(name) if answering else ():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            ours |= {
+                found.laddr.port
+                for found in one.net_connections("tcp")
+                if found.status == psutil.CONN_LISTEN
+            }
+    return not ours.issuperset(answering)
+
+
+_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+_AIRFLOWS_PORTS = ("ui", "worker_logs", "trigger_logs")
+
+
+def start_airflow(variables: dict[str, str]) -> dict[str, str]:
+    """Start scheduler, DAG processor, triggerer and API server; returns when all are healthy.
+
+    Where one of them has died, as all but the API server do without their database, all are
+    started again.
+
+    Returns:
+        The environment of the installation: its ports may have changed.
+
+    Raises:
+        TributaryError: they do not become healthy.
+    """
+
+    def current() -> dict[str, str]:
+        metadata = variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+        return home.environment(variables["TRIBUTARY_WAREHOUSE"], metadata)
 
     def healthy() -> bool:
+        url = f"{current()['AIRFLOW__API__BASE_URL']}/api/v2/monitor/health"
         with urllib.request.urlopen(url, timeout=5) as answer:
             health = json.load(answer)
-        return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+        return all((health.get(part) or {}).get("status") == "healthy" for part in _PARTS)
 
-    wait_until(healthy, 180, f"Airflow does not become healthy; see {home.home()}/airflow.log.")
+    _start_on_own_ports(
+        "airflow", _AIRFLOWS_PORTS, lambda: (["airflow", "standalone"], current()), healthy, 180
+    )
+    return current()
+
+
+def check_page(variables: dict[str, str]) -> None:
+    """Make sure that Airflow has the page and the API of the plugin.
+
+    Where a plugin cannot be imported, Airflow answers with its own UI under every path, as HTML.
+
+    Raises:
+        TributaryError: says which is absent, and what to do.
+    """
+    for path in ("page/overview", "api/conversions"):
+        url = f"{variables['AIRFLOW__API__BASE_URL']}/tributary/{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                status = answer.status
+        except urllib.error.HTTPError as error:
+            status = error.code
+        if status == 401:  # nobody is logged in here
+            continue
+        if status == 200:
+            why = "plugins/tributary.py is not loaded: `airflow plugins` says why"
+        else:
+            why = f"it answers HTTP {status}: the end of {home.home()}/airflow.log says why"
+        raise TributaryError(
+            f"Airflow runs at {variables['AIRFLOW__API__BASE_URL']}, but without "
+            f"/tributary/{path.split('/')[0]}/: {why}. Repair it, then `make down` and `make up`."
+        )
 
 
 def start_sandbox(variables: dict[str, str]) -> str:
-    """Start the local Graph API; returns its base URL."""
-    if process("sandbox") is None:
-        home.leave_taken("sandbox")
-        home.leave_taken("sandbox_ads")
-    number = home.port("sandbox")
+    """Start the local Graph API; returns its base URL.
+
+    Raises:
+        TributaryError: it does not answer.
+    """
     born = home.remembered("sandbox_start", lambda: time.strftime("%Y-%m-%d", time.gmtime(
         time.time() - 120 * 86_400
     )))  # fmt: skip
-    command = [
-        sys.executable, "-m", "include.sandbox", "--port", str(number), "--start", born,
-        "--ads-port", str(home.port("sandbox_ads")), "--unmatched", "5",
-    ]  # fmt: skip
-    start("sandbox", command, variables)
-    url = f"http://127.0.0.1:{number}"
+    before = _sandbox_urls()
+
+    def command() -> tuple[list[str], dict[str, str]]:
+        return [
+            sys.executable, "-m", "include.sandbox", "--port", str(home.port("sandbox")),
+            "--start", born, "--ads-port", str(home.port("sandbox_ads")), "--unmatched", "5",
+        ], variables  # fmt: skip
 
     def healthy() -> bool:
-        with urllib.request.urlopen(f"{url}/_sandbox/health", timeout=5) as answer:
+        url = f"{_sandbox_urls()[0]}/_sandbox/health"
+        with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
 
-    wait_until(healthy, 60, f"The sandbox does not answer; see {home.home()}/sandbox.log.")
-    return url
+    _start_on_own_ports("sandbox", ("sandbox", "sandbox_ads"), command, healthy, 60)
+    for old, new in zip(before, _sandbox_urls(), strict=True):
+        if old != new:  # the demo's connections lead to where the sandbox was
+            _in_metadata(
+                variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"],
+                "update connection set host = %s where host = %s returning 1 as n",
+                [new, old],
+            )
+    return _sandbox_urls()[0]
+
+
+def _sandbox_urls() -> tuple[str, str]:
+    return f"http://127.0.0.1:{home.port('sandbox')}", ads_url()
 
 
 def ads_url() -> str:

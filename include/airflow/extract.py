@@ -139,7 +139,8 @@ def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False
         ).as_dict()
     except TributaryError as error:
         with warehouse.connect(uri, autocommit=True) as connection:
-            record_sync(connection, "meta", account_id, f"failed: {type(error).__name__}", None)
+            failed = f"failed: {type(error).__name__}: {error}"
+            record_sync(connection, "meta", account_id, failed[:500], None)
             if isinstance(error, MetaBlocked):
                 pause(connection, "meta", account_id, None, str(error))
         raise

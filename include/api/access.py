@@ -5,11 +5,13 @@ Every route asks for a `Reader` or a `Writer`; what a caller may see is in `Call
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -123,4 +125,37 @@ async def by_airflow(request: Request, given: HTTPAuthorizationCredentials | Non
     reads = await run_in_threadpool(may, "GET")
     if not reads:
         raise Refused(403, f"Your role in Airflow may not see the runs of {UPLOAD_DAG}.")
-    return Caller(None, None, writes=await run_in_threadpool(may, "POST"))
+    writes = await run_in_threadpool(may, "POST")
+    if writes and request.method not in ("GET", "HEAD"):
+        await run_in_threadpool(_audit, request, user.get_name())
+    return Caller(None, None, writes=writes)
+
+
+def _audit(request: Request, user: str) -> None:
+    """Write what is asked for into Airflow's audit log, before it is done.
+
+    Airflow's own `action_logging` keeps the body of a request: there are people in it.
+    """
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    endpoint = request.scope["endpoint"]
+    about = {"method": request.method, **_named(request.path_params)}
+    with create_session() as session:
+        session.add(
+            Log(
+                event=f"tributary_{endpoint.__module__.rpartition('.')[2]}_{endpoint.__name__}",
+                owner=user,
+                owner_display_name=user,
+                extra=json.dumps(about),
+                dag_id=UPLOAD_DAG,
+            )
+        )
+
+
+def _named(path: Mapping[str, Any]) -> dict[str, str]:
+    """What a path names: a conversion by its id, a destination by its name; nothing else."""
+    named = {key: str(value) for key, value in path.items() if key == "name"}
+    with suppress(KeyError, ValueError):
+        named["id"] = str(UUID(path["id"]))
+    return named

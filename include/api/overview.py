@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 DESTINATIONS: LiteralString = """
 select b.slug as brand, b.name as brand_name, d.name, d.platform, d.is_active,
-    d.last_sync_at, d.last_sync_status, d.last_sync_count,
+    d.conn_id, d.last_sync_at, d.last_sync_status, d.last_sync_count,
     (d.settings ->> 'sync_interval_minutes')::int as sync_interval_minutes,
     case when b.managed_by = 'api' then d.settings - array['name', 'platform', 'conn_id'] end
         as settings,
@@ -123,6 +123,18 @@ where sync_status in ('pending', 'failed') and deadline <= now() + interval '72 
 group by destination order by destination
 """
 
+ACCOUNTS: LiteralString = """
+select b.slug as brand, b.name as brand_name, a.platform, a.account_id, a.is_active, a.conn_id,
+    coalesce(a.settings ->> 'name', a.account_id) as name, a.last_sync_at, a.last_sync_status,
+    coalesce(a.paused_until > now(), false) as is_paused,
+    case when a.paused_until > now() and isfinite(a.paused_until) then a.paused_until end
+        as paused_until,
+    case when a.paused_until > now() then a.paused_reason end as paused_reason
+from ops.ad_accounts as a
+inner join ops.brands as b on b.id = a.brand_id
+order by b.name, a.platform <> 'meta', name, a.account_id
+"""
+
 # A day is due when the daily run of midnight UTC has had three hours for it.
 LOADS: LiteralString = """
 with accounts as (
@@ -153,7 +165,7 @@ with accounts as (
     from ops.loads
     order by account_id, date, array_position(array['unreconciled', 'loaded'], status)
 )
-select a.brand, a.brand_name, a.account_id, a.name, a.is_active, a.currency,
+select a.brand, a.brand_name, 'meta' as platform, a.account_id, a.name, a.is_active, a.currency,
     days.day, case coalesce(l.status, 'missing') when 'loaded' then 'open'
         else coalesce(l.status, 'missing') end as status,
     l.rows, l.spend::text as spend, l.account_spend::text as account_spend,
@@ -192,6 +204,11 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
 def loads(connection: Connection, days: int) -> list[Row]:
     """Every account with each of its days since it was first loaded, at most `days` of them."""
     return _rows(connection, LOADS, days=days)
+
+
+def accounts(connection: Connection) -> list[Row]:
+    """Every ad account with its pause and what became of its latest load."""
+    return _rows(connection, ACCOUNTS)
 
 
 def _rows(connection: Connection, statement: LiteralString, **values: Any) -> list[Row]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -53,6 +54,10 @@ _HEADERS = {
     "form-action 'none'",
 }
 
+LOAD_DAG = "extract_meta_ads"
+# Those that load ads; the last one where several have a run of the same id.
+_LOADING = ("reread_meta_ads", LOAD_DAG)
+_MOST_RUNS = 20  # that the page names of those under way
 
 _ASKING = 4  # destinations that Meta is asked about at once
 _FRESH, _FRESH_REFUSAL = 3600.0, 300.0  # seconds that Meta's answers and refusals are remembered
@@ -75,18 +80,21 @@ def _from_this_site(request: Request) -> None:
 _may_see = Depends(requires_access_dag(method="GET", param_dag_id=UPLOAD_DAG))
 
 
-def _button(name: str, *, triggers: bool = False) -> list[Any]:
-    """What must hold before a button does anything."""
+def _button(name: str, *, dag: str = UPLOAD_DAG, triggers: bool = False) -> list[Any]:
+    """What must hold before a button does anything; then it is in the audit log of its DAG."""
     allowed = (
-        requires_access_dag(
-            method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=UPLOAD_DAG
-        )
+        requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=dag)
         if triggers
-        else requires_access_dag(method="PUT", param_dag_id=UPLOAD_DAG)
+        else requires_access_dag(method="PUT", param_dag_id=dag)
     )
+
+    def name_the_dag(request: Request) -> None:
+        request.path_params["dag_id"] = dag  # where Airflow's audit log looks for it
+
     return [
         Depends(allowed),
         Depends(_from_this_site),
+        Depends(name_the_dag),
         Depends(action_logging(f"tributary_{name}")),
     ]
 
@@ -119,26 +127,46 @@ def overview(
 ) -> dict[str, Any]:
     """All panels about conversions, and whether the user may press the buttons."""
     response.headers["Cache-Control"] = "no-store"
-    may_act = get_auth_manager().is_authorized_dag(
-        method="PUT", details=DagDetails(id=UPLOAD_DAG), user=user
-    )
     with _warehouse() as connection:
-        return {"may_act": may_act, **panels.overview(connection, hours)}
+        return {"may_act": _may_change(UPLOAD_DAG, user), **panels.overview(connection, hours)}
 
 
 @router.get("/loads", dependencies=[_may_see])
 def loads(
-    response: Response, days: Annotated[int, Query(ge=1, le=panels.LONGEST_CALENDAR)] = 92
+    user: GetUserDep,
+    response: Response,
+    days: Annotated[int, Query(ge=1, le=panels.LONGEST_CALENDAR)] = 92,
 ) -> dict[str, Any]:
     """The days of each ad account, each with the DAG of the run that loaded it."""
     response.headers["Cache-Control"] = "no-store"
     with _warehouse() as connection:
         rows = panels.loads(connection, days)
+        accounts = panels.accounts(connection)
     dags = _dags_of({row["run_id"] for row in rows if row["run_id"]})
     for row in rows:
         run = row.pop("run_id")
         row["run"] = _path_of_run(dags[run], run) if run in dags else None
-    return {"days": days, "loads": rows}
+    return {
+        "now": datetime.now(UTC),
+        "days": days,
+        "may_act": _may_change(LOAD_DAG, user),
+        "accounts": accounts,
+        "loads": rows,
+        "under_way": _under_way(),
+    }
+
+
+@router.get("/health", dependencies=[_may_see])
+def health(response: Response) -> dict[str, Any]:
+    """What keeps Airflow from doing its work: pools, connections, imports, its own processes.
+
+    Asked for apart from figures, which do not wait for a secrets backend.
+    """
+    from include.airflow.health import as_dicts, problems
+
+    response.headers["Cache-Control"] = "no-store"
+    with _warehouse() as connection:
+        return {"problems": as_dicts(problems(connection))}
 
 
 @router.get("/quality", dependencies=[_may_see])
@@ -266,6 +294,21 @@ def resume(name: str) -> dict[str, str]:
     return {"said": f"{name} is resumed; the next upload sends what waits."}
 
 
+@router.post(
+    "/accounts/{platform}/{account_id}/resume",
+    dependencies=_button("resume_account", dag=LOAD_DAG),
+)
+def resume_account(platform: str, account_id: str) -> dict[str, str]:
+    """End an ad account's pause, whoever began it."""
+    from include.warehouse.load import resume
+
+    with _warehouse() as connection:
+        was_paused = resume(connection, platform, account_id)
+    if not was_paused:
+        return {"said": f"{account_id} was not paused."}
+    return {"said": f"{account_id} is resumed; the next run loads it."}
+
+
 @router.post("/destinations/{name}/settings", dependencies=_button("settings"))
 def change(name: str, changed: Changed) -> dict[str, str]:
     """Change settings of a destination whose brand is `managed_by: api`, as the REST API does."""
@@ -278,6 +321,13 @@ def change(name: str, changed: Changed) -> dict[str, str]:
         except SettingsError as error:
             raise HTTPException(422, str(error)) from None
     return {"said": f"The settings of {name} are changed; the next upload goes by them."}
+
+
+def _may_change(dag: str, user: Any) -> bool:
+    allowed: bool = get_auth_manager().is_authorized_dag(
+        method="PUT", details=DagDetails(id=dag), user=user
+    )
+    return allowed
 
 
 @contextmanager
@@ -312,13 +362,31 @@ def _dags_of(runs: set[str]) -> dict[str, str]:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    dags = ("reread_meta_ads", "extract_meta_ads")  # the latter where both have a run of that id
     asked = select(DagRun.run_id, DagRun.dag_id).where(
-        DagRun.run_id.in_(runs), DagRun.dag_id.in_(dags)
+        DagRun.run_id.in_(runs), DagRun.dag_id.in_(_LOADING)
     )
     with create_session() as session:
         found = [(run, dag) for run, dag in session.execute(asked)]
-    return dict(sorted(found, key=lambda row: dags.index(row[1])))
+    return dict(sorted(found, key=lambda row: _LOADING.index(row[1])))
+
+
+def _under_way() -> list[dict[str, str]]:
+    """Runs that load ads and have not ended, the oldest first."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    asked = (
+        select(DagRun.dag_id, DagRun.run_id, DagRun.state)
+        .where(DagRun.dag_id.in_(_LOADING), DagRun.state.in_(("queued", "running")))
+        .order_by(DagRun.run_after)
+        .limit(_MOST_RUNS)
+    )
+    with create_session() as session:
+        return [
+            {"dag": dag, "state": str(state), "run": _path_of_run(dag, run)}
+            for dag, run, state in session.execute(asked)
+        ]
 
 
 # Without the documentation paths, which nothing would protect.

@@ -75,7 +75,7 @@ def _run() -> None:
     _prepare_google(uri, sandbox)
     console.print("Starting Airflow …")
     was_up = services.process("airflow") is not None
-    services.start_airflow(variables)
+    variables = services.start_airflow(variables)
     try:
         airflow = _Airflow(variables)
         upload = airflow.upload()
@@ -94,7 +94,11 @@ def _run() -> None:
         print_attribution(connection)
     console.print("\n`make up` opens the Airflow UI:")
     console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
-    console.print(home.secret("ui_password"), markup=False)
+    console.print(services.password(variables), markup=False)
+    console.print(
+        "The days after these are loaded by the next scheduled run of extract_meta_ads (midnight "
+        "UTC), or at once by Trigger."
+    )
     console.print('Query it:  eval "$(make -s env)" && psql "$TRIBUTARY_WAREHOUSE"')
 
 
@@ -128,7 +132,7 @@ class _Airflow:
         self._http = requests.Session()
         token = self._http.post(
             f"{self._base}/auth/token",
-            json={"username": "admin", "password": home.secret("ui_password")},
+            json={"username": "admin", "password": services.password(variables)},
             timeout=30,
         )
         token.raise_for_status()
@@ -245,7 +249,8 @@ def _prepare_google(uri: str, sandbox: str) -> None:
     with warehouse.connect(uri) as connection:
         orders = connection.execute(
             "select transaction_id, amount::float as value, currency from app.transactions "
-            "as t inner join app.profiles as p using (profile_id) where t.brand_slug = 'lumen' "
+            "as t inner join app.profiles as p using (brand_slug, profile_id) "
+            "where t.brand_slug = 'lumen' "
             "and status = 'completed' and p.consent_ad_user_data and p.email is not null "
             "order by transacted_at desc limit 40"
         ).fetchall()

@@ -16,6 +16,7 @@ import pytest
 from include import settings
 from include import warehouse as wh
 from include.conversions import intake
+from include.warehouse.load import pause, record_sync
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -60,6 +61,7 @@ from (
     select id, row_number() over (order by event_id, brand_id) as n from ops.conversion_events
 ) as e where e.id = d.event
 """
+PAUSED = "select count(*) from ops.ad_accounts where paused_until > now()"
 LOADS = """
 insert into ops.loads
 select '1000000009', 'ad_insights', day::date, 3, 12.5, 7, 12.5, 7,
@@ -338,3 +340,62 @@ def test_the_calendar_shows_what_is_missing(tab: Any) -> None:
     assert focused.startswith(f"{day}: reconciled; 3 rows, spend 12.5")
     tab.get_by_label("Brand").select_option("lumen")
     assert tab.locator(".account").count() == 1
+
+
+def test_what_fails_says_so_and_a_person_resumes_an_account(tab: Any) -> None:
+    """Red: all is green while the token is refused, the connection gone, the account blocked."""
+    uri = os.environ["AIRFLOW_CONN_WAREHOUSE"]
+    with wh.connect(uri, autocommit=True) as connection:
+        pause(connection, "meta", "1000000010", None, "Meta blocks it for policy.")
+        record_sync(
+            connection,
+            "meta",
+            "1000000009",
+            "failed: MetaTokenRefused: The token is refused.",
+            None,
+        )
+        connection.execute(
+            "update ops.destinations set last_sync_at = now(), "
+            "last_sync_status = 'held: the token is refused'"
+        )
+    os.environ["AIRFLOW_CONN_M"] = json.dumps({"conn_type": "meta", "password": "a-token"})
+    try:
+        open_page(tab)
+        row = tab.get_by_role("table", name="Destinations").get_by_role("row", name="acme-meta")
+        row.get_by_text("failing").wait_for()
+        assert "held: the token is refused" in row.inner_text()
+        del os.environ["AIRFLOW_CONN_M"]
+        tab.get_by_role("button", name="Refresh").click()
+        row.get_by_text("no connection").wait_for()
+        told = tab.locator("#problems").inner_text()
+        assert "'m' (for ad account acme, ad account lumen, destination acme-meta" in told
+
+        open_page(tab, "loads")
+        acme, lumen = tab.locator(".account").all()
+        acme.get_by_text("The last load, ").wait_for()
+        assert "failed: The token is refused." in acme.inner_text()
+        assert "until it is resumed: Meta blocks it for policy." in lumen.inner_text()
+        tab.get_by_role("button", name="Resume lumen").click()
+        tab.get_by_text("1000000010 is resumed; the next run loads it.").wait_for()
+        tab.get_by_role("button", name="Resume lumen").wait_for(state="detached")
+        assert one("AIRFLOW_CONN_WAREHOUSE", PAUSED) == 0
+        assert tab.evaluate(CONTRAST) == []
+    finally:
+        os.environ.pop("AIRFLOW_CONN_M", None)
+
+
+def test_airflows_own_page_is_not_taken_for_figures(tab: Any) -> None:
+    """Red: with a plugin that is not loaded the page breaks, or shows old figures as new ones."""
+    open_page(tab)
+    html = "<!doctype html><title>Airflow</title>"
+    tab.route("**/page/overview", lambda asked: asked.fulfill(body=html, content_type="text/html"))
+    tab.get_by_role("button", name="Refresh").click()
+    tab.get_by_text("Airflow answers without Tributary's plugin").wait_for()
+
+
+def test_the_calendar_follows_what_is_loaded(tab: Any) -> None:
+    """Red: days that were loaded a minute ago stay missing until somebody reloads the page."""
+    tab.clock.install()
+    open_page(tab, "loads")
+    with tab.expect_response("**/page/loads?days=92"):
+        tab.clock.run_for(61_000)

@@ -115,7 +115,7 @@ def test_a_forbidden_account_turns_the_run_red_and_costs_no_other(
     (row,) = query(
         warehouse, f"select last_sync_status as s from ops.ad_accounts where account_id = '{DE}'"
     )
-    assert row["s"] == "failed: MetaForbidden"
+    assert row["s"].startswith("failed: MetaForbidden: The token of connection 'meta_lumen'")
     sandbox.faults.clear()
     again = run("extract_meta_ads", {"since": SINCE, "until": UNTIL, "accounts": [DE]})
     assert again.state == "success"

@@ -11,8 +11,10 @@ import pytest
 import requests
 from test_extract_meta_ads import configure, query
 
+from include import services
 from include import warehouse as wh
 from include.conversions import intake
+from include.errors import TributaryError
 
 SETTINGS = """
 brands:
@@ -28,8 +30,11 @@ brands:
 """
 PATH = "/tributary/page"
 BUTTONS = [
-    f"{PATH}/destinations/acme-meta/{what}"
-    for what in ("sync", "retry", "pause", "resume", "settings")
+    *(
+        f"{PATH}/destinations/acme-meta/{what}"
+        for what in ("sync", "retry", "pause", "resume", "settings")
+    ),
+    f"{PATH}/accounts/meta/1000000009/resume",
 ]
 
 
@@ -87,7 +92,7 @@ def _kill(uri: str, event_id: str, outcome: str) -> None:
 
 def test_a_stranger_sees_nothing(ask: Any) -> None:
     """Red: plugin apps are open to everybody by default."""
-    for path in ("overview", "loads"):
+    for path in ("overview", "loads", "health"):
         assert ask(None, "GET", f"{PATH}/{path}").status_code == 401
     for path in BUTTONS:
         assert ask(None, "POST", path).status_code == 401
@@ -150,8 +155,99 @@ def test_pause_and_resume(ask: Any, warehouse: str) -> None:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        log = {(row.event, row.owner) for row in session.query(Log).all()}
-    assert {("tributary_pause", "a-user"), ("tributary_resume", "a-user")} <= log
+        log = {(row.event, row.owner, row.dag_id) for row in session.query(Log).all()}
+    dag = "upload_conversions"
+    assert {("tributary_pause", "a-user", dag), ("tributary_resume", "a-user", dag)} <= log
+
+
+def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None:
+    """Red: an account that Meta blocked stays so for ever, and no page says why or helps."""
+    from include.warehouse.load import pause, record_sync
+
+    with wh.connect(warehouse, autocommit=True) as connection:
+        pause(connection, "meta", "1000000009", None, "Meta blocks the account for policy.")
+        record_sync(connection, "meta", "1000000009", "failed: MetaBlocked: It is blocked.", None)
+    shown = ask("viewer", "GET", f"{PATH}/loads").json()
+    assert shown["may_act"] is False
+    (one,) = shown["accounts"]
+    assert {key: one[key] for key in one if "paused" in key or key == "last_sync_status"} == {
+        "is_paused": True,
+        "paused_until": None,
+        "paused_reason": "Meta blocks the account for policy.",
+        "last_sync_status": "failed: MetaBlocked: It is blocked.",
+    }
+    resume = BUTTONS[-1]
+    assert ask("user", "POST", resume).json()["said"] == (
+        "1000000009 is resumed; the next run loads it."
+    )
+    assert ask("user", "POST", resume).json()["said"] == "1000000009 was not paused."
+    (one,) = ask("user", "GET", f"{PATH}/loads").json()["accounts"]
+    assert (one["is_paused"], one["paused_reason"]) == (False, None)
+    unknown = ask("user", "POST", resume.replace("1000000009", "1000000008"))
+    assert (unknown.status_code, "no meta ad account '1000000008'" in unknown.text) == (404, True)
+
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        log = [
+            (row.owner, row.dag_id, json.loads(row.extra)["account_id"])
+            for row in session.query(Log).filter(Log.event == "tributary_resume_account")
+        ]
+    assert ("a-user", "extract_meta_ads", "1000000009") in log
+
+
+def test_what_keeps_airflow_from_its_work_is_shown(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: tasks wait for a pool without slots, or fail for a deleted connection, unseen."""
+    from airflow.models.pool import Pool
+
+    def told() -> list[tuple[str | None, str]]:
+        found = ask("viewer", "GET", f"{PATH}/health").json()["problems"]
+        # No scheduler runs in these tests.
+        return [(one["conn_id"], one["says"]) for one in found if "does not run" not in one["says"]]
+
+    missing = (
+        "meta_acme",
+        "The Airflow connection 'meta_acme' (for ad account 1000000009, destination acme-meta) "
+        "does not exist. Add it under Admin → Connections, or with `airflow connections add`.",
+    )
+    stuck = "so tasks of extract_meta_ads, reread_meta_ads stay `scheduled`: give it slots"
+    monkeypatch.delenv("AIRFLOW_CONN_META_ACME", raising=False)
+    Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
+    assert told() == [missing]
+    monkeypatch.setenv("AIRFLOW_CONN_META_ACME", json.dumps({"conn_type": "meta"}))
+    assert told() == []
+    try:
+        Pool.create_or_update_pool("meta_ads", 0, "", include_deferred=False)
+        ((_, says),) = told()
+        assert says.startswith(f"The pool meta_ads has 0 slots, {stuck}")
+        Pool.delete_pool("meta_ads")
+        ((_, says),) = told()
+        assert says.startswith(f"The pool meta_ads does not exist, {stuck}")
+    finally:
+        Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
+
+
+def test_an_airflow_without_the_plugin_is_told(ask: Any, api_server: str) -> None:
+    """Red: `make up` takes the UI's HTML, which Airflow gives for any path, for our page."""
+    services.check_page({"AIRFLOW__API__BASE_URL": api_server})
+    without = {"AIRFLOW__API__BASE_URL": f"{api_server}/elsewhere"}
+    with pytest.raises(TributaryError, match=r"but without /tributary/page/: .* is not loaded"):
+        services.check_page(without)
+
+
+def test_a_run_under_way_is_named_beside_missing_days(ask: Any) -> None:
+    """Red: a day that is being loaded at this moment looks lost."""
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.utils.types import DagRunTriggeredByType
+
+    run = trigger_dag("extract_meta_ads", triggered_by=DagRunTriggeredByType.TEST)
+    assert run is not None
+    under_way = ask("viewer", "GET", f"{PATH}/loads").json()["under_way"]
+    path = f"dags/extract_meta_ads/runs/{quote(run.run_id, safe='')}"
+    assert {"dag": "extract_meta_ads", "state": "queued", "run": path} in under_way
 
 
 def test_retry_puts_back_what_is_dead(ask: Any, warehouse: str) -> None:

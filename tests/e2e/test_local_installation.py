@@ -19,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 import requests
@@ -352,3 +353,30 @@ def test_an_upload_is_triggered_through_both_doors(
         edge.terminate()
         edge.wait()
         installation.api("PATCH", "dags/upload_conversions", json={"is_paused": True})
+
+
+def test_up_brings_back_what_died_with_the_database(installation: Installation) -> None:
+    """Red: `make up` is content, while no scheduler runs; or two run, one of them an orphan's."""
+    home = Path(installation.env["TRIBUTARY_HOME"])
+    leader = psutil.Process(json.loads((home / "airflow.pid").read_text())[0])
+    api_server = next(one for one in leader.children() if "api_server" in one.name())
+    others = [one for one in leader.children() if one != api_server]
+    assert len(others) == 3
+    psutil.Process(int((home / "postgres" / "postmaster.pid").read_text().split()[0])).kill()
+
+    def gone(one: psutil.Process) -> bool:
+        return not one.is_running() or one.status() == psutil.STATUS_ZOMBIE
+
+    wait(lambda: all(map(gone, others)), 60)
+    leader.kill()  # and its API server, which has survived, is an orphan
+    assert not gone(api_server)
+
+    installation.run("-m", "include.cli", "up")
+    assert gone(api_server)
+    health = requests.get(f"{installation.base}/api/v2/monitor/health", timeout=30).json()
+    assert {part: health[part]["status"] for part in health} == dict.fromkeys(
+        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
+    )
+    leader = psutil.Process(json.loads((home / "airflow.pid").read_text())[0])
+    assert [gone(one) for one in leader.children()] == [False] * 4
+    assert installation.rows("select count(*) from ops.brands where slug = 'acme'") == [(1,)]

@@ -106,6 +106,41 @@ def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Door]) -> None:
     assert viewer("GET", "/openapi.json").json()["info"]["title"] == "Tributary"
 
 
+def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Door]) -> None:
+    """Red: who erased a person, or handed in a sale, cannot be found; or the log names people."""
+    from airflow.models import Log
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        last = max((id for (id,) in session.query(Log.id)), default=0)
+    op, viewer = login("op"), login("viewer")
+    event: dict[str, Any] = json.loads(json.dumps(purchase(77, email="w@x.example"), default=str))
+    event |= {"event_time": datetime.now(UTC).isoformat(), "brand": "acme"}
+    id = op("POST", "/conversions", json=event).json()["id"]
+    op("POST", "/conversions/batch", json={"events": [event]})
+    op("PATCH", f"/conversions/{id}", json={"destination": "x", "sync_status": "pending"})
+    op("PATCH", "/destinations/nowhere", json={"paused": True})
+    op("DELETE", f"/conversions/{id}")
+    op("DELETE", "/conversions/w@x.example")
+    op("POST", "/erasure", json={"email": event["email"]})
+    op("GET", f"/conversions/{id}")
+    viewer("POST", "/erasure", json={"email": event["email"]})
+    with create_session() as session:
+        rows = session.query(Log).filter(Log.id > last).order_by(Log.id).all()
+        told = [(row.event, row.owner, row.dag_id, json.loads(row.extra)) for row in rows]
+    who = ("op", "upload_conversions")
+    assert [row for row in told if row[0].startswith("tributary_")] == [
+        ("tributary_conversions_create", *who, {"method": "POST"}),
+        ("tributary_conversions_create_batch", *who, {"method": "POST"}),
+        ("tributary_conversions_change", *who, {"method": "PATCH", "id": id}),
+        ("tributary_destinations_change", *who, {"method": "PATCH", "name": "nowhere"}),
+        ("tributary_conversions_erase", *who, {"method": "DELETE", "id": id}),
+        ("tributary_conversions_erase", *who, {"method": "DELETE"}),
+        ("tributary_erasure_erase", *who, {"method": "POST"}),
+    ]
+    assert "w@x.example" not in str(told)
+
+
 @pytest.fixture
 def airflows(login: Callable[[str], Door], api_server: str) -> Callable[..., requests.Response]:
     """Airflow's own REST API, asked as an admin."""

@@ -8,6 +8,7 @@ const shown = new Set(STATES.filter((state) => state !== "skipped"));
 let figures = null;
 let days = null;
 let quality = new Map(); // Meta's own match quality by destination; it comes later than the figures
+let problems = []; // what keeps Airflow from its work; they come later, too
 let asking = 0; // number of the latest question; older answers are dropped
 
 // ---- small helpers ---------------------------------------------------------------------------
@@ -100,8 +101,14 @@ async function call(path, body) {
   } catch {
     throw new Error("Airflow does not answer. The figures below may be old.");
   }
-  const said = await answer.json().catch(() => ({}));
-  if (answer.ok) return said;
+  // Without the plugin Airflow answers every path with its own page, and says that all is well.
+  const isData = /^application\/(problem\+)?json/.test(answer.headers.get("content-type") || "");
+  const said = isData ? await answer.json().catch(() => ({})) : {};
+  if (answer.ok && isData) return said;
+  if (answer.ok) {
+    throw new Error("Airflow answers without Tributary's plugin: `airflow plugins` and the API " +
+      "server's log say why it is not loaded. The figures below may be old.");
+  }
   if (answer.status === 401) throw new Error("You are not logged in any more: reload the page.");
   if (answer.status === 403) throw new Error("Your role may not do this.");
   throw new Error(typeof said.detail === "string" ? said.detail : `It failed (HTTP ${answer.status}).`);
@@ -118,6 +125,7 @@ async function refresh() {
     if (isLoads()) days = found;
     else figures = found;
     if (!isLoads()) askQuality();
+    askHealth();
     trouble("");
     $("as-of").textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
     draw();
@@ -139,9 +147,23 @@ async function askQuality() {
   if (figures && !isLoads()) drawLag();
 }
 
-async function act(name, what, body = {}) {
+/** What Airflow's own metadata says; a secrets backend may take a while. */
+async function askHealth() {
   try {
-    const done = await call(`destinations/${encodeURIComponent(name)}/${what}`, body);
+    problems = (await call("health")).problems;
+  } catch {
+    return; // what could not be asked is no news
+  }
+  $("problems").hidden = !problems.length;
+  $("problems").replaceChildren(...problems.map((one) => h("li", {}, one.says)));
+  draw();
+}
+
+const isMissing = (connection) => problems.some((one) => one.conn_id === connection);
+
+async function act(path, body = {}) {
+  try {
+    const done = await call(path, body);
     say(done.said, ...(done.run ? [" ", link(done.run, {}, "Open the run")] : []));
   } catch (error) {
     say(error.message);
@@ -177,10 +199,13 @@ $("ask").querySelector("input").addEventListener("keydown", (event) => {
   $("ask").close("yes");
 });
 
+const toDestination = (name, what, body) =>
+  act(`destinations/${encodeURIComponent(name)}/${what}`, body);
+
 async function pause(name) {
   const answer = await ask(`Pause ${name}?`,
     "What waits and what comes in is kept. A request under way is finished.", "Pause", true);
-  if (answer) await act(name, "pause", answer);
+  if (answer) await toDestination(name, "pause", answer);
 }
 
 async function retry(name, count, outcome) {
@@ -189,7 +214,7 @@ async function retry(name, count, outcome) {
     ? "Nobody knows whether the platform has them already. If it has, they count twice."
     : "They go back into the outbox and leave with the next upload.",
   unknown ? "Retry all the same" : "Retry");
-  if (answer) await act(name, "retry", outcome ? { outcome } : {});
+  if (answer) await toDestination(name, "retry", outcome ? { outcome } : {});
 }
 
 /** Only for brands that are `managed_by: api`; what is wrong is said beside what was written. */
@@ -261,25 +286,36 @@ function drawConversions() {
 
 function state(one, now) {
   if (!one.is_active) return badge("off", "switched off");
-  if (!one.is_paused) return badge("good", "active");
+  if (one.is_paused) return paused(one, now);
+  if (isMissing(one.conn_id)) return [badge("bad", "no connection"), h("small", {}, one.conn_id)];
+  if (fails(one)) return badge("bad", "failing");
+  return badge("good", "active");
+}
+
+/** Without the name of the exception, which is for logs. */
+const sentence = (status) => status.replace(/^failed: \w+: /, "failed: ");
+
+const fails = (one) => one.last_sync_status != null && one.last_sync_status !== "ok";
+
+function paused(one, now) {
   const until = one.paused_until ? ["until ", when(one.paused_until, now)] : ["until it is resumed"];
   return [badge("wait", "paused"), " ", ...until, h("small", {}, one.paused_reason)];
 }
 
 function lastSync(one, now) {
-  const status = one.last_sync_status;
   if (!one.last_sync_at) return h("span", { class: "zero" }, "never");
-  return [when(one.last_sync_at, now),
-    h("small", {}, status === "ok" ? `${number(one.last_sync_count)} sent, ok` : status)];
+  return [when(one.last_sync_at, now), fails(one)
+    ? h("small", { class: "bad" }, one.last_sync_status)
+    : h("small", {}, `${number(one.last_sync_count)} sent, ok`)];
 }
 
 function buttons(one, may) {
   const button = (text, label, off, press) =>
     h("button", { type: "button", "aria-label": `${label} ${one.name}`, disabled: !may || off, click: press }, text);
   return h("div", { class: "actions" },
-    button("Sync now", "Sync now:", !one.is_active || one.is_paused, () => act(one.name, "sync")),
+    button("Sync now", "Sync now:", !one.is_active || one.is_paused, () => toDestination(one.name, "sync")),
     one.is_paused
-      ? button("Resume", "Resume", false, () => act(one.name, "resume"))
+      ? button("Resume", "Resume", false, () => toDestination(one.name, "resume"))
       : button("Pause", "Pause", !one.is_active, () => pause(one.name)),
     button("Retry dead", "Retry dead deliveries of", !one.retryable || !one.is_active,
       () => retry(one.name, one.retryable)),
@@ -436,32 +472,37 @@ function niceStep(value) {
 
 function drawLoads() {
   const brand = $("brand").value;
-  const accounts = new Map();
-  for (const row of days.loads) {
-    if (brand && row.brand !== brand) continue;
-    if (!accounts.has(row.account_id)) accounts.set(row.account_id, []);
-    accounts.get(row.account_id).push(row);
-  }
-  $("accounts").replaceChildren(...[...accounts.values()].map(account));
-  if (!accounts.size) {
+  const shown = days.accounts.filter((one) => !brand || one.brand === brand);
+  const key = (row) => `${row.platform} ${row.account_id}`;
+  const loaded = new Map(shown.map((one) => [key(one), []]));
+  for (const row of days.loads) if (row.day) loaded.get(key(row))?.push(row);
+  $("loads-only-see").hidden = days.may_act;
+  $("under-way").hidden = !days.under_way.length;
+  $("under-way").replaceChildren("Under way, so days may be on their way: ",
+    ...days.under_way.flatMap((one, i) =>
+      [i ? ", " : "", link(one.run, {}, one.dag), ` (${one.state})`]));
+  $("accounts").replaceChildren(...shown.map((one) => account(one, loaded.get(key(one)))));
+  if (!shown.length) {
     $("accounts").replaceChildren(h("p", { class: "empty" },
-      "No Meta ad account is configured yet: add one to the settings file and apply it."));
+      "No ad account is configured yet: add one to the settings file and apply it."));
   }
 }
 
-function account(rows) {
-  const [first] = rows;
-  const loaded = rows.filter((row) => row.day);
-  const title = h("h3", {}, `${first.name} `, first.is_active ? null : badge("off", "switched off"));
-  const where = `${first.brand_name} · ${first.account_id}`;
+function account(one, loaded) {
+  const isMeta = one.platform === "meta";
+  const title = h("h3", {}, `${one.name} `, accountBadge(one));
+  const where = `${one.brand_name} · ${isMeta ? "" : `${one.platform} · `}${one.account_id}`;
+  const words = [title, h("p", { class: "quiet" }, where), ...latest(one)];
+  if (!isMeta) return h("div", { class: "account" }, ...words);
   if (!loaded.length) {
-    return h("div", { class: "account" }, title, h("p", { class: "quiet" }, where),
+    return h("div", { class: "account" }, ...words,
       h("p", { class: "empty" }, "Nothing is loaded yet: switch extract_meta_ads on, or trigger it."));
   }
   const count = (status) => loaded.filter((row) => row.status === status).length;
   const said = ["reconciled", "unreconciled", "missing", "open"]
     .filter((status) => status === "reconciled" || count(status))
     .map((status) => `${number(count(status))} ${status}`).join(", ");
+  words[1].append(` · ${said}`);
   const months = Map.groupBy
     ? Map.groupBy(loaded, (row) => row.day.slice(0, 7))
     : loaded.reduce((all, row) => {
@@ -472,10 +513,35 @@ function account(rows) {
     h("h4", {}, new Date(`${month}-01T00:00:00Z`)
       .toLocaleDateString("en", { month: "long", year: "numeric", timeZone: "UTC" })),
     h("div", {}, Array.from({ length: weekday(rows[0].day) }, () => h("span", {})), rows.map(day))));
-  const grid = h("div", { class: "months", role: "group", "aria-label": `Days of ${first.name}`, keydown: move }, blocks);
+  const grid = h("div", { class: "months", role: "group", "aria-label": `Days of ${one.name}`, keydown: move }, blocks);
   const cells = grid.querySelectorAll(".day");
   cells[cells.length - 1].setAttribute("tabindex", "0");
-  return h("div", { class: "account" }, title, h("p", { class: "quiet" }, `${where} · ${said}`), grid);
+  return h("div", { class: "account" }, ...words, grid);
+}
+
+function accountBadge(one) {
+  if (!one.is_active) return badge("off", "switched off");
+  if (one.is_paused) return badge("wait", "paused");
+  if (isMissing(one.conn_id)) return badge("bad", "no connection");
+  return fails(one) ? badge("bad", "failing") : null;
+}
+
+/** What a person must know beside the days: a pause and its end, a load that failed. */
+function latest(one) {
+  const said = [];
+  if (one.is_paused) {
+    const until = one.paused_until ? ["until ", when(one.paused_until, days.now)] : ["until it is resumed"];
+    said.push(h("p", { class: "latest" }, "Paused ", ...until, ": ", one.paused_reason, " ",
+      h("button", {
+        type: "button", disabled: !days.may_act, "aria-label": `Resume ${one.name}`,
+        click: () => act(`accounts/${one.platform}/${encodeURIComponent(one.account_id)}/resume`),
+      }, "Resume")));
+  }
+  if (one.is_active && !one.is_paused && fails(one)) {
+    said.push(h("p", { class: "latest bad" }, "The last load, ", when(one.last_sync_at, days.now),
+      ", ", sentence(one.last_sync_status)));
+  }
+  return said;
 }
 
 /** Monday 0 to Sunday 6. */
@@ -515,7 +581,7 @@ function draw() {
     if ((anchor.hash === "#loads") === loads) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
-  const rows = loads ? days?.loads : figures?.destinations;
+  const rows = loads ? days?.accounts : figures?.destinations;
   if (!rows) return;
   fillBrands(rows);
   // A redrawn button keeps the focus that it had.
@@ -547,7 +613,7 @@ addEventListener("resize", () => {
   draw();
 });
 setInterval(() => {
-  if (!document.hidden && !$("ask").open && !isLoads()) refresh();
+  if (!document.hidden && !$("ask").open) refresh();
 }, EVERY);
 draw();
 refresh();

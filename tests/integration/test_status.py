@@ -1,0 +1,92 @@
+"""What the command line says of accounts and of Airflow, and what a person does about it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner
+from conftest_of_loads import query
+from outgoing import configure, meta_destination
+
+from include import warehouse as wh
+from include.cli import main
+from include.warehouse.load import pause, record_sync
+
+ACCOUNTS = [
+    {"platform": "meta", "account_id": "1000000009", "conn_id": "meta_nine", "name": "Nine"},
+    {"platform": "google_ads", "account_id": "1112223333", "conn_id": "google_x", "name": "G"},
+]
+
+
+LUMEN = [{"platform": "meta", "account_id": "1000000010", "conn_id": "meta_nine", "name": "Ten"}]
+
+
+def _run(*arguments: str) -> str:
+    with warnings.catch_warnings():
+        ended = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
+    return ended.output
+
+
+def test_an_account_is_resumed_by_its_id(warehouse: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red: an account that Meta blocked stays out of every run, with no way back."""
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    configure(warehouse, "acme", ad_accounts=ACCOUNTS)
+    other = meta_destination("lumen-meta", pixel_id="2000000088")
+    configure(warehouse, "lumen", other, ad_accounts=LUMEN)
+    with wh.connect(warehouse, autocommit=True) as connection:
+        pause(connection, "meta", "1000000009", None, "Meta blocks it.")
+        pause(connection, "google_ads", "1112223333", 600, "Google throttles it.")
+        pause(connection, "meta", "1000000010", None, "Meta blocks it.")
+    assert _run("accounts", "resume", "act_1000000009") == (
+        "1000000009 is resumed; the next run loads it.\n"
+    )
+    assert _run("accounts", "resume", "1000000009") == "1000000009 was not paused.\n"
+    paused = "select account_id from ops.ad_accounts where paused_until > now() order by 1"
+    assert query(warehouse, paused) == [{"account_id": "1000000010"}, {"account_id": "1112223333"}]
+    assert "is resumed" in _run("accounts", "resume", "1112223333", "--platform", "google_ads")
+    assert query(warehouse, paused) == [{"account_id": "1000000010"}]  # another brand's
+    unknown = CliRunner().invoke(main, ["accounts", "resume", "1112223333"])
+    assert unknown.exit_code == 1
+    assert "There is no meta ad account '1112223333'" in unknown.output
+
+
+def test_status_says_what_fails_and_why(
+    warehouse: str, sync_dags: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: a person who asks is told of days and deliveries, not that nothing can run."""
+    from airflow.models.pool import Pool
+
+    sync_dags()
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    for name in ("_AIRFLOW_PROCESS_CONTEXT", "AIRFLOW__LOGGING__LOGGING_LEVEL"):
+        monkeypatch.setenv(name, "")  # the command sets them; afterwards they are as before
+    configure(warehouse, "acme", meta_destination(conn_id="meta_gone"), ad_accounts=ACCOUNTS[:1])
+    other = meta_destination("lumen-meta", pixel_id="2000000088", conn_id="meta_nine")
+    configure(warehouse, "lumen", other, ad_accounts=LUMEN)
+    monkeypatch.setenv("AIRFLOW_CONN_META_NINE", '{"conn_type": "meta"}')
+    with wh.connect(warehouse, autocommit=True) as connection:
+        pause(connection, "meta", "1000000009", None, "Meta blocks it.")
+        record_sync(connection, "meta", "1000000009", "failed: MetaBlocked: Meta said no.", None)
+    try:
+        Pool.create_or_update_pool("meta_ads", 0, "", include_deferred=False)
+        said = _run("status")
+    finally:
+        Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
+    table = " ".join(said.replace("│", " ").split())
+    assert "MetaBlocked" in table
+    assert "Meta blocks it." in table
+    told = [line for line in said.splitlines() if line.startswith("! ")]
+    assert [line for line in told if "does not run" not in line] == [
+        "! The pool meta_ads has 0 slots, so tasks of extract_meta_ads, reread_meta_ads stay "
+        "`scheduled`: give it slots under Admin → Pools, or with "
+        "`airflow pools set meta_ads 4 ''`.",
+        "! The Airflow connection 'meta_gone' (for destination acme-meta) does not exist. Add it "
+        "under Admin → Connections, or with `airflow connections add`.",
+    ]
+    # Here is no scheduler.
+    assert [line.split(" does not run")[0] for line in told if "does not run" in line] == [
+        "! Airflow's scheduler", "! Airflow's dag processor", "! Airflow's triggerer",
+    ]  # fmt: skip
