@@ -18,7 +18,7 @@ connection's refresh token, or its access to the account. The other accounts are
 
 * A *skipped* `load_clicks`: the account is paused, and the last line of its log says why. Google
   has prohibited access, or a person has paused it; it is skipped until a person resumes it, on the
-  page *Tributary* or with `python -m include.cli accounts resume ID`.
+  page *Tributary* or with `python -m include.cli accounts resume ID --platform google_ads`.
 * *Google keeps those of the last 90 days*: no day of the run can be loaded any more.
 * Clear only the red task: it reads the account's settings and connection anew.
 

@@ -164,7 +164,8 @@ def _account(uri: str) -> tuple[str | None, int | None, bool | None]:
     """What became of the account's latest load: status, clicks, whether a person must resume it."""
     (row,) = query(
         uri,
-        "select last_sync_status as status, last_sync_count as clicks, "
+        "select substring(last_sync_status from '^[^:]+(?:: \\w+)?') as status, "
+        "last_sync_count as clicks, "
         "paused_until = 'infinity' as stopped from ops.ad_accounts",
     )
     return row["status"], row["clicks"], row["stopped"]
