@@ -18,12 +18,12 @@ connection's refresh token, or its access to the account. The other accounts are
 
 * A *skipped* `load_clicks`: the account is paused, and the last line of its log says why. Google
   has prohibited access, or a person has paused it; it is skipped until a person resumes it, on the
-  page *Tributary* or with `python -m include.cli accounts resume ID`.
+  page *Tributary* or with `python -m include.cli accounts resume ID --platform google_ads`.
 * *Google keeps those of the last 90 days*: no day of the run can be loaded any more.
 * Clear only the red task: it reads the account's settings and connection anew.
 
-* Cleared runs of a cancelled backfill stay *queued*: create the backfill again, for
-  *All Runs*.
+* Cleared runs of a cancelled backfill stay *queued*: mark them as failed, and create the backfill
+  again for *Missing and Errored Runs*.
 
 Safe to clear, repeat, kill and run twice at once: the same day leaves the same rows.
 """

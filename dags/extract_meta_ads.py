@@ -23,24 +23,27 @@ The log of a red `load_account` ends with one sentence that says what to do.
 * *May not use this object*: assign the ad account to the token's system user in Business settings.
 * *Ad rows have spend … the account itself …*: the day is stored as `unreconciled`; clear the task
   to read it again. `reconcile: warn` in the settings makes it a warning.
-* *… had spend, and Meta answers with none since …*: Meta's answer for these days is empty. The stored
-  rows are kept, and the task is tried again. After three days of the same answer it is taken as
-  true, with a row in `ops.restatements`.
-* *the row of ad … has no number in …*: Meta sent a figure that is none. The row is left out, the day
-  is `unreconciled`; clear the task to read it again.
-* *not all campaigns / adsets / ads are to be had* (a warning): the days are stored, the task fails in
-  the end with Meta's reason; clear it when that has passed.
+* *… had spend, and Meta answers with none since …*: Meta's answer for these days is empty. The
+  stored rows are kept, and the task is tried again. After three days of the same answer it is taken
+  as true, with a row in `ops.restatements`.
+* *the row of ad … has no number in …*: Meta sent a figure that is none. The row is left out, the
+  day is `unreconciled`; clear the task to read it again.
+* *not all campaigns / adsets / ads are to be had* (a warning): the days are stored, the task fails
+  in the end with Meta's reason; clear it when that has passed.
 * *the field … is left out for a week* (a warning): Meta does not give it for this account.
 * *Meta throttles …*: the task waits as long as Meta says, with its worker slot freed, and goes on
-  behind the last page of the hierarchy and the last finished day. Lower the slots of the pool `meta_ads` if it happens daily.
+  behind the last page of the hierarchy and the last finished day. Lower the slots of the pool
+  `meta_ads` if it happens daily.
 * *Meta blocks …*: the account is paused, and nothing more is tried. From the next run on its
   `load_account` is *skipped*, the last line of its log says why, and the run is green. Settle it in
   Meta's Business support, then resume the account: on the page *Tributary*, or with
-  `python -m include.cli accounts resume ID`. The days in between come with the next run.
+  `python -m include.cli accounts resume ID`. The next run loads its
+  `lookback_days`; days further back need a backfill.
 * One account failed and the others did not: only that one needs clearing; what loaded is kept. A
   cleared task reads the account's settings, connection and pause anew.
 * Cleared runs of a cancelled backfill stay *queued*: Airflow never goes on with one that was
-  cancelled. Create the backfill again, for *All Runs* or with `--reprocess-behavior completed`.
+  cancelled. Mark them as failed, and create the backfill again for *Missing and Errored Runs*
+  (`--reprocess-behavior failed`).
 
 Safe to clear, repeat and backfill in any order: an account's day is replaced whole. The log of
 `load_account` tells days done of all, rows, calls, and how much of Meta's limits is used.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.airflow.callbacks import wrapped
 from include.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -79,12 +80,13 @@ def skip_unless_due(row: dict[str, Any], platform: str, context: Any) -> None:
     """
     name, why = f"The {_NAMES[platform]} ad account {row['name']} ({row['account_id']})", ""
     if row["paused"]:
+        which = row["account_id"] + ("" if platform == "meta" else f" --platform {platform}")
         why = (
             f"{name} is paused {row['paused'].rstrip('.')}. Resume it when that is settled: on the "
-            f"page Tributary, or with `python -m include.cli accounts resume {row['account_id']}`."
+            f"page Tributary, or with `python -m include.cli accounts resume {which}`."
         )
     elif not row["is_active"] and row["account_id"] not in asked(context):
         why = f"{name} is not active any more: the settings say `is_active: false`."
     if why:
-        log.warning("%s", why)
+        log.warning("%s", wrapped(why))
         raise AirflowSkipException(why)

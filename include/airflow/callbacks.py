@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
+import textwrap
 from typing import Any
 
 from include.errors import TributaryError
 
 log = logging.getLogger(__name__)
+
+_WIDTH = 90
 
 
 def end_on_sigterm(context: Any) -> None:
@@ -29,4 +32,12 @@ def say_last(context: Any) -> None:
     error = context.get("exception")
     if isinstance(error, TributaryError):
         log.info("::endgroup::")  # else the page hides it in its folded group "Post Execute"
-        log.error("%s", error)
+        log.error("%s:\n%s", type(error).__name__, wrapped(str(error)))
+
+
+def wrapped(text: str) -> str:
+    """The text in lines that the page of a task's log shows whole."""
+    return "\n".join(
+        textwrap.fill(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )

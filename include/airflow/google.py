@@ -141,7 +141,8 @@ def load_clicks(listed: dict[str, str], context: Any) -> dict[str, Any]:
             )
     except TributaryError as error:
         with connect(uri, autocommit=True) as opened:
-            record_sync(opened, "google_ads", account_id, f"failed: {type(error).__name__}", None)
+            failed = f"failed: {type(error).__name__}: {error}"
+            record_sync(opened, "google_ads", account_id, failed[:500], None)
             if isinstance(error, GoogleForbidden) and error.code == _BLOCKED:
                 pause(opened, "google_ads", account_id, None, str(error))
         raise

@@ -390,13 +390,15 @@ def test_an_account_that_is_not_in_the_settings_fails_alone(
     assert ran.states["announce[-1]"] == "success"
     assert sums(warehouse) == expected(sandbox, {US: (SINCE, UNTIL)})
     sentence = (
-        "The ad account 77 is not in the settings: add it to the settings file and apply it with "
-        "`python -m include.cli configure FILE.yaml`."
+        "The ad account 77 is not in the settings: add it to the settings file and apply it with"
+        "{}`python -m include.cli configure FILE.yaml`."
     )
+    assert sentence.format(" ") in str(told)
     # Airflow logs the traceback; the sentence comes below it, last of the task's log, and outside
     # of the group that the page shows folded.
     logged = str(told).split("starting task_id=load_account map_index=1\n")[1]
-    assert logged.split("\n[DAG TEST] end task")[0].endswith(f"\n::endgroup::\n{sentence}")
+    last = "\n::endgroup::\nSettingsError:\n" + sentence.format("\n")
+    assert logged.split("\n[DAG TEST] end task")[0].endswith(last)
 
 
 # Nothing is loaded at all.

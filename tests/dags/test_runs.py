@@ -173,3 +173,42 @@ def test_backfills_wait_for_everything_else(dags: Any, served: Any, sync_dags: A
         for task in dag.tasks:
             if dag_id != "build_marts":
                 assert task.weight_rule == "include.airflow.priority.BackfillsLast", task
+
+
+def test_what_dies_with_the_scheduler_is_tried_again(dags: Any, sync_dags: Any) -> None:
+    """Red: a run in which all loaded would be red, since the task that looks at the others died
+    with its executor before it began.
+    """
+    from airflow.callbacks.database_callback_sink import DatabaseCallbackSink
+    from airflow.executors.base_executor import BaseExecutor
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.models.dagbag import DBDagBag
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState, TaskInstanceState
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+    sync_dags()
+    executor, bag = BaseExecutor(), DBDagBag()
+    executor.callback_sink = DatabaseCallbackSink()
+    with create_session() as session:
+        watchers = []
+        for dag_id in dags:
+            run = bag.get_latest_version_of_dag(dag_id, session=session).create_dagrun(
+                run_id="manual__of_a_test",
+                run_type=DagRunType.MANUAL,
+                run_after=NOW,
+                state=DagRunState.RUNNING,
+                triggered_by=DagRunTriggeredByType.TEST,
+                session=session,
+            )
+            watchers += [ti for ti in run.task_instances if ti.task_id.startswith("fail_if_any")]
+        for ti in watchers:
+            ti.state, ti.try_number = TaskInstanceState.QUEUED, 1
+            executor.fail(ti.key)
+        session.flush()
+        SchedulerJobRunner.process_executor_events(
+            executor=executor, job_id=None, scheduler_dag_bag=bag, session=session
+        )
+        states = {ti.dag_id: str(ti.state) for ti in watchers}
+        session.rollback()
+    assert states == dict.fromkeys(set(dags) - {"build_marts"}, "up_for_retry")
