@@ -280,9 +280,12 @@ def _start_on_own_ports(
 
     leader = process(name)
     if leader is not None and time.time() - leader.create_time() > seconds:
-        with suppress(OSError):
-            if not healthy():
-                stop(name)
+        try:
+            well = healthy()
+        except (OSError, ValueError):
+            well = False
+        if not well:
+            stop(name)
 
     def settled() -> bool:
         if process(name) is None or _has_lost_a_part(name) or _taken(name, ports):
@@ -441,7 +444,7 @@ def wait_until(true: Callable[[], bool], seconds: float, otherwise: str) -> None
         try:
             if true():
                 return
-        except OSError:
+        except (OSError, ValueError):  # no answer yet, or none that is JSON
             pass
         if time.monotonic() > deadline:
             raise TributaryError(otherwise)
