@@ -376,10 +376,11 @@ def check_page(variables: dict[str, str]) -> None:
         url = f"{variables['AIRFLOW__API__BASE_URL']}/tributary/{path}"
         try:
             with urllib.request.urlopen(url, timeout=60) as answer:
-                status = answer.status
+                status, kind = answer.status, answer.headers.get_content_type()
         except urllib.error.HTTPError as error:
-            status = error.code
-        if status == 401:  # nobody is logged in here
+            status, kind = error.code, error.headers.get_content_type()
+        # 401: nobody is logged in here.
+        if status in (200, 401) and kind in ("application/json", "application/problem+json"):
             continue
         if status == 200:
             why = "plugins/tributary.py is not loaded: `airflow plugins` says why"
