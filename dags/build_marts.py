@@ -14,7 +14,11 @@ in the log and never fail the build.
 ## Triage
 The log ends with the names of the models or tests that failed; the dbt output above it has their
 SQL. A failed test means that what stands in the mart does not hold what its description says: do
-not publish from it. A red reconciliation test: look for `unreconciled` days in `ops.loads`.
+not publish from it. A red reconciliation test: look for `unreconciled` days in `ops.loads`. A build
+that lost its connection, or met a deadlock, a lock or a server that restarts, is tried again, at
+most three times; a model or a test that fails is not, since it would fail again. A warning of
+`ad_figures_that_cannot_be_read` names rows of raw whose figures are no numbers and count as 0: load
+those days again.
 """
 
 from datetime import datetime, timedelta
@@ -42,7 +46,7 @@ from include.airflow.retry import AsTheErrorSays
     doc_md=__doc__,
     tags=["dbt", "out"],
     default_args={
-        "retries": 1,
+        "retries": 3,
         "retry_delay": timedelta(minutes=1),
         "retry_policy": AsTheErrorSays(),
     },

@@ -38,6 +38,7 @@ from include.airflow.tasks import DEFAULT_ARGS
     start_date=datetime(2023, 1, 1),
     catchup=False,
     max_active_runs=1,
+    dag_display_name="Confirm conversions",
     doc_md=__doc__,
     tags=["google", "out"],
     default_args=DEFAULT_ARGS,
@@ -55,7 +56,7 @@ def confirm_conversions() -> None:
 
         return confirm_one(destination)
 
-    @task(trigger_rule="all_done", retries=0)
+    @task(trigger_rule="all_done")
     def fail_if_any_failed() -> None:
         from include.airflow.runs import fail_if_any_failed
 

@@ -4,16 +4,26 @@ Daily, for each active Google Ads account of the settings file: the clicks of it
 one query per day, so that a `gclid` of a touchpoint can be joined to campaign, ad group and ad.
 
 **Parameters**: `accounts` (customer ids; all active ones when absent), `since`, `until` (dates of
-the account's time zone, at most 90 days ago: Google tells of no older clicks). A backfill run
-loads the one day of its interval.
+the account's time zone, at most 90 days ago: Google keeps no older clicks). A backfill run loads
+the one day of its interval: run `backfill__2026-11-19T00:00:00+00:00` loads 18 November.
 
 **Needs**: the connection `warehouse`, and a connection of type `google_ads` per account.
 
-**Leaves**: `raw.google_click_view`, an account's day replaced whole.
+**Leaves**: `raw.google_click_view`, an account's day replaced whole; when and how the account was
+last loaded in `ops.ad_accounts` (`python -m include.cli status`).
 
 ## Triage
 The log of a red `load_clicks` ends with one sentence that says what to mend: most often the
 connection's refresh token, or its access to the account. The other accounts are loaded.
+
+* A *skipped* `load_clicks`: the account is paused, and the last line of its log says why. Google
+  has prohibited access, or a person has paused it; it is skipped until a person resumes it, on the
+  page *Tributary* or with `python -m include.cli accounts resume ID`.
+* *Google keeps those of the last 90 days*: no day of the run can be loaded any more.
+* Clear only the red task: it reads the account's settings and connection anew.
+
+* Cleared runs of a cancelled backfill stay *queued*: create the backfill again, for
+  *All Runs*.
 
 Safe to clear, repeat, kill and run twice at once: the same day leaves the same rows.
 """
@@ -31,6 +41,7 @@ from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS
     start_date=datetime(2023, 1, 1),
     catchup=False,
     max_active_runs=1,
+    dag_display_name="Extract Google clicks",
     doc_md=__doc__,
     tags=["google", "in"],
     default_args=DEFAULT_ARGS,
@@ -42,18 +53,18 @@ from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS
 )
 def extract_google_clicks() -> None:
     @task
-    def list_accounts() -> list[dict[str, Any]]:
+    def list_accounts() -> list[dict[str, str]]:
         from include.airflow.google import click_accounts
 
         return click_accounts(get_current_context())
 
     @task(map_index_template="{{ task.op_kwargs['account']['name'] }}")
-    def load_clicks(account: dict[str, Any]) -> dict[str, Any]:
+    def load_clicks(account: dict[str, str]) -> dict[str, Any]:
         from include.airflow.google import load_clicks
 
         return load_clicks(account, get_current_context())
 
-    @task(trigger_rule="all_done", retries=0)
+    @task(trigger_rule="all_done")
     def fail_if_any_failed() -> None:
         from include.airflow.runs import fail_if_any_failed
 

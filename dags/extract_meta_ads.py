@@ -1,7 +1,12 @@
 """# extract_meta_ads: Meta campaigns, ad sets, ads and daily insights into `raw`
 
 One mapped task per ad account. By default the days from the last one that had ended in the
-account's time zone, back its `lookback_days`. A backfill run loads the one day of its interval.
+account's time zone, back its `lookback_days`: ended at the end of the run's data interval, or, for
+a run triggered by hand, at the moment of the trigger (unless a logical date of the past is chosen).
+
+A backfill run loads the one day of its interval, and Airflow names it by the end of that: run
+`backfill__2026-11-19T00:00:00+00:00` loads 18 November, its logical date. Backfills wait for all
+other runs.
 
 **Parameters**: `accounts` (list of ids; all active ones when absent), `since`, `until` (dates in
 the account's time zone, both included), `lookback_days`.
@@ -12,16 +17,30 @@ file names.
 **Leaves**: `raw.meta_*`, a row per account and day in `ops.loads`, the asset `raw_meta_ads`.
 
 ## Triage
-The log of a red `load_account` ends with one sentence that says what to mend.
+The log of a red `load_account` ends with one sentence that says what to do.
 
 * *The access token is refused*: put a new one into the connection's password, clear the task.
 * *May not use this object*: assign the ad account to the token's system user in Business settings.
 * *Ad rows have spend … the account itself …*: the day is stored as `unreconciled`; clear the task
   to read it again. `reconcile: warn` in the settings makes it a warning.
+* *… had spend, and Meta answers with none since …*: Meta's answer for these days is empty. The stored
+  rows are kept, and the task is tried again. After three days of the same answer it is taken as
+  true, with a row in `ops.restatements`.
+* *the row of ad … has no number in …*: Meta sent a figure that is none. The row is left out, the day
+  is `unreconciled`; clear the task to read it again.
+* *not all campaigns / adsets / ads are to be had* (a warning): the days are stored, the task fails in
+  the end with Meta's reason; clear it when that has passed.
+* *the field … is left out for a week* (a warning): Meta does not give it for this account.
 * *Meta throttles …*: the task waits as long as Meta says, with its worker slot freed, and goes on
-  behind the last finished day. Lower the slots of the pool `meta_ads` if it happens daily.
-* *The ad account … is paused until …*: Meta blocked it for policy; the reason is kept with it.
-* One account failed and the others did not: only that one needs clearing; what loaded stands.
+  behind the last page of the hierarchy and the last finished day. Lower the slots of the pool `meta_ads` if it happens daily.
+* *Meta blocks …*: the account is paused, and nothing more is tried. From the next run on its
+  `load_account` is *skipped*, the last line of its log says why, and the run is green. Settle it in
+  Meta's Business support, then resume the account: on the page *Tributary*, or with
+  `python -m include.cli accounts resume ID`. The days in between come with the next run.
+* One account failed and the others did not: only that one needs clearing; what loaded is kept. A
+  cleared task reads the account's settings, connection and pause anew.
+* Cleared runs of a cancelled backfill stay *queued*: Airflow never goes on with one that was
+  cancelled. Create the backfill again, for *All Runs* or with `--reprocess-behavior completed`.
 
 Safe to clear, repeat and backfill in any order: an account's day is replaced whole. The log of
 `load_account` tells days done of all, rows, calls, and how much of Meta's limits is used.
@@ -38,6 +57,7 @@ from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime(2023, 1, 1),
     catchup=False,
+    dag_display_name="Extract Meta ads",
     doc_md=__doc__,
     tags=["meta", "in"],
     default_args=DEFAULT_ARGS,

@@ -26,6 +26,7 @@ from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
     start_date=datetime(2023, 1, 1),
     catchup=False,
     max_active_runs=1,
+    dag_display_name="Reread Meta ads",
     doc_md=__doc__,
     tags=["meta", "in"],
     default_args=DEFAULT_ARGS,

@@ -48,6 +48,7 @@ from include.airflow.tasks import DEFAULT_ARGS
     start_date=datetime(2023, 1, 1),
     catchup=False,
     max_active_runs=4,
+    dag_display_name="Upload conversions",
     doc_md=__doc__,
     tags=["meta", "google", "back"],
     default_args=DEFAULT_ARGS,
@@ -87,7 +88,7 @@ def upload_conversions() -> None:
 
         return summarise(uploads or [], get_current_context(), CONVERSION_DELIVERIES)
 
-    @task(trigger_rule="all_done", retries=0)
+    @task(trigger_rule="all_done")
     def fail_if_any_failed() -> None:
         from include.airflow.runs import fail_if_any_failed
 

@@ -6,7 +6,10 @@ TributaryError                  what a person can mend; its text is one sentence
 ├── WarehouseError              the warehouse refused or does not answer
 │   ├── WarehouseDown           worth a retry
 │   └── LoadFenced              another try of this task has taken over; nothing was written
+├── BuildFailed                 models or tests of dbt failed
+│   └── BuildInterrupted        since the warehouse was away or busy: worth a retry
 ├── Unreconciled                ad rows and the account's own totals disagree on a closed day
+├── DaysVanished                days that had spend are empty in the platform's answer
 └── include.meta.errors.MetaError   what Graph said (a tree of its own)
 """
 
@@ -45,5 +48,23 @@ class LoadFenced(WarehouseError):
     """This try of the task has lost its right to write; the newer one goes on."""
 
 
+class BuildFailed(TributaryError):
+    """Models or tests of a dbt build failed, and would fail again."""
+
+
+class BuildInterrupted(BuildFailed):
+    """A dbt build lost its connection, or met a lock, a deadlock or a server that restarts."""
+
+    retryable = True
+    tries = 4
+
+
 class Unreconciled(TributaryError):
     """Rows of a day that has ended do not add up to the account's own totals."""
+
+
+class DaysVanished(TributaryError):
+    """Days that had spend have none in the platform's answer: an outage, until it lasts."""
+
+    retryable = True
+    tries = 4

@@ -1,5 +1,8 @@
 """One ad account, from Graph into `raw`: hierarchy, insights by day, and proof that they add up.
 
+Spend comes first: what Graph does not give of the hierarchy fails the task in the end, when the
+days are stored.
+
 A day is read between two readings of the account's own totals. It is
 * `loaded` while it is still open in the account's time zone: no verdict yet;
 * `reconciled` when the ad rows' impressions equal the account's and their spend is within the
@@ -7,28 +10,42 @@ A day is read between two readings of the account's own totals. It is
 * read again when the totals moved in between (nobody is blamed), or once more, by the other way of
   asking, when they did not;
 * `unreconciled` when it still differs: stored, recorded, and the task fails.
+
+A day that had spend and is empty now at both levels stays as it is stored, and the task fails,
+until Meta has given this answer for three days.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import psycopg
 from dateutil.relativedelta import relativedelta
 
 from include import warehouse
-from include.errors import SettingsError, Unreconciled, WarehouseDown
+from include.errors import DaysVanished, SettingsError, Unreconciled, WarehouseDown
 from include.meta import hierarchy, reports, versions
 from include.meta.client import Graph, Row
-from include.meta.errors import MetaRefused, MetaReportFailed, MetaTransient, MetaUnknown
+from include.meta.errors import (
+    MetaError,
+    MetaForbidden,
+    MetaRefused,
+    MetaReportFailed,
+    MetaTooMuchData,
+    MetaTooOld,
+    MetaTransient,
+    MetaUnknown,
+)
 from include.meta.money import minor_unit
-from include.meta.reports import AdReport, Ids, Memory, Plan
+from include.meta.plan import Plan
+from include.meta.reports import Ids, Insights, Memory
 from include.warehouse import Connection, load
 from include.warehouse.load import Fence, Run, Totals
 
@@ -39,9 +56,14 @@ ROWS_OF_A_REPORT = 100_000
 READS = 3
 # https://developers.facebook.com/docs/marketing-api/insights/best-practices: what Meta keeps.
 MONTHS_KEPT = 37
+# By how many days Meta's own count of these months may differ from ours.
+_DAYS_TOO_OLD = 3
 
 _RAW = {"campaigns": "meta_campaigns", "adsets": "meta_adsets", "ads": "meta_ads"}
+# What fails in these ways fails the task in the end, and the days are loaded all the same.
+_DAYS_CAN_DO_WITHOUT = (MetaForbidden, MetaRefused, MetaTooMuchData, MetaTransient, MetaUnknown)
 _NOTHING = Totals(0, Decimal(0), 0)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -141,6 +163,7 @@ def extract_account(
     Raises:
         MetaError: Graph refused, or did not answer after several tries. Finished days stand.
         Unreconciled: some days do not add up; they are stored as such.
+        DaysVanished: some days had spend and are empty now; they are kept as they were.
         WarehouseDown: the warehouse went away; a retry goes on behind the last finished day.
     """
     return _extract(graph, warehouse_uri, account, task, lambda work: work.days_of(window))
@@ -178,80 +201,152 @@ def _extract(
 class _Extraction:
     def __init__(self, graph: Graph, connection: Connection, account: Account, task: Task) -> None:
         self.graph, self.connection, self.account, self.task = graph, connection, account, task
-        self.plan = Plan(**load.learned(connection, account.account_id))
+        self.plan = Plan.of(load.learned(connection, account.account_id))
+        self.known_plan = deepcopy(self.plan)
+        self.objects = hierarchy.Reader(graph, account.account_id, self.plan)
+        self.troubles: list[MetaError] = []
+        self.differing: list[str] = []
+        self.vanished: list[str] = []
+        self.asked_for_statuses = False
+        self.hierarchy_key = f"hierarchy {task.run.clear_number}"
 
     def load(self, choose: Callable[[_Extraction], list[date]]) -> Result:
         ending = versions.warning(self.graph.version, datetime.now(UTC).date())
         if ending:
             log.warning("%s", ending)
+        self._load_account()
         self._load_hierarchy()
+        self._learn()
         days = choose(self)
         result = Result(self.account.account_id)
-        if not days:
+        if days:
+            self._load_all(days, result)
+        else:
             log.info("%s: nothing changed", self.account.name)
-            result.calls = self.graph.calls
-            return result
+        self._learn()
+        result.calls = self.graph.calls
+        self._raise_what_failed()
+        self.task.memory.delete(self.hierarchy_key)
+        return result
+
+    def _raise_what_failed(self) -> None:
+        if self.differing:
+            raise Unreconciled("; ".join(self.differing + self.vanished))
+        if self.vanished:
+            raise DaysVanished("; ".join(self.vanished))
+        if self.troubles:
+            raise self.troubles[0]
+
+    def _load_all(self, days: list[date], result: Result) -> None:
         result.since, result.until = days[0].isoformat(), days[-1].isoformat()
         finished = load.finished_days(self.connection, self.account.account_id, self.task.run)
         result.skipped_days = len(finished.intersection(days))
         if result.skipped_days:
             log.info("%d days were finished by an earlier try", result.skipped_days)
         load.ensure_partitions(self.connection, days)
-        known_plan = replace(self.plan)
-        differing: list[str] = []
         pending = [day for day in days if day not in finished]
         while pending:
             chunk = self._chunk(pending)
             pending = pending[len(chunk) :]
-            differing += self._load_days(chunk, result)
+            self._without_days_too_old(chunk, lambda days: self._load_days(days, result))
             log.info(
                 "%s: %d of %d days, %d rows, %d calls, %.0f %% of the limits used",
                 self.account.name, sum(result.days.values()) + result.skipped_days, len(days),
                 result.rows, self.graph.calls, self.graph.usage.percent,
             )  # fmt: skip
-            if self.plan != known_plan:
-                load.learn(self.connection, self.account.account_id, vars(self.plan))
-                known_plan = replace(self.plan)
-        result.calls = self.graph.calls
-        if differing:
-            raise Unreconciled("; ".join(differing))
-        return result
+            self._learn()
+
+    def _without_days_too_old(self, days: list[date], ask: Callable[[list[date]], _T]) -> _T:
+        """Ask for the days; takes the oldest out of the list where Meta's 37 months end later than
+        ours.
+        """
+        for _ in range(_DAYS_TOO_OLD):
+            try:
+                return ask(days)
+            except MetaTooOld as error:
+                if len(days) == 1:
+                    raise
+                log.warning("%s: %s is left out: %s", self.account.name, days.pop(0), error)
+        return ask(days)
+
+    def _learn(self) -> None:
+        if self.plan != self.known_plan:
+            load.learn(self.connection, self.account.account_id, vars(self.plan))
+            self.known_plan = deepcopy(self.plan)
 
     def days_of(self, window: Window) -> list[date]:
         return window.dates(self.account, self.zone, datetime.now(UTC))
 
     def changed_days_of(self, window: Window) -> list[date]:
         days = self.days_of(window)
-        stored = load.stored_totals(self.connection, self.account.account_id)
-        now = reports.account_days(
-            self.graph, self.account.account_id, days[0], days[-1], self.account.attribution_windows
+        stored = load.stored_account_rows(self.connection, self.account.account_id)
+        now = self._without_days_too_old(
+            days, lambda days: self._insights().account_days(days[0], days[-1])
         )
-        changed = []
-        for day in days:
-            total = _totals(now[day]) if day in now else _NOTHING
-            known = stored.get(day)
-            if known is None or (known.spend, known.impressions) != (
-                total.spend,
-                total.impressions,
-            ):
-                changed.append(day)
+        changed = [
+            day
+            for day in days
+            if day not in stored or _figures(stored[day]) != _figures(now.get(day))
+        ]
         log.info("%s: %d of %d days changed", self.account.name, len(changed), len(days))
         return changed
 
-    def _load_hierarchy(self) -> None:
+    def _load_account(self) -> None:
+        """The account object. One without currency or time zone is stored only if none is yet."""
         began = load.clock(self.connection)
-        found = hierarchy.account(self.graph, self.account.account_id)
+        found = hierarchy.account(self.graph, self.account.account_id, self.plan)
+        missing = [name for name in ("currency", "timezone_name") if not found.get(name)]
+        if missing:
+            what = f"Meta describes the ad account {self.account.name} without {missing[0]}"
+            known = load.stored_object(
+                self.connection, "meta_ad_accounts", self.account.account_id, str(found.get("id"))
+            )
+            if not known or not all(known.get(name) for name in missing):
+                raise MetaTransient(
+                    f"{what}, and its days cannot be loaded without that: check the account in "
+                    "Meta's Business settings"
+                )
+            log.warning("%s; what it said before is kept", what)
+            found = known
+        else:
+            self._write_objects("meta_ad_accounts", [found], began)
         self.currency = str(found["currency"])
         self.zone = ZoneInfo(str(found["timezone_name"]))
-        self._objects("meta_ad_accounts", [[found]], began)
+
+    def _load_hierarchy(self) -> None:
+        """Campaigns, ad sets and ads; a retry of the run goes on behind the last page that it has.
+
+        Raises:
+            MetaError: a throttle, say; what the days can do without is raised in the end.
+        """
+        read: dict[str, Any] = self.task.memory.get(self.hierarchy_key) or {}
         for edge, table in _RAW.items():
-            pages = hierarchy.objects(self.graph, self.account.account_id, edge)
-            count = self._objects(table, pages, load.clock(self.connection))
+            if read.get(edge) == "read":
+                log.info("%s: %s were read by an earlier try", self.account.name, edge)
+                continue
+            count = 0
+            try:
+                for rows, after in self.objects.pages(edge, read.get(edge)):
+                    self._write_objects(table, rows, load.clock(self.connection))
+                    count += len(rows)
+                    if after:
+                        read[edge] = after
+                        self.task.memory.set(self.hierarchy_key, read)
+            except _DAYS_CAN_DO_WITHOUT as error:
+                log.warning("%s: not all %s are to be had: %s", self.account.name, edge, error)
+                self.troubles.append(error)
+                continue
+            read[edge] = "read"
+            self.task.memory.set(self.hierarchy_key, read)
             log.info("%s: %d %s", self.account.name, count, edge)
 
-    def _objects(self, table: str, pages: Iterable[list[Row]], at: datetime) -> int:
-        return load.upsert_objects(
-            self.connection, table, self.account.account_id, pages, self.task.run, at
+    def _write_objects(self, table: str, rows: list[Row], at: datetime) -> None:
+        for row in rows:
+            wrong = hierarchy.unreadable_fields(row)
+            if wrong:
+                log.warning("%s %s: %s; null in the marts", table, row["id"], ", ".join(wrong))
+        load.upsert_objects(
+            self.connection, table, self.account.account_id, [rows], self.task.run, at
         )
 
     def _chunk(self, days: list[date]) -> list[date]:
@@ -265,9 +360,8 @@ class _Extraction:
         """Whether so many days are asked for as a report run rather than in pages."""
         return self.plan.asynchronous or self.rows_per_day * days > reports.SYNC_ROWS
 
-    def _load_days(self, days: list[date], result: Result) -> list[str]:
-        """Load days; returns a sentence for each that does not add up."""
-        differing = []
+    def _load_days(self, days: list[date], result: Result) -> None:
+        """Load days; keeps a sentence for each that does not add up."""
         pending = days
         asynchronous: bool | None = None
         for attempt in range(1, READS + 1):
@@ -280,19 +374,60 @@ class _Extraction:
                         verdict == "differs" and attempt == 1
                     ):
                         again.append(day)
-                        continue
-                    status = verdict if verdict in ("loaded", "reconciled") else "unreconciled"
-                    self._replace(day, read, status)
-                    result.rows += read.ads.get(day, _NOTHING).rows
-                    result.days[status] = result.days.get(status, 0) + 1
-                    if status == "unreconciled":
-                        differing += self._unreconciled(day, read)
+                    elif not self._vanishes(day, read):
+                        self._settle(day, read, verdict, result)
+                self._fetch_missing_parents()
             if not again:
                 break
-            asynchronous = not read.asynchronous
+            self._learn_statuses()
+            asynchronous = not read.asynchronous and self.plan.reports
             log.warning("%s: reading %s again: sums differ", self.account.name, _span(again))
             pending = again
-        return differing
+
+    def _settle(self, day: date, read: _Read, verdict: str, result: Result) -> None:
+        """Store a day with its verdict."""
+        account = read.after.get(day, _NOTHING)
+        if account is None:
+            self.differing.append(
+                f"{self._named(day)}: Meta's own totals hold no numbers: {read.rows[day]}"
+            )
+            return
+        status = verdict if verdict in ("loaded", "reconciled") else "unreconciled"
+        self._replace(day, read, account, status)
+        result.rows += read.ads.get(day, _NOTHING).rows
+        result.days[status] = result.days.get(status, 0) + 1
+        if status == "unreconciled":
+            self._complain(day, read, account)
+
+    def _vanishes(self, day: date, read: _Read) -> bool:
+        """Whether a closed day that had spend is empty now, so that its rows are kept for now."""
+        account, ads = read.after.get(day, _NOTHING), read.ads.get(day, _NOTHING)
+        if account is None or account.spend or ads.spend or not self._has_ended(day, read.at):
+            return False
+        since = load.keep_empty_day(self.connection, self.account.account_id, day, self.task.fence)
+        if since is None:
+            return False
+        self.vanished.append(
+            f"{self._named(day)} had spend, and Meta answers with none since "
+            f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC: the stored rows are kept until this "
+            f"answer has lasted for {load.EMPTY_DAYS_KEPT.days} days"
+        )
+        return True
+
+    def _learn_statuses(self) -> None:
+        """Ads of a status that we do not ask for are missing in the rows: find such statuses."""
+        if self.asked_for_statuses:
+            return
+        self.asked_for_statuses = True
+        try:
+            found = hierarchy.statuses_in_use(self.graph, self.account.account_id)
+        except _DAYS_CAN_DO_WITHOUT as error:
+            log.warning("%s: the statuses of its ads are not known: %s", self.account.name, error)
+            return
+        more = sorted(found.difference(hierarchy.AD_STATUSES, self.plan.more_statuses))
+        if more:
+            log.warning("%s: ads have statuses that are new to us: %s", self.account.name, more)
+            self.plan.more_statuses.extend(more)
 
     def _read_somehow(self, days: list[date], asynchronous: bool | None) -> _Read:
         """`_read`; where the other way of asking is not to be had, the one that is."""
@@ -305,33 +440,39 @@ class _Extraction:
             return self._read(days, False)
 
     def _read(self, days: list[date], asynchronous: bool | None) -> _Read:
-        since, until, windows = days[0], days[-1], self.account.attribution_windows
-        account_id = self.account.account_id
+        since, until = days[0], days[-1]
         local_now = datetime.now(UTC)
-        before = reports.account_days(self.graph, account_id, since, until, windows)
-        report = AdReport(
-            self.graph,
-            account_id,
-            windows,
-            children=self._children,
-            memory=self.task.memory,
-            series=str(self.task.run.clear_number),
-            now=lambda: load.clock(self.connection),
-            plan=self.plan,
-        )
+        insights = self._insights()
+        before = insights.account_days(since, until)
         if asynchronous is None:
             asynchronous = self._by_report(len(days))
-        load.stage_insights(self.connection, report.pages(since, until, asynchronous=asynchronous))
-        after = reports.account_days(self.graph, account_id, since, until, windows)
-        self._fetch_missing_parents()
+        pages = insights.ad_pages(since, until, asynchronous=asynchronous)
+        load.stage_insights(self.connection, pages)
+        after = insights.account_days(since, until)
+        ads, unreadable = load.staged_totals(self.connection)
+        for day, sentences in unreadable.items():
+            insights.left_out.setdefault(day, []).extend(sentences)
         return _Read(
-            began=report.began,
+            began=insights.began,
             at=local_now,
             asynchronous=asynchronous,
             before={day: _totals(row) for day, row in before.items()},
             after={day: _totals(row) for day, row in after.items()},
             rows=after,
-            ads=load.staged_totals(self.connection),
+            ads=ads,
+            left_out=insights.left_out,
+        )
+
+    def _insights(self) -> Insights:
+        return Insights(
+            self.graph,
+            self.account.account_id,
+            self.account.attribution_windows,
+            children=self._children,
+            memory=self.task.memory,
+            series=str(self.task.run.clear_number),
+            now=lambda: load.clock(self.connection),
+            plan=self.plan,
         )
 
     def _children(self, level: str, ids: Ids | None) -> list[str]:
@@ -343,64 +484,78 @@ class _Extraction:
         """An ad may be in insights and on no edge any more; by id it is still to be had."""
         for column, table in load.PARENTS.items():
             ids = load.missing_parents(self.connection, self.account.account_id, column)
-            if ids:
-                edge = next(edge for edge, known in _RAW.items() if known == table)
-                pages = hierarchy.objects_by_id(self.graph, edge, ids)
-                count = self._objects(table, pages, load.clock(self.connection))
-                log.info("%s: %d of %d missing %s by id", self.account.name, count, len(ids), edge)
+            ids = [one for one in ids if one not in self.plan.unreadable]
+            if not ids:
+                continue
+            edge = next(edge for edge, known in _RAW.items() if known == table)
+            count = 0
+            try:
+                for rows in self.objects.by_id(edge, ids):
+                    self._write_objects(table, rows, load.clock(self.connection))
+                    count += len(rows)
+            except _DAYS_CAN_DO_WITHOUT as error:
+                log.warning("%s: %s by id are not to be had: %s", self.account.name, edge, error)
+                self.troubles.append(error)
+            log.info("%s: %d of %d missing %s by id", self.account.name, count, len(ids), edge)
 
-    def _unreconciled(self, day: date, read: _Read) -> list[str]:
-        """The sentence that fails the task, or (`reconcile: warn`) nothing, but for the one case
-        that is never a success: spend, and not one row.
+    def _complain(self, day: date, read: _Read, account: Totals) -> None:
+        """Keep the sentence that fails the task, or (`reconcile: warn`) only log it, but for what
+        is never a success: spend and not one row, or rows that cannot be stored.
         """
-        sentence = self._difference(day, read)
-        ads, account = read.ads.get(day, _NOTHING), read.after.get(day, _NOTHING)
-        if self.account.reconcile == "fail" or (ads.rows == 0 and account.spend > 0):
-            return [sentence]
-        log.warning("%s", sentence)
-        return []
+        ads, left_out = read.ads.get(day, _NOTHING), read.left_out.get(day, [])
+        sentence = "; ".join(
+            [
+                f"{self._named(day)}: {ads.rows} ad rows have spend {ads.spend} {self.currency} "
+                f"and {ads.impressions} impressions, the account itself {account.spend} "
+                f"{self.currency} and {account.impressions}",
+                *left_out,
+            ]
+        )
+        if self.account.reconcile == "fail" or left_out or (ads.rows == 0 and account.spend > 0):
+            self.differing.append(sentence)
+        else:
+            log.warning("%s", sentence)
+
+    def _named(self, day: date) -> str:
+        return f"{self.account.name} ({self.account.account_id}) on {day}"
 
     def _verdict(
         self, day: date, read: _Read
     ) -> Literal["loaded", "reconciled", "moved", "differs"]:
-        ended = datetime.combine(day + timedelta(days=1), time(), self.zone)
-        if read.at < ended:
+        if not self._has_ended(day, read.at):
             return "loaded"
         ads = read.ads.get(day, _NOTHING)
         account = read.after.get(day, _NOTHING)
         if (
-            ads.impressions == account.impressions
+            account is not None
+            and day not in read.left_out
+            and ads.impressions == account.impressions
             and abs(ads.spend - account.spend) <= self._tolerance(ads.rows)
             and (ads.rows > 0 or account.spend == 0)
         ):
             return "reconciled"
         return "differs" if read.before.get(day, _NOTHING) == account else "moved"
 
+    def _has_ended(self, day: date, at: datetime) -> bool:
+        return at >= datetime.combine(day + timedelta(days=1), time(), self.zone)
+
     def _tolerance(self, ads: int) -> Decimal:
         if self.account.tolerance is not None:
             return Decimal(self.account.tolerance)
         return minor_unit(self.currency) * (ads // 10)
 
-    def _replace(self, day: date, read: _Read, status: str) -> None:
+    def _replace(self, day: date, read: _Read, account: Totals, status: str) -> None:
         load.replace_day(
             self.connection,
             self.account.account_id,
             day,
             ads=read.ads.get(day, _NOTHING),
-            account=read.after.get(day, _NOTHING),
+            account=account,
             account_row=read.rows.get(day),
             status=status,
             run=self.task.run,
             read_began=read.began,
             fence=self.task.fence,
-        )
-
-    def _difference(self, day: date, read: _Read) -> str:
-        ads, account = read.ads.get(day, _NOTHING), read.after.get(day, _NOTHING)
-        return (
-            f"{self.account.name} ({self.account.account_id}) on {day}: {ads.rows} ad rows have "
-            f"spend {ads.spend} {self.currency} and {ads.impressions} impressions, the account "
-            f"itself {account.spend} {self.currency} and {account.impressions}"
         )
 
 
@@ -411,17 +566,49 @@ class _Read:
     began: datetime
     at: datetime
     asynchronous: bool
-    before: dict[date, Totals]
-    after: dict[date, Totals]
+    before: dict[date, Totals | None]
+    after: dict[date, Totals | None]
     rows: dict[date, Row]
     ads: dict[date, Totals]
+    left_out: dict[date, list[str]]
 
 
-def _totals(row: Row) -> Totals:
+def _totals(row: Row) -> Totals | None:
+    """The figures of an account's own row; None where they are no numbers."""
     try:
-        return Totals(0, Decimal(row.get("spend", "0")), int(row.get("impressions", "0")))
-    except (ArithmeticError, ValueError, TypeError):
-        raise MetaTransient("Meta's account totals are not numbers") from None
+        spend = Decimal(str(row.get("spend", "0")))
+        impressions = Decimal(str(row.get("impressions", "0")))
+    except ArithmeticError:
+        return None
+    if not spend.is_finite() or not impressions.is_finite():
+        return None
+    return Totals(0, spend, int(impressions))
+
+
+def _figures(row: Row | None) -> dict[str, Any]:
+    """What an account's own row says, such that equal figures are equal: numbers may be texts, and
+    lists of actions have no order.
+    """
+    figures: dict[str, Any] = {}
+    for name, value in (row or {}).items():
+        if name in ("actions", "action_values"):
+            figures[name] = sorted(repr(sorted(_numbers(entry).items())) for entry in value)
+        elif name in ("spend", "impressions", "clicks"):
+            figures[name] = _number(value)
+    return figures
+
+
+def _numbers(entry: Row) -> Row:
+    return {
+        name: value if name == "action_type" else _number(value) for name, value in entry.items()
+    }
+
+
+def _number(value: object) -> object:
+    try:
+        return Decimal(str(value)).normalize()
+    except ArithmeticError:
+        return value
 
 
 def _contiguous(days: list[date]) -> list[list[date]]:

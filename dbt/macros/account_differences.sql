@@ -20,6 +20,10 @@ account_insights as (
     select * from {{ ref('stg_meta__account_insights') }}
 ),
 
+seen as (
+    {{ loads_seen() }}
+),
+
 ad_spend as (
     select * from {{ ref('ad_spend') }}
     where {{ of_days('days') }}
@@ -44,17 +48,18 @@ compared as (
         coalesce(account_insights.spend, 0) as account_spend,
         coalesce(in_mart.impressions, 0) as ad_impressions,
         coalesce(account_insights.impressions, 0) as account_impressions,
-        abs(loads.spend - loads.account_spend) as accepted_difference
+        coalesce(nullif(abs(loads.spend - loads.account_spend), 'NaN'), 0) as accepted_difference
     from days
     inner join loads on days.account_id = loads.account_id and days.date = loads.date
     left join in_mart on days.account_id = in_mart.account_id and days.date = in_mart.date
+    left join seen on days.account_id = seen.account_id and days.date = seen.date
     left join account_insights
         on
             days.account_id = account_insights.account_id
             and days.date = account_insights.date
     where
         loads.load_status = '{{ load_status }}'
-        and {{ is_taken_over('loads.loaded_at', 'in_mart.loaded_at') }}
+        and {{ is_taken_over('loads.loaded_at', 'in_mart.loaded_at', 'seen.loaded_at') }}
 ),
 
 differing as (

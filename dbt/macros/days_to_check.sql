@@ -38,14 +38,30 @@
 {%- endmacro %}
 
 
+{#- Which load of each account-day the latest build computed `ad_spend` from. -#}
+{% macro loads_seen() %}
+    select
+        account_id,
+        date,
+        loaded_at
+    from {{ mart_slices(ref('ad_spend')) }}
+{% endmacro %}
+
+
 {#-
-    Whether a day can be judged: not while a load that came after the build began is still to be
-    taken over. The minute is for loads that were about to commit.
+    Whether a day can be judged: not while the build has not seen its newest load, which committed
+    while the build ran. The minute is for loads that were about to commit.
+
+    Args:
+        load: when the day was loaded last; null when no load accounts for it.
+        held: the load that the mart's rows of the day are of; null when it has none.
+        seen: the load that the latest build computed the day from; null when it did not compute it.
+            With it, a day that the build has seen and the mart lacks is judged, however new it is.
 -#}
-{% macro is_taken_over(load, held) -%}
-    coalesce(
-        {{ load }} = {{ held }}
-        or {{ load }} < '{{ run_started_at }}'::timestamptz - interval '1 minute',
-        true
+{% macro is_taken_over(load, held, seen) -%}
+    (
+        {{ load }} is null
+        or coalesce({{ load }} in ({{ held }}, {{ seen }}), false)
+        or {{ load }} < '{{ run_started_at }}'::timestamptz - interval '1 minute'
     )
 {%- endmacro %}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
+from include.airflow import accounts
 from include.airflow.connections import graph, warehouse_uri
 from include.airflow.runs import states_of
 from include.errors import SettingsError, TributaryError
@@ -15,8 +18,6 @@ if TYPE_CHECKING:
     from include.extraction import Window
 
 log = logging.getLogger(__name__)
-
-_PAUSE = 3600.0
 
 
 def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
@@ -28,67 +29,42 @@ def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
         )
 
 
-def accounts_to_load(context: Any, *, only_changed: bool = False) -> list[dict[str, Any]]:
-    """The accounts of a run as plain data, one mapped task each.
+def accounts_to_load(context: Any, *, only_changed: bool = False) -> list[dict[str, str]]:
+    """Ids and names of the accounts of a run, one mapped task each.
 
     An account that was asked for but is not in the settings stays in the list, so that it fails
-    alone and the others load.
+    alone and the others load; a paused one too, so that its task says why it is skipped.
     """
     from include.warehouse import connect, migrate
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     window(context)
+    wanted = accounts.asked(context)
     uri = warehouse_uri()
     migrate(uri)
     with connect(uri) as connection:
-        found = connection.execute(
-            "select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand, "
-            "case when a.paused_until > now() then format('until %s UTC: %s', to_char("
-            "a.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), a.paused_reason) "
-            "end as paused "
-            "from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id "
-            "where a.platform = 'meta' order by a.account_id"
-        ).fetchall()
-    known = {str(row["account_id"]): _account(row) for row in found}
-    asked = context["params"].get("accounts")
-    if asked:
-        wanted = dict.fromkeys(str(one).strip().removeprefix("act_") for one in asked)
-        wrong = [one for one in wanted if not one.isdigit()]
-        if wrong:
-            raise SettingsError(f"`accounts` must be a list of ad account ids, not {wrong[0]!r}.")
-        return [known.get(one, {"account_id": one, "conn_id": "", "name": one}) for one in wanted]
-    active = [known[str(row["account_id"])] for row in found if row["is_active"]]
+        found = accounts.of(connection, "meta")
+    if wanted:
+        known = {row["account_id"]: accounts.label(row) for row in found}
+        return [known.get(one, {"account_id": one, "name": one}) for one in wanted]
+    active = [row for row in found if row["is_active"]]
     if only_changed and not context["params"].get("days"):
-        active = [account for account in active if account["reread_days"]]
+        active = [row for row in active if row["settings"].get("reread_days", 90)]
     if not active:
         raise SettingsError(
             "No active Meta ad account is configured: write one into a settings file and apply it "
             "with `python -m include.cli configure FILE.yaml`."
         )
-    return active
-
-
-def _account(row: dict[str, Any]) -> dict[str, Any]:
-    settings = row["settings"]
-    return {
-        "account_id": row["account_id"],
-        "conn_id": row["conn_id"],
-        "brand": row["brand"],
-        "name": settings.get("name") or row["account_id"],
-        "lookback_days": settings["lookback_days"],
-        "reread_days": settings.get("reread_days", 90),
-        "reconcile": settings["reconcile"],
-        "tolerance": settings["tolerance"],
-        "attribution_windows": settings["attribution_windows"],
-        "paused": row["paused"],
-    }
+    return [accounts.label(row) for row in active]
 
 
 def window(context: Any) -> Window:
     """The days that a run is about.
 
     `since` and `until` of the run win. A backfill run loads the one day of its interval. Any other
-    run looks back from the end of its data interval (from `run_after`, when it has none).
+    run looks back from the end of its data interval; where that was the latest interval when the
+    run was triggered by hand, from its logical date, which is the moment of the trigger unless
+    somebody chose another; a run without an interval from its `run_after`.
     """
     from include.extraction import Window
 
@@ -101,6 +77,9 @@ def window(context: Any) -> Window:
     if run.run_type == "backfill" and start and not (since or until or days):
         since = until = start.date()
     anchor = end or run.run_after or datetime.now(UTC)
+    if start and end and run.run_after < end + (end - start):
+        # The logical date of a scheduled run and of a backfill's is the beginning of the interval.
+        anchor = max(end, run.logical_date)
     return Window(anchor=anchor, since=since, until=until, days=days)
 
 
@@ -111,15 +90,14 @@ def _date(name: str, text: str | None) -> date | None:
         raise SettingsError(f"`{name}` must be a date such as 2025-01-31, not {text!r}.") from None
 
 
-def load_one(
-    account: dict[str, Any], context: Any, *, only_changed: bool = False
-) -> dict[str, Any]:
-    """Load one account; keeps in `ops.ad_accounts` what became of it.
+def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False) -> dict[str, Any]:
+    """Load one account as it is configured now; keeps in `ops.ad_accounts` what became of it.
 
     Args:
         only_changed: of the window, load only the days whose account totals changed.
 
     Raises:
+        AirflowSkipException: the account is paused, or not active any more.
         TributaryError: what a person can mend, or a retry.
     """
     from include import warehouse
@@ -130,24 +108,28 @@ def load_one(
 
     uri = warehouse_uri()
     run = context["dag_run"]
-    account_id, name = account["account_id"], account["name"]
+    with warehouse.connect(uri) as connection:
+        row = accounts.one(connection, "meta", listed["account_id"])
+    accounts.skip_unless_due(row, "meta", context)
+    account_id, name, settings = row["account_id"], row["name"], row["settings"]
     try:
-        if not account["conn_id"]:
-            raise SettingsError(
-                f"The ad account {account_id} is not in the settings: add it to the settings file "
-                "and apply it with `python -m include.cli configure FILE.yaml`."
-            )
-        if account.get("paused"):
-            raise SettingsError(f"The ad account {name} is paused {account['paused']}.")
-        known = {field.name for field in fields(Account)}
         wanted = window(context)
         if only_changed:
-            days = context["params"].get("days") or account["reread_days"]
+            days = context["params"].get("days") or settings.get("reread_days", 90)
             wanted = replace(wanted, since=None, until=None, days=days)
         result = (reread_changed if only_changed else extract_account)(
-            graph(account["conn_id"], f"for ad account {name}"),
+            graph(row["conn_id"], f"for ad account {name}"),
             uri,
-            Account(**{key: value for key, value in account.items() if key in known}),
+            Account(
+                account_id,
+                row["conn_id"],
+                brand=row["brand"],
+                name=name,
+                lookback_days=settings["lookback_days"],
+                reconcile=settings["reconcile"],
+                tolerance=settings["tolerance"],
+                attribution_windows=settings["attribution_windows"],
+            ),
             wanted,
             Task(
                 Run(run.run_id, run.clear_number or 0),
@@ -160,7 +142,7 @@ def load_one(
             failed = f"failed: {type(error).__name__}: {error}"
             record_sync(connection, "meta", account_id, failed[:500], None)
             if isinstance(error, MetaBlocked):
-                pause(connection, "meta", account_id, error.wait or _PAUSE, str(error))
+                pause(connection, "meta", account_id, None, str(error))
         raise
     with warehouse.connect(uri, autocommit=True) as connection:
         record_sync(connection, "meta", account_id, "ok", result["rows"])
@@ -188,9 +170,15 @@ def _fence(context: Any) -> None:
 
 
 def announce(context: Any, outlet: Any) -> dict[str, Any]:
-    """What changed, for the asset event: accounts that loaded and the span of days."""
+    """What changed, for the asset event: accounts that loaded and the span of days.
+
+    Raises:
+        AirflowSkipException: no account loaded, so that there is nothing to announce.
+    """
     from include.warehouse import connect
 
+    if "success" not in states_of(context, ["load_account"]):
+        raise AirflowSkipException("No account loaded: nothing is announced.")
     with connect(warehouse_uri()) as connection:
         row = connection.execute(
             "select count(distinct account_id) as accounts, count(*) as days, "
@@ -204,13 +192,18 @@ def announce(context: Any, outlet: Any) -> dict[str, Any]:
 
 
 def fail_if_any_failed(context: Any) -> None:
-    """Make the run red when an account did not load; the others' data and asset event stand.
+    """Make the run red when an account did not load; the others' data and asset event are kept.
+
+    A paused account is skipped, which is no failure: its first run was red, and the pause is on
+    the page.
 
     Raises:
-        TributaryError: names the states that are not success.
+        TributaryError: says how many.
     """
     states = states_of(context, ["load_account"])
-    failed = [state for state in states if state != "success"]
+    failed = [state for state in states if state not in ("success", "skipped")]
+    if skipped := states.count("skipped"):
+        log.warning("%d of %d ad accounts were skipped: their logs say why", skipped, len(states))
     if failed or not states:
         raise TributaryError(
             f"{len(failed)} of {len(states)} ad accounts did not load: open the red instances of "

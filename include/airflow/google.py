@@ -6,9 +6,10 @@ import logging
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from include.airflow import accounts
 from include.airflow.connections import data_managers, google_ads, warehouse_uri
 from include.airflow.extract import refuse_unknown, window
-from include.errors import SettingsError
+from include.errors import SettingsError, TributaryError
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 # every time zone and a run that was missed.
 LOOKBACK_DAYS = 3
 _LONGEST = timedelta(days=90)  # that Google tells of
+_FURTHEST_EAST = timedelta(hours=14)  # of UTC: where a day begins first
+_BLOCKED = "quota_error.ACCESS_PROHIBITED"  # Google's word for a block that only a person can end
 
 
 def destinations_to_confirm(context: Any) -> list[str]:
@@ -51,8 +54,8 @@ def confirm_one(name: str) -> dict[str, Any]:
     return confirm.confirm(uri, destination, client, quota=quota).as_dict()
 
 
-def click_accounts(context: Any) -> list[dict[str, Any]]:
-    """Active Google Ads accounts as plain data, one mapped task each; none is no error.
+def click_accounts(context: Any) -> list[dict[str, str]]:
+    """Ids and names of the Google Ads accounts of a run, one mapped task each; none is no error.
 
     Raises:
         SettingsError: an account was asked for that is not configured.
@@ -61,60 +64,88 @@ def click_accounts(context: Any) -> list[dict[str, Any]]:
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     click_days(context)
+    wanted = accounts.asked(context)
     uri = warehouse_uri()
     migrate(uri)
     with connect(uri) as opened:
-        rows = opened.execute(
-            "select account_id, conn_id, is_active, settings ->> 'name' as name "
-            "from ops.ad_accounts where platform = 'google_ads' order by account_id"
-        ).fetchall()
-    asked = {str(one).strip() for one in context["params"].get("accounts") or ()}
-    if unknown := sorted(asked - {row["account_id"] for row in rows}):
+        rows = accounts.of(opened, "google_ads")
+    if unknown := sorted(set(wanted) - {row["account_id"] for row in rows}):
         raise SettingsError(f"No such Google Ads account is configured: {', '.join(unknown)}.")
     return [
-        {
-            "account_id": row["account_id"],
-            "conn_id": row["conn_id"],
-            "name": row["name"] or row["account_id"],
-        }
+        accounts.label(row)
         for row in rows
-        if (row["account_id"] in asked if asked else row["is_active"])
+        if (row["account_id"] in wanted if wanted else row["is_active"])
     ]
 
 
 def click_days(context: Any) -> list[date]:
-    """The days of a run: `since` and `until`, a backfill's own day, else the latest few."""
-    found = window(context)
+    """The days of a run: `since` and `until`, a backfill's own day, else the latest few.
+
+    Days that Google keeps no more, or that have begun nowhere, are left out with a warning.
+
+    Raises:
+        SettingsError: no day is left.
+    """
+    found, now = window(context), datetime.now(UTC)
+    oldest, newest = (now - _LONGEST).date(), (now + _FURTHEST_EAST).date()
     last = found.until or (found.anchor - timedelta(microseconds=1)).astimezone(UTC).date()
     first = found.since or last - timedelta(days=LOOKBACK_DAYS - 1)
-    oldest = (datetime.now(UTC) - _LONGEST).date()
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    return [day for day in days if day >= oldest]
+    if first > last:
+        raise SettingsError(f"No clicks to load: {first} is after {last}, the last day of the run.")
+    if last < oldest:
+        raise SettingsError(
+            f"No clicks to load: Google keeps those of the last {_LONGEST.days} days, back to "
+            f"{oldest}, and {last} is before that."
+        )
+    if first > newest:
+        raise SettingsError(f"No clicks to load: {first} has not begun anywhere.")
+    if first < oldest:
+        log.warning("Google keeps %d days; those before %s are left out", _LONGEST.days, oldest)
+    if last > newest:
+        log.warning("Days after %s have not begun anywhere; left out", newest)
+    first, last = max(first, oldest), min(last, newest)
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def load_clicks(account: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Load the clicks of one account's days.
+def load_clicks(listed: dict[str, str], context: Any) -> dict[str, Any]:
+    """Load the clicks of one account's days; keeps in `ops.ad_accounts` what became of it.
 
     Returns:
         Account, days, clicks.
 
     Raises:
+        AirflowSkipException: the account is paused, or not active any more.
         TributaryError: what a person can mend; the days before stay loaded.
     """
+    from include.google.errors import GoogleForbidden
     from include.google_clicks import load_day
+    from include.warehouse import connect
+    from include.warehouse.load import pause, record_sync
 
-    client = google_ads(account["conn_id"], f"for ad account {account['account_id']}")()
     uri, days = warehouse_uri(), click_days(context)
-    clicks = sum(
-        load_day(
-            client,
-            uri,
-            account["account_id"],
-            day,
-            run_id=context["dag_run"].run_id,
-            now=datetime.now(UTC),
-        )
-        for day in days
-    )
-    log.info("%s: %d clicks of %d days", account["name"], clicks, len(days))
-    return {"account_id": account["account_id"], "days": len(days), "clicks": clicks}
+    with connect(uri) as opened:
+        row = accounts.one(opened, "google_ads", listed["account_id"])
+    accounts.skip_unless_due(row, "google_ads", context)
+    account_id = row["account_id"]
+    try:
+        client = google_ads(row["conn_id"], f"for ad account {account_id}")()
+        clicks = 0
+        for day in days:
+            clicks += load_day(
+                client,
+                uri,
+                account_id,
+                day,
+                run_id=context["dag_run"].run_id,
+                now=datetime.now(UTC),
+            )
+    except TributaryError as error:
+        with connect(uri, autocommit=True) as opened:
+            record_sync(opened, "google_ads", account_id, f"failed: {type(error).__name__}", None)
+            if isinstance(error, GoogleForbidden) and error.code == _BLOCKED:
+                pause(opened, "google_ads", account_id, None, str(error))
+        raise
+    with connect(uri, autocommit=True) as opened:
+        record_sync(opened, "google_ads", account_id, "ok", clicks)
+    log.info("%s: %d clicks of %d days", row["name"], clicks, len(days))
+    return {"account_id": account_id, "days": len(days), "clicks": clicks}

@@ -9,7 +9,7 @@ from typing import Any
 from include import home
 from include.airflow.connections import warehouse_uri
 from include.airflow.extract import refuse_unknown
-from include.errors import TributaryError
+from include.errors import BuildFailed, BuildInterrupted
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,8 @@ def build(context: Any) -> dict[str, int]:
         How many nodes ended in which status.
 
     Raises:
-        TributaryError: names the models and tests that failed.
+        BuildFailed: names the models and tests that failed.
+        BuildInterrupted: the same, and what the warehouse said; another try may succeed.
     """
     from include import dbt_run
     from include.warehouse import migrate
@@ -32,13 +33,17 @@ def build(context: Any) -> dict[str, int]:
     environment = home.dbt_environment(uri)
     refresh = ["--full-refresh"] if context["params"]["full_refresh"] else []
     built = dbt_run.invoke(environment, "--no-use-colors", *home.DBT_BUILD, *refresh)
-    if built.result is None:
-        raise TributaryError(f"dbt did not come to build anything: {built.exception}")
-    nodes = list(built.result)
+    nodes = list(built.result or [])
     failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]
-    if failed:
-        told = "; ".join(f"{node.node.name}: {_first_line(node.message)}" for node in failed)
-        raise TributaryError(f"{len(failed)} of {len(nodes)} dbt nodes failed: {told}")
+    if built.result is None:
+        what = f"dbt did not come to build anything: {built.exception}"
+    else:
+        named = "; ".join(f"{node.node.name}: {_first_line(node.message)}" for node in failed)
+        what = f"{len(failed)} of {len(nodes)} dbt nodes failed: {named}"
+    if built.result is None or failed:
+        if interrupted := dbt_run.interruption(built.raised):
+            raise BuildInterrupted(f"The warehouse interrupted the build: {interrupted}. {what}")
+        raise BuildFailed(what)
     fresh = dbt_run.invoke(environment, "--no-use-colors", "source", "freshness")
     for node in fresh.result or []:
         if node.status != "pass":

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from include.airflow.connections import (
     connection,
     data_managers,
@@ -72,6 +74,7 @@ def upload_one(name: str, context: Any) -> dict[str, Any]:
         Brand, destination, numbers by result, error codes with counts; no identifiers.
 
     Raises:
+        AirflowSkipException: the destination was switched off after it was listed.
         TributaryError: what a person can mend.
     """
     from include.conversions import destinations, outbox
@@ -82,7 +85,11 @@ def upload_one(name: str, context: Any) -> dict[str, Any]:
     with connect(uri, autocommit=True) as opened:
         destination = destinations.one(opened, name, outbox.now_of(opened))
     if not destination.is_active:
-        raise SettingsError(f"The destination {name!r} is not active.")
+        why = f"The destination {name!r} is not active."
+        if context["params"].get("destination"):
+            raise SettingsError(why)
+        log.warning("%s", why)  # switched off after it was listed
+        raise AirflowSkipException(why)
     try:
         platform = platform_of(destination)
     except SettingsError as error:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 5_000
 _MANY = 10_000
+_WITHOUT_PERSON = "without person"
 _TOUCHES = timedelta(days=90)  # how long Meta and Google keep a click
 
 
@@ -33,8 +34,8 @@ def enqueue(
     """Hand new transactions and refunds of every brand with an active destination to intake.
 
     Returns:
-        By brand: `accepted`, `duplicate`, `refused` (with a warning in the log that tells why),
-        `adjustments`.
+        By brand: `accepted`, `duplicate`, `refused` (rows with a mistake and what intake refuses,
+        with a warning in the log that tells why), `adjustments`.
 
     Raises:
         WarehouseError: a brand's rows cannot be read or stored; the other brands' are.
@@ -51,8 +52,10 @@ def enqueue(
             counts: Counter[str] = Counter()
             try:
                 if active:
-                    new = _new_transactions(uri, known, since, now)
+                    left_out: Counter[str] = Counter()
+                    new = _new_transactions(uri, known, since, now, left_out)
                     counts.update(_take(writing, known, new, now))
+                    counts["refused"] += _warned(slug, left_out)
                     refunds = _take(writing, known, _adjustments(uri, known, since, now), now)
                     counts["adjustments"] = refunds["accepted"]
             except (WarehouseError, psycopg.Error) as error:
@@ -93,11 +96,33 @@ def _take(
 
 
 def _new_transactions(
-    uri: str, brand: intake.Brand, since: datetime, now: datetime
+    uri: str, brand: intake.Brand, since: datetime, now: datetime, left_out: Counter[str]
 ) -> Iterator[intake.Raw]:
+    """Those without a mistake; of the others it counts the mistakes."""
     for row in _rows(uri, _NEW, {"brand": brand.id, "slug": brand.slug, "since": since,
                                  "now": now, "touches": _TOUCHES}):  # fmt: skip
-        yield {"event_name": "Purchase", **row}
+        problem, is_without_person = row.pop("problem"), row.pop("is_without_person")
+        left_out[_WITHOUT_PERSON] += is_without_person
+        if problem:
+            left_out[problem] += 1
+        else:
+            yield {"event_name": "Purchase", **row}
+
+
+def _warned(slug: str, left_out: Counter[str]) -> int:
+    """How many rows were left out; each mistake is a warning in the log."""
+    without = left_out.pop(_WITHOUT_PERSON, 0)
+    if without:
+        log.warning(
+            "%s: %d purchases go without their row of app.profiles, which is there more than once "
+            "and differs; marts.data_problems lists it.", slug, without,
+        )  # fmt: skip
+    for problem, number in left_out.most_common():
+        log.warning(
+            "%s: %d rows of app.transactions were left out: %s; marts.data_problems lists them.",
+            slug, number, problem,
+        )  # fmt: skip
+    return left_out.total()
 
 
 def _adjustments(
@@ -117,17 +142,59 @@ def _rows(uri: str, query: str, given: dict[str, Any]) -> Iterator[dict[str, Any
         yield from cursor
 
 
-# A touchpoint's ip or user agent never stands in for the purchase's.
-_NEW = """
-with wanted as materialized (
-    select t.* from app.transactions as t
-    where t.brand_slug = %(slug)s and t.status in ('completed', 'refunded')
-        and t.transacted_at >= %(since)s and t.transacted_at <= %(now)s
+# What stands in the way of a row, by itself and beside others: as `app_mistakes` of dbt has it, which
+# shows the same rows in `marts.data_problems`. A pending order may lack its moment: it is not paid.
+_STATE = "lower(trim(t.status))"
+_MISTAKE = f"""
+case
+    when coalesce(t.transaction_id, '') = '' then 'key_missing'
+    when coalesce({_STATE}, '') not in ('completed', 'pending', 'cancelled', 'refunded')
+        then 'status_unknown'
+    when not (abs(coalesce(t.amount, 0)::numeric) < 1e13
+        and abs(coalesce(t.refunded_amount, 0)::numeric) < 1e13) then 'amount_impossible'
+    when t.transacted_at is null and {_STATE} in ('completed', 'refunded') then 'time_missing'
+    when not (coalesce(t.transacted_at, t.updated_at) >= '2000-01-01 00:00:00+00'
+        and coalesce(t.transacted_at, t.updated_at) < %(now)s + interval '1 day')
+        then 'time_impossible'
+end
+"""
+_CONTENT = """hash_record_extended(row(
+    t.profile_id, t.status, t.amount, t.currency, t.transacted_at, t.refunded_amount, t.refunded_at,
+    t.updated_at, t.event_id, t.action_source, t.event_source_url, t.ip, t.user_agent, t.fbp, t.fbc
+), 0)"""
+_PERSON = ", ".join(
+    f"case when count(*) = 1 then min(p.{column}) end as {column}" for column in intake.PERSON
+)
+
+# A touchpoint's ip or user agent never stands in for the purchase's. Of a person who is there twice
+# nothing is known but whom he has refused.
+_NEW = f"""
+with rows as materialized (
+    select t.*, {_MISTAKE} as mistake from app.transactions as t
+    where t.brand_slug = %(slug)s and (
+            ({_STATE} in ('completed', 'refunded')
+                and t.transacted_at >= %(since)s and t.transacted_at <= %(now)s)
+            or ({_MISTAKE} is not null
+                and coalesce(t.transacted_at, t.updated_at, %(since)s) >= %(since)s)
+        )
         and not exists (
             select 1 from ops.conversion_events as e
             where e.brand_id = %(brand)s and e.transaction_id = t.transaction_id
                 and e.event_name = 'Purchase' and e.kind = 'conversion'
         )
+), versions as (
+    select t.transaction_id, min({_CONTENT}) <> max({_CONTENT}) as is_duplicate
+    from app.transactions as t
+    where t.brand_slug = %(slug)s and {_MISTAKE} is null
+        and t.transaction_id in (select transaction_id from rows where mistake is null)
+    group by t.transaction_id having count(*) > 1
+), judged as materialized (
+    select r.*, coalesce(r.mistake, case when v.is_duplicate then 'duplicate' end) as problem,
+        case when v.transaction_id is not null and r.mistake is null
+            then row_number() over (partition by r.transaction_id, r.mistake) else 1 end as copy
+    from rows as r left join versions as v using (transaction_id)
+), wanted as materialized (
+    select * from judged where problem is null and copy = 1
 ), seen as (
     select w.transaction_id, p.touched_at, p.fbc, p.fbclid, p.fbp, p.ad_id,
         p.gclid, p.gbraid, p.wbraid,
@@ -149,39 +216,57 @@ with wanted as materialized (
         (array_agg(gbraid order by touched_at desc) filter (where gbraid is not null))[1] as gbraid,
         (array_agg(wbraid order by touched_at desc) filter (where wbraid is not null))[1] as wbraid
     from seen group by transaction_id
+), people as (
+    select p.profile_id, count(*) as rows, {_PERSON},
+        case when bool_or(not p.consent_ad_user_data) then false
+            when count(p.consent_ad_user_data) = count(*) then true end as consent_ad_user_data,
+        case when bool_or(not p.consent_ad_personalization) then false
+            when count(p.consent_ad_personalization) = count(*) then true
+        end as consent_ad_personalization
+    from (
+        select distinct p.profile_id, {", ".join(f"p.{column}" for column in intake.PERSON)},
+            p.consent_ad_user_data, p.consent_ad_personalization
+        from app.profiles as p
+        where p.brand_slug = %(slug)s and p.profile_id in (select profile_id from wanted)
+    ) as p
+    group by p.profile_id
 )
-select w.transaction_id, w.amount as value, w.currency, w.transacted_at as event_time,
+select w.problem, coalesce(p.rows > 1, false) as is_without_person,
+    w.transaction_id, w.amount as value, w.currency,
+    case when w.problem is null then w.transacted_at end as event_time,
     w.event_id, w.action_source, w.event_source_url, w.ip, w.user_agent,
     w.profile_id as contact_id, coalesce(w.fbp, t.fbp) as fbp, coalesce(w.fbc, t.fbc) as fbc,
     t.fbclid, t.fbclid_seen_at, t.ad_id, t.gclid, t.gbraid, t.wbraid,
-    p.email, p.phone, p.first_name, p.last_name, p.city, p.state, p.zip, p.country, p.gender,
-    p.date_of_birth, p.external_id, p.consent_ad_user_data, p.consent_ad_personalization
-from wanted as w
-left join touches as t using (transaction_id)
-left join app.profiles as p on p.profile_id = w.profile_id and p.brand_slug = w.brand_slug
+    {", ".join(f"p.{column}" for column in intake.PERSON)},
+    p.consent_ad_user_data, p.consent_ad_personalization
+from judged as w
+left join touches as t on t.transaction_id = w.transaction_id and w.problem is null
+left join people as p on p.profile_id = w.profile_id and w.problem is null
+where w.problem is not null or w.copy = 1
 """
 
 # The original's own hashes go along: Google asks for the same identifiers. Each revision is later
-# than the one before it: Google drops a second one of the same moment.
-_CHANGED = """
-select e.event_name, e.event_id, e.id as adjusts, e.transaction_id, t.currency,
+# than the one before it: Google drops a second one of the same moment. Of rows of one sale that
+# differ nothing is known.
+_CHANGED = f"""
+select distinct on (e.id) e.event_name, e.event_id, e.id as adjusts, e.transaction_id, s.currency,
     coalesce(a.revision, 0) + 1 as revision, n.value, e.contact_id, e.action_source,
     greatest(
-        least(coalesce(t.refunded_at, t.updated_at, %(now)s), %(now)s),
+        least(coalesce(s.refunded_at, s.updated_at, %(now)s), %(now)s),
         coalesce(a.event_time, e.event_time) + interval '1 second'
     ) as event_time, e.event_time as adjusts_time,
     e.gclid, e.gbraid, e.wbraid, e.event_source_url, e.is_test,
     e.user_hashes, e.google_address, e.consent
 from ops.conversion_events as e
 inner join (
-    select distinct on (transaction_id) * from app.transactions
-    where brand_slug = %(slug)s and status in ('completed', 'refunded', 'cancelled')
-    order by transaction_id, updated_at desc nulls last, amount desc
-) as t on t.transaction_id = e.transaction_id and upper(t.currency) = e.currency
+    select t.*, {_STATE} as state, {_CONTENT} as content from app.transactions as t
+    where t.brand_slug = %(slug)s and {_STATE} in ('completed', 'refunded', 'cancelled')
+        and {_MISTAKE} is null
+) as s on s.transaction_id = e.transaction_id and upper(s.currency) = e.currency
 cross join lateral (
-    select greatest(t.amount - coalesce(
-        case when t.status = 'cancelled' then t.amount end, t.refunded_amount,
-        case when t.status = 'refunded' then t.amount else 0 end
+    select greatest(s.amount - coalesce(
+        case when s.state = 'cancelled' then s.amount end, s.refunded_amount,
+        case when s.state = 'refunded' then s.amount else 0 end
     ), 0) as value
 ) as n
 left join lateral (
@@ -191,4 +276,9 @@ left join lateral (
 where e.brand_id = %(brand)s and e.kind = 'conversion' and e.event_name = 'Purchase'
     and e.erased_at is null and e.event_time >= %(since)s
     and n.value <> coalesce(a.event_value, e.event_value)
+    and not exists (
+        select 1 from app.transactions as t
+        where t.brand_slug = %(slug)s and t.transaction_id = s.transaction_id
+            and {_CONTENT} <> s.content and {_MISTAKE} is null
+    )
 """

@@ -4,7 +4,8 @@ The SDK supplies the session, its API version, `appsecret_proof` and the certifi
 it does not do is done here: timeouts; the token in a header (the SDK puts it into every URL, from
 where it reaches proxies' logs); the HTTP status checked as well as the body (the SDK takes a 502
 whose JSON has no `error` for a success); paging until `next` is gone (the SDK stops at an empty
-page); errors without the request's contents. The SDK's crash reporter is never installed.
+page) or leads nowhere new; errors without the request's contents. The SDK's crash reporter is never
+installed.
 
 It also governs its own pace: every answer's usage headers are read, failed ones' too, and pauses
 grow smoothly as a limit is neared. At the limit it stops with `MetaThrottled`, which carries the
@@ -37,11 +38,11 @@ from include.meta.errors import (
     MetaRefused,
     MetaThrottled,
     MetaTokenRefused,
-    MetaTooMuchData,
     MetaTransient,
     MetaUnknown,
     MetaUnreachable,
     from_answer,
+    redacted,
 )
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ Row = dict[str, Any]
 _JSON = {"Content-Type": "application/json"}
 _SECRET_PARAMETERS = {"access_token", "appsecret_proof"}
 _SHORTEST_WAIT = 0.05
+# Empty pages in a row that all have a `next`: after so many the listing has ended.
+_EMPTY_PAGES = 3
+_SECONDS_BETWEEN_LOG_LINES = 60
 _backoff = wait_random_exponential(multiplier=1, max=20)
 
 
@@ -66,6 +70,7 @@ class Graph:
         timeout: seconds to connect and to wait for bytes.
         attempts: tries of a call that fails for a passing reason; two for an unknown one.
         sleep: how to wait between calls, in seconds.
+        clock: seconds that pass, by which long work is logged once a minute.
 
     Raises:
         MetaTokenRefused: what was given cannot be a token at all.
@@ -83,6 +88,7 @@ class Graph:
         timeout: tuple[float, float] = (10, 120),
         attempts: int = 4,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         access_token = access_token.strip()  # a pasted line break is no part of it
         if not re.fullmatch(r"[!-~]+", access_token):
@@ -101,6 +107,8 @@ class Graph:
         self._timeout = timeout
         self._attempts = attempts
         self._sleep = sleep
+        self._clock = clock
+        self._logged = clock()
         self.usage = usage.Usage()
         self.calls = 0
 
@@ -139,40 +147,25 @@ class Graph:
         """Wait before asking again (for a report, say), no longer than the cap on waits."""
         self._sleep(min(seconds, max(cap_on_waits(), _SHORTEST_WAIT)))
 
-    def pages(self, path: str, *, least: int | None = None, **params: Any) -> Iterator[list[Row]]:
+    def log_each_minute(self, text: str, *values: object) -> None:
+        """Log a line of progress, unless one was logged within the last minute."""
+        if self._clock() - self._logged >= _SECONDS_BETWEEN_LOG_LINES:
+            self._logged = self._clock()
+            log.info(text, *values)
+
+    def listing(self, path: str, **params: Any) -> Listing:
+        """An edge to be read page by page; nothing is asked for yet."""
+        return Listing(self, path, f"{self._base}/{self._version}/{path}", _encoded(params))
+
+    def pages(self, path: str, **params: Any) -> Iterator[list[Row]]:
         """The pages of an edge, to the last. A page may be empty and still not be the last.
 
-        Where Graph finds a page too big, `limit` is halved on the spot, while it stays at `least`
-        or above; without `least` that is the caller's business.
-
-        `next` is followed with our own host and token: it carries the token in its query, and a
-        token must not go to a host that an answer names.
+        Raises:
+            MetaError: as `get`.
         """
-        url, query = f"{self._base}/{self._version}/{path}", _encoded(params)
-        while True:
-            try:
-                answer = self._call("GET", url, query)
-            except MetaTooMuchData as error:
-                half = int(query["limit"]) // 2 if least else 0
-                if not least or half < least:
-                    raise
-                log.warning("pages of %s: %s; asking for %d", query["limit"], error, half)
-                query = {**query, "limit": str(half)}
-                continue
-            rows = answer.get("data")
-            if not isinstance(rows, list):
-                raise MetaTransient(f"Meta answered {path.split('/')[-1]} without a list of data")
-            yield rows
-            paging = answer.get("paging")
-            following = paging.get("next") if isinstance(paging, dict) else None
-            if not following:
-                return
-            asked = (url, query)
-            parts = urlsplit(following)
-            url = self._base + parts.path.removeprefix(urlsplit(self._base).path)
-            query = {k: v for k, v in parse_qsl(parts.query) if k not in _SECRET_PARAMETERS}
-            if (url, query) == asked:
-                raise MetaRefused("Meta's `next` page is the page itself; stopped, not looping.")
+        listing = self.listing(path, **params)
+        while not listing.ended:
+            yield listing.read()
 
     def _call(self, method: str, url: str, params: dict[str, str] | bytes) -> Row:
         for attempt in Retrying(
@@ -239,10 +232,104 @@ class Graph:
             kind = MetaTransient
             if response.status_code < 500 and response.status_code != 408:
                 kind = MetaRefused
-            raise kind("Meta answered without a word of why", http_status=response.status_code)
+            raise kind(_instead_of_an_answer(response, answer), http_status=response.status_code)
         if not isinstance(answer, dict):
             raise MetaTransient("Meta's answer is not whole JSON", http_status=response.status_code)
+        if isinstance(answer.get("error"), str):
+            raise MetaTransient(
+                _instead_of_an_answer(response, answer), http_status=response.status_code
+            )
         return answer
+
+
+class Listing:
+    """The pages of an edge, one `read` at a time.
+
+    `next` is followed with our own host and token: it carries the token in its query, and a token
+    must not go to a host that an answer names. The listing ends where `next` is absent, where it
+    leads to a page that was read before, and after three empty pages in a row: Meta has been seen
+    to page in circles and for ever (what is missing then shows in the account's own totals).
+
+    Attributes:
+        after: the cursor of the next page; None for the first, and at the end.
+        ended: whether the last page has been read.
+    """
+
+    def __init__(self, graph: Graph, path: str, url: str, query: dict[str, str]) -> None:
+        self.after: str | None = query.get("after")
+        self.ended = False
+        self._graph, self._path, self._url, self._query = graph, path, url, query
+        self._seen: set[str] = set()
+        self._pages = self._rows = self._empty = 0
+
+    @property
+    def limit(self) -> int:
+        """Rows that a page may have."""
+        return int(self._query["limit"])
+
+    def change(self, **params: Any) -> None:
+        """Ask for the next pages with other parameters, such as a smaller `limit`."""
+        self._query = {**self._query, **_encoded(params)}
+
+    def read(self) -> list[Row]:
+        """The next page. A call that fails leaves the listing where it is.
+
+        Raises:
+            MetaError: as `Graph.get`.
+        """
+        answer = self._graph._call("GET", self._url, self._query)
+        rows = answer.get("data")
+        if not isinstance(rows, list):
+            raise MetaTransient(f"Meta answered {self._path.split('/')[-1]} without a list of data")
+        self._pages, self._rows = self._pages + 1, self._rows + len(rows)
+        self._empty = 0 if rows else self._empty + 1
+        self._seen.add(self._place())
+        self._graph.log_each_minute(
+            "%s: page %d, %d rows so far", self._path, self._pages, self._rows
+        )
+        self._follow(answer.get("paging"))
+        return rows
+
+    def _follow(self, paging: Any) -> None:
+        following = paging.get("next") if isinstance(paging, dict) else None
+        self.ended, self.after = not following, None
+        if not following:
+            return
+        parts = urlsplit(following)
+        self._url = self._graph._base + parts.path.removeprefix(urlsplit(self._graph._base).path)
+        self._query = {k: v for k, v in parse_qsl(parts.query) if k not in _SECRET_PARAMETERS}
+        self.after = self._query.get("after")
+        if self._place() in self._seen:
+            reason = "`next` leads to a page that was read before"
+        elif self._empty == _EMPTY_PAGES:
+            reason = f"{_EMPTY_PAGES} pages in a row were empty"
+        else:
+            return
+        self.ended, self.after = True, None
+        log.warning("%s ends after %d pages: %s", self._path, self._pages, reason)
+
+    def _place(self) -> str:
+        kept = sorted(item for item in self._query.items() if item[0] != "limit")
+        return f"{self._url} {kept}"
+
+
+def _instead_of_an_answer(response: requests.Response, answer: Any) -> str:
+    """What came in place of Graph's JSON, and where to look; nothing of it that may be secret."""
+    if isinstance(answer, dict) and isinstance(answer.get("error"), str):
+        return f"Meta answered with an error that has no code: {redacted(answer['error'])}"
+    if response.is_redirect:
+        host = urlsplit(response.headers["location"]).hostname or "another page of the same host"
+        return (
+            f"A redirect to {host} came in place of Graph's answer: a proxy or a login page is in "
+            "the way. Check the connection's host and the network between"
+        )
+    kind = (response.headers.get("content-type") or "").split(";")[0]
+    size = len(response.content)
+    body = f"{size} bytes of {kind or 'undeclared content'}" if size else "an empty body"
+    return (
+        f"Meta answered without a word of why, with {body}: if it lasts, check the connection's "
+        "host and the proxies between"
+    )
 
 
 def _decoded(content: bytes) -> Any:

@@ -14,6 +14,7 @@ MetaError                    code, subcode, HTTP status, trace id; never a token
 ├── MetaForbidden            the token may not read this account
 ├── MetaUnknown              a code that nobody has told us of: a few tries, then a loud failure
 └── MetaRefused              the request itself is wrong; trying again cannot help
+    ├── MetaTooOld           it asks for days that Meta keeps no longer
     └── MetaEventRefused     an event of a batch is wrong, and with it the batch is refused
 
 `POLICY` is the table from code and subcode to class.
@@ -31,7 +32,13 @@ from include.errors import TributaryError
 
 
 class MetaError(TributaryError):
-    """An answer of Graph that is not the data that was asked for."""
+    """An answer of Graph that is not the data that was asked for.
+
+    Attributes:
+        named: the value of an enumeration that Meta refuses, such as a status; None: it names none.
+    """
+
+    named: str | None = None
 
     def __init__(
         self,
@@ -52,6 +59,24 @@ class MetaError(TributaryError):
         self.http_status = http_status
         self.trace_id = trace_id
         self.wait = wait
+
+    @property
+    def may_be_size(self) -> bool:
+        """Whether less at a time may pass: a gateway timed out, or Meta says no more than 1 or 2.
+
+        Seen in the field with queries that are answered for one day and not for two.
+        """
+        return isinstance(self, MetaTransient) and (self.http_status == 504 or self.code in (1, 2))
+
+    @property
+    def may_be_field(self) -> bool:
+        """Whether one of the fields may be the cause: a wrong parameter, or HTTP 500 and no word.
+
+        Seen in the field with `targeting`, `bid_strategy`, `amount_spent`, `frequency`, `reach`.
+        """
+        if isinstance(self, MetaRefused):
+            return self.code == 100
+        return self.http_status == 500 and self.code is None
 
     @property
     def label(self) -> str:
@@ -91,7 +116,9 @@ class MetaThrottled(MetaError):
 
 
 class MetaBlocked(MetaThrottled):
-    """Meta blocks the account or app for its policies."""
+    """Meta blocks the account or app for its policies; only a person can end that."""
+
+    retryable = False
 
 
 class MetaTooMuchData(MetaError):
@@ -124,6 +151,10 @@ class MetaUnknown(MetaError):
 
 class MetaRefused(MetaError):
     """A request that Graph will never answer."""
+
+
+class MetaTooOld(MetaRefused):
+    """The first day asked for is older than what Meta keeps."""
 
 
 class MetaEventRefused(MetaRefused):
@@ -181,13 +212,14 @@ POLICY: dict[tuple[int, int | None], Rule] = {
     (100, 1487534): _LESS,
     (100, 1504018): _LESS,  # the synchronous query took too long
     **{(100, 2804000 + code): rule for code, rule in _EVENTS.items()},
+    (100, 1487833): _CURSOR,  # "The After Cursor specified exceeds the max limit"
     (2642, None): _CURSOR,
     **{(code, None): _LIMIT for code in (4, 17, 32, 341, 613, *range(80000, 80015))},
     (368, None): Rule(MetaBlocked, "blocked for policy"),
     (803, None): Rule(MetaForbidden, "some of the ids do not exist"),
     (960, None): _PASSING,
     (2635, None): Rule(MetaRefused, "this version of the API has ended: set a later api_version"),
-    (3018, None): Rule(MetaRefused, "older than the 37 months that Meta keeps"),
+    (3018, None): Rule(MetaTooOld, "older than the 37 months that Meta keeps"),
 }
 
 
@@ -216,7 +248,8 @@ def from_answer(
         quote: whether Meta's own words may be repeated; of people's data they quote parts.
     """
     code, subcode = _number(error.get("code")), _number(error.get("error_subcode"))
-    said = redacted(str(error.get("message") or "no message"))
+    message = str(error.get("message") or "no message")
+    said = redacted(message)
     rule = rule_for(code, subcode)
     if rule is None:
         passing = error.get("is_transient") is True or http_status >= 500
@@ -227,20 +260,36 @@ def from_answer(
     if code == 1 and "reduce the amount" in said.lower():
         rule = _LESS
     sentence = _SENTENCES.get(rule.error, "Meta: {meaning}.").format(who=who, meaning=rule.meaning)
-    return rule.error(
-        f"{sentence} Meta said: {said}" if quote else sentence,
+    named = _REFUSED_VALUE.search(message)
+    if quote:
+        sentence = f"{sentence} Meta said: {said}{_for_people(error)}"
+        if named:
+            sentence += f" It refuses the value {named[1]}."
+    found = rule.error(
+        sentence,
         code=code,
         subcode=subcode,
         http_status=http_status,
         trace_id=str(error["fbtrace_id"]) if error.get("fbtrace_id") else None,
         wait=wait if issubclass(rule.error, MetaThrottled) else None,
     )
+    if named:
+        found.named = named[1]
+    return found
+
+
+def _for_people(error: dict[str, Any]) -> str:
+    """What Meta says to people: the title and text of an error, which often name the cause."""
+    said = [error.get(name) for name in ("error_user_title", "error_user_msg")]
+    text = ": ".join(redacted(one) for one in said if isinstance(one, str) and one)
+    return f" ({text})" if text else ""
 
 
 _SENTENCES = {
     MetaTransient: "Meta had a temporary failure.",
     MetaTooMuchData: "Meta wants less asked for at a time.",
     MetaRefused: "Meta refuses the request.",
+    MetaTooOld: "Meta refuses the request: {meaning}.",
     MetaEventRefused: "Meta refuses an event: {meaning}.",
     MetaTokenRefused: "Meta refuses the access token of {who}: put a valid one into its password "
     "field.",
@@ -255,6 +304,9 @@ _SENTENCES = {
 def _number(value: object) -> int | None:
     return int(value) if isinstance(value, int | str) and str(value).lstrip("-").isdigit() else None
 
+
+# `… must be one of {ACTIVE, PAUSED} - got "PREAPPROVED".`: a constant, never a person's.
+_REFUSED_VALUE = re.compile(r'got "([A-Z][A-Z_]{2,40})"')
 
 # Meta quotes a malformed token, a person's e-mail or an object's id in its message.
 _SECRETIVE = re.compile(r"[^\s@\"]+@[^\s@'\"]+|[A-Za-z0-9_\-|]{20,}|\d{6,}")

@@ -1,25 +1,56 @@
-"""The ad account and what stands in it: campaigns, ad sets, ads, as Graph describes them.
+"""The ad account and its campaigns, ad sets and ads, as Graph describes them.
 
 Archived and deleted objects are asked for by name: Graph hides them otherwise, and their spend with
 them (https://developers.facebook.com/docs/marketing-api/best-practices/manage-your-ad-object-status).
+
+Insights, not these objects, hold the figures. So what is not needed to join them may be missing: a
+page that fails is asked for again in smaller pages and without its optional fields, down to the one
+field or object that Graph cannot give; that one is left out with a warning.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
 
-from include.meta.client import Graph, Row
-from include.meta.errors import MetaForbidden
+from include.meta.client import Graph, Listing, Row
+from include.meta.errors import (
+    MetaCursorExpired,
+    MetaError,
+    MetaForbidden,
+    MetaRefused,
+    MetaTooMuchData,
+    redacted,
+)
+from include.meta.plan import Plan
 
 log = logging.getLogger(__name__)
 
 IDS_AT_ONCE = 50
-PAGE_SIZE, SMALLEST_PAGE = 1000, 25
+PAGE_SIZE = 1000
 
-ACCOUNT_FIELDS = (
-    "id,account_id,name,currency,timezone_name,timezone_offset_hours_utc,account_status,"
-    "amount_spent"
+
+class Edge(NamedTuple):
+    """What is asked of the objects of an edge.
+
+    Attributes:
+        fields: without these an object is of no use.
+        optional: left out with a warning where Graph does not give them.
+        statuses: every effective status that the objects can have.
+    """
+
+    fields: tuple[str, ...]
+    optional: tuple[str, ...]
+    statuses: tuple[str, ...]
+
+
+ACCOUNT = Edge(
+    ("id", "account_id", "name", "currency", "timezone_name"),
+    ("timezone_offset_hours_utc", "account_status", "amount_spent"),
+    (),
 )
 
 _CAMPAIGN_STATUSES = ("ACTIVE", "ARCHIVED", "DELETED", "IN_PROCESS", "PAUSED", "WITH_ISSUES")
@@ -29,63 +60,292 @@ AD_STATUSES = (
     "PREAPPROVED",
 )  # fmt: skip
 
-# Edge of the account → fields, and every effective status that its objects can have.
-EDGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "campaigns": (
-        "id,account_id,name,objective,buying_type,bid_strategy,status,effective_status,"
-        "daily_budget,lifetime_budget,start_time,stop_time,created_time,updated_time",
+EDGES: dict[str, Edge] = {
+    "campaigns": Edge(
+        ("id", "account_id", "name", "status", "effective_status"),
+        ("objective", "buying_type", "bid_strategy", "daily_budget", "lifetime_budget",
+         "start_time", "stop_time", "created_time", "updated_time"),
         _CAMPAIGN_STATUSES,
     ),
-    "adsets": (
-        "id,account_id,campaign_id,name,status,effective_status,daily_budget,lifetime_budget,"
-        "bid_strategy,billing_event,optimization_goal,targeting,start_time,end_time,"
-        "created_time,updated_time",
+    "adsets": Edge(
+        ("id", "account_id", "campaign_id", "name", "status", "effective_status"),
+        ("daily_budget", "lifetime_budget", "bid_strategy", "billing_event", "optimization_goal",
+         "targeting", "start_time", "end_time", "created_time", "updated_time"),
         _ADSET_STATUSES,
     ),
-    "ads": (
-        "id,account_id,campaign_id,adset_id,name,status,effective_status,"
-        "creative{id,name,title,body,object_type,call_to_action_type},created_time,updated_time",
+    "ads": Edge(
+        ("id", "account_id", "campaign_id", "adset_id", "name", "status", "effective_status"),
+        ("creative{id,name,title,body,object_type,call_to_action_type}", "created_time",
+         "updated_time"),
         AD_STATUSES,
     ),
-}
+}  # fmt: skip
+
+_TIMES = ("start_time", "stop_time", "end_time", "created_time", "updated_time")
+_AMOUNTS = ("daily_budget", "lifetime_budget", "amount_spent")
 
 
-def account(graph: Graph, account_id: str) -> Row:
-    """The account object: name, currency, timezone_name … (budgets in minor units)."""
-    return graph.get(f"act_{account_id}", fields=ACCOUNT_FIELDS)
+def account(graph: Graph, account_id: str, plan: Plan) -> Row:
+    """The account object: name, currency, timezone_name … (budgets in minor units).
 
-
-def objects(
-    graph: Graph, account_id: str, edge: str, page_size: int = PAGE_SIZE
-) -> Iterator[list[Row]]:
-    """Pages of all campaigns, adsets or ads of an account, archived and deleted ones included."""
-    fields, statuses = EDGES[edge]
-    return graph.pages(
-        f"act_{account_id}/{edge}",
-        least=SMALLEST_PAGE,
-        fields=fields,
-        effective_status=list(statuses),
-        limit=page_size,
-    )
-
-
-def objects_by_id(
-    graph: Graph, edge: str, ids: Sequence[str], at_once: int = IDS_AT_ONCE
-) -> Iterator[list[Row]]:
-    """Campaigns, adsets or ads by id, 50 in a call: Graph's limit.
-
-    Graph refuses a call as a whole when one of its ids does not exist; then it is halved until the
-    id stands alone, and that one is left out with a warning.
+    Raises:
+        MetaError: as `Graph.get`.
     """
-    fields, _ = EDGES[edge]
-    for start in range(0, len(ids), at_once):
-        some = ids[start : start + at_once]
-        try:
-            answer = graph.get("", ids=",".join(some), fields=fields)
-        except MetaForbidden as error:
-            if len(some) == 1:
-                log.warning("one of the %s of an insights row cannot be read: %s", edge, error)
+    path = f"act_{account_id}"
+
+    def ask(*names: str) -> Row:
+        return graph.get(path, fields=",".join(names))
+
+    optional = plan.given("account", ACCOUNT.optional)
+    try:
+        return ask(*ACCOUNT.fields, *optional)
+    except MetaError as error:
+        if not error.may_be_field or not optional:
+            raise
+        found = ask(*ACCOUNT.fields)
+        for name in optional:
+            try:
+                found |= ask("id", name)
+            except MetaError as refusal:
+                if not refusal.may_be_field:
+                    raise
+                leave_out(plan, "account", name, refusal)
+        return found
+
+
+class Reader:
+    """Reads the objects of an account's edges.
+
+    Args:
+        plan: what is known to work; changed where something else was found to.
+    """
+
+    def __init__(self, graph: Graph, account_id: str, plan: Plan) -> None:
+        self._graph, self._account_id, self._plan = graph, account_id, plan
+
+    def pages(self, edge: str, after: str | None = None) -> Iterator[tuple[list[Row], str | None]]:
+        """Pages of all campaigns, adsets or ads, archived and deleted ones included, each with the
+        cursor of the next one (None: it was the last).
+
+        Args:
+            after: the cursor to go on from.
+
+        Raises:
+            MetaError: what neither smaller pages nor fewer fields could help.
+        """
+        listing = self._listing(edge, after)
+        anew = False
+        while not listing.ended:
+            try:
+                rows = self._page(edge, listing)
+            except MetaCursorExpired:
+                if anew:
+                    raise
+                log.warning("%s: the cursor has expired; from the first page again", edge)
+                anew, listing = True, self._listing(edge, None)
                 continue
-            yield from objects_by_id(graph, edge, some, len(some) // 2)
+            except MetaError as error:
+                listing = self._changed(edge, listing, error)
+                continue
+            yield rows, listing.after
+
+    def by_id(self, edge: str, ids: Sequence[str]) -> Iterator[list[Row]]:
+        """Campaigns, adsets or ads by id, 50 in a call: Graph's limit.
+
+        What Graph does not give is left out with a warning that names it, and not asked for again
+        for a week.
+
+        Raises:
+            MetaError: as `Graph.get`.
+        """
+        known = [one for one in ids if one not in self._plan.unreadable]
+        names = EDGES[edge].fields + self._plan.given(edge, EDGES[edge].optional)
+        for start in range(0, len(known), IDS_AT_ONCE):
+            found: dict[str, Row] = {}
+            for rows in self._by_id(edge, known[start : start + IDS_AT_ONCE], names, IDS_AT_ONCE):
+                for row in rows:
+                    found.setdefault(row["id"], {}).update(row)
+            yield list(found.values())
+
+    def _listing(self, edge: str, after: str | None) -> Listing:
+        names = EDGES[edge].fields + self._plan.given(edge, EDGES[edge].optional)
+        return self._graph.listing(
+            f"act_{self._account_id}/{edge}",
+            fields=",".join(names),
+            effective_status=self._plan.statuses(edge, EDGES[edge].statuses),
+            limit=self._plan.edge_pages.get(edge, PAGE_SIZE),
+            after=after,
+        )
+
+    def _page(self, edge: str, listing: Listing) -> list[Row]:
+        """The next page; where one of its optional fields or objects is broken, without that."""
+        try:
+            return _identified(edge, listing.read())
+        except MetaError as error:
+            optional = self._plan.given(edge, EDGES[edge].optional)
+            if not error.may_be_field or error.named or not optional:
+                raise
+            rows = self._without(edge, listing, optional)
+            log.warning("a page of %s came only without its optional fields: %s", edge, error)
+        given = self._given_fields(edge, rows, optional)
+        if given != optional and not listing.ended:
+            listing.change(fields=",".join(EDGES[edge].fields + given))
+        known: dict[str, Row] = {row["id"]: row for row in rows}
+        for some in self._by_id(edge, list(known), ("id", *given), IDS_AT_ONCE):
+            for row in some:
+                known[row["id"]] |= row
+        return list(known.values())
+
+    def _without(self, edge: str, listing: Listing, optional: tuple[str, ...]) -> list[Row]:
+        """The next page without these fields; the pages behind it are asked for with them."""
+        listing.change(fields=",".join(EDGES[edge].fields))
+        try:
+            return _identified(edge, listing.read())
+        finally:
+            listing.change(fields=",".join(EDGES[edge].fields + optional))
+
+    def _given_fields(
+        self, edge: str, rows: list[Row], optional: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Those of the optional fields that Graph gives for one object at least, of two."""
+        if len(rows) < 2:
+            return optional
+        for name in optional:
+            refusal = None
+            for row in (rows[0], rows[-1]):
+                try:
+                    self._graph.get("", ids=row["id"], fields=f"id,{name}")
+                except MetaError as error:
+                    if not error.may_be_field:
+                        raise
+                    refusal = error
+                else:
+                    refusal = None
+                    break
+            if refusal:
+                leave_out(self._plan, edge, name, refusal)
+        return self._plan.given(edge, optional)
+
+    def _changed(self, edge: str, listing: Listing, error: MetaError) -> Listing:
+        """The listing, asked for otherwise, where that may help; else the error."""
+        statuses = self._plan.statuses(edge, EDGES[edge].statuses)
+        if error.named in statuses:
+            refuse_status(self._plan, error)
+            listing.change(effective_status=self._plan.statuses(edge, EDGES[edge].statuses))
+            return listing
+        half = listing.limit // 2
+        if not half or not (isinstance(error, MetaTooMuchData) or error.may_be_size):
+            raise error
+        log.warning("%s in pages of %d: %s; asking for %d", edge, listing.limit, error, half)
+        listing.change(limit=half)
+        self._plan.edge_pages[edge] = half
+        return listing
+
+    def _by_id(
+        self, edge: str, ids: Sequence[str], names: tuple[str, ...], at_once: int
+    ) -> Iterator[list[Row]]:
+        """Objects by id; where Graph refuses a call, halved to the one id and field it is about."""
+        for start in range(0, len(ids), at_once):
+            some = ids[start : start + at_once]
+            try:
+                answer = self._graph.get("", ids=",".join(some), fields=",".join(names))
+            except MetaError as error:
+                yield from self._smaller_by_id(edge, some, names, error)
+            else:
+                yield [answer[i] | {"id": i} for i in some if isinstance(answer.get(i), dict)]
+
+    def _smaller_by_id(
+        self, edge: str, ids: Sequence[str], names: tuple[str, ...], error: MetaError
+    ) -> Iterator[list[Row]]:
+        of_one = isinstance(error, MetaForbidden) or error.may_be_field
+        if len(ids) > 1 and (of_one or isinstance(error, MetaTooMuchData) or error.may_be_size):
+            yield from self._by_id(edge, ids, names, len(ids) // 2)
+            return
+        if not of_one or len(ids) > 1:
+            raise error
+        required = tuple(name for name in names if name in EDGES[edge].fields)
+        optional = [name for name in names if name not in required]
+        if error.may_be_field and optional and names != ("id", optional[0]):
+            if required != ("id",):
+                yield from self._by_id(edge, ids, required, 1)
+            for name in optional if ids[0] not in self._plan.unreadable else ():
+                yield from self._by_id(edge, ids, ("id", name), 1)
+        elif optional and error.may_be_field:
+            log.warning(
+                "%s of %s %s is left out: %s", _bare(optional[0]), _one(edge), ids[0], error
+            )
+        elif isinstance(error, MetaForbidden | MetaRefused):
+            log.warning("%s %s of an insights row cannot be read: %s", _one(edge), ids[0], error)
+            self._plan.unreadable.append(ids[0])
         else:
-            yield [answer[one] for one in some if isinstance(answer.get(one), dict)]
+            raise error
+
+
+def leave_out(plan: Plan, edge: str, name: str, error: MetaError) -> None:
+    """Go on without a field that Graph does not give."""
+    plan.left_out.append(f"{edge}.{_bare(name)}")
+    log.warning("the field %s of %s is left out for a week: %s", _bare(name), edge, error)
+
+
+def refuse_status(plan: Plan, error: MetaError) -> None:
+    """Go on without a status that Graph no longer knows."""
+    assert error.named is not None
+    plan.refused_statuses.append(error.named)
+    log.warning("the status %s is asked for no more for a week: %s", error.named, error)
+
+
+def statuses_in_use(graph: Graph, account_id: str) -> set[str]:
+    """The effective statuses of all ads that are neither archived nor deleted.
+
+    Graph needs no list of statuses for these, so that it gives those as well that we do not know.
+
+    Raises:
+        MetaError: as `Graph.get`.
+    """
+    pages = graph.pages(f"act_{account_id}/ads", fields="id,effective_status", limit=PAGE_SIZE)
+    found = {row.get("effective_status") for rows in pages for row in rows}
+    return {status for status in found if isinstance(status, str) and status}
+
+
+def unreadable_fields(row: Row) -> list[str]:
+    """What in an object is no time or no number where it should be, such as `end_time: 0`.
+
+    Such a field is null in the marts. Returns each with its value, for a warning.
+    """
+    wrong = [
+        name
+        for names, is_one in ((_TIMES, _is_time), (_AMOUNTS, _is_number))
+        for name in names
+        if (value := row.get(name)) not in (None, "") and not is_one(value)
+    ]
+    return [f"{name} is {redacted(repr(row[name]))}" for name in wrong]
+
+
+def _identified(edge: str, rows: list[Row]) -> list[Row]:
+    found = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    if len(found) < len(rows):
+        log.warning("%d of the %s have no id and are left out", len(rows) - len(found), edge)
+    return found
+
+
+def _bare(name: str) -> str:
+    """A field without the fields that are asked of it: `creative{id}` → `creative`."""
+    return name.partition("{")[0]
+
+
+def _one(edge: str) -> str:
+    return {"campaigns": "campaign", "adsets": "ad set", "ads": "ad"}[edge]
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(datetime.fromisoformat(value))
+    except ValueError:
+        return False
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return Decimal(str(value)).is_finite()
+    except InvalidOperation:
+        return False

@@ -1,13 +1,15 @@
-"""Daily insights: one row per ad and day, and the account's own totals to hold them against.
+"""Daily insights: one row per ad and day, and the account's own totals to compare them with.
 
 Dates are days of the ad account's time zone, both ends included. Metrics are strings in Graph's
 answer, spend in major units of the account's currency; a metric that does not apply is absent.
 
 Small queries are read synchronously in pages; large ones as asynchronous report runs, whose id is
-remembered, so that a retry or another worker goes on with the same run. What Graph finds too much,
-and a report that fails twice, is split: page size, then dates, then ids (campaigns, ad sets, ads),
-then fields. The status filter stays on at every level: without it the ads that are archived or
-deleted by now leave the rows, and their spend with them.
+remembered, so that a retry or another worker goes on with the same run. What Graph finds too much
+is asked for in smaller pages; what fails in one of the two ways is asked for in the other, and what
+fails in both is split: dates, then ids (campaigns, ad sets, ads), then fields. A query that only
+times out or fails without a reason is split by dates alone. The status filter is part of every
+query for ads: without it the ads that are archived or deleted by now leave the rows, and their
+spend with them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from math import isfinite
+from typing import Any, Literal, NamedTuple, Protocol
 
 from include.meta.client import Graph, Row
 from include.meta.errors import (
@@ -30,8 +33,10 @@ from include.meta.errors import (
     MetaReportHangs,
     MetaTooMuchData,
     MetaTransient,
+    redacted,
 )
-from include.meta.hierarchy import AD_STATUSES
+from include.meta.hierarchy import AD_STATUSES, leave_out, refuse_status
+from include.meta.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +55,17 @@ AD_FIELDS = (
     "impressions", "reach", "frequency", "clicks", "inline_link_clicks", "spend",
     "actions", "action_values",
 )  # fmt: skip
-_ACCOUNT_FIELDS = (
-    "account_id,account_currency,impressions,clicks,spend,actions,action_values,"
-    "date_start,date_stop"
+ACCOUNT_FIELDS = ("account_currency", "impressions", "clicks", "spend", "actions", "action_values")
+_ACCOUNT_KEY = ("account_id", "date_start", "date_stop")
+_ACTIONS = ("actions", "action_values")
+# No mart needs these: they are left out with a warning where Graph does not give them.
+_OPTIONAL = ("account_name", "reach", "frequency")
+_RUN_FIELDS = (
+    "id,async_status,async_percent_completion,error_code,error_subcode,error_user_title,"
+    "error_user_msg"
 )
-_ANY_STATUS = {"field": "ad.effective_status", "operator": "IN", "value": list(AD_STATUSES)}
+
+Level = Literal["ad", "account"]
 
 
 class Memory(Protocol):
@@ -78,15 +89,6 @@ class Notes(dict[str, Any]):
         self.pop(key, None)
 
 
-@dataclass
-class Plan:
-    """What was found to work for an account; kept from run to run."""
-
-    page_size: int = PAGE_SIZES[0]
-    days: int = 92
-    asynchronous: bool = False
-
-
 class Page(NamedTuple):
     """Rows of one query, or (None) the word that all its rows so far are void."""
 
@@ -107,23 +109,32 @@ Children = Callable[[str, Ids | None], list[str]]
 
 @dataclass(frozen=True)
 class _Query:
+    level: Level
     since: date
     until: date
     page_size: int
     asynchronous: bool
-    fields: tuple[str, ...] = AD_FIELDS
+    fields: tuple[str, ...]
     ids: Ids | None = None
-    hung: bool = False
+    other_way_failed: bool = False
+
+    @property
+    def limit(self) -> int:
+        """Rows of a page: a row a day is all that an account has."""
+        days = (self.until - self.since).days + 1
+        return min(days, PAGE_SIZES[0]) if self.level == "account" else self.page_size
 
     def __str__(self) -> str:
-        how = "report" if self.asynchronous else f"pages of {self.page_size}"
+        how = "report" if self.asynchronous else f"pages of {self.limit}"
         which = f", {len(self.ids.values)} {self.ids.level}s" if self.ids else ""
-        return f"{self.since} … {self.until}{which}, {len(self.fields)} fields ({how})"
+        return (
+            f"{self.level}s, {self.since} … {self.until}{which}, {len(self.fields)} fields ({how})"
+        )
 
 
 @dataclass
-class AdReport:
-    """Reads ad insights of one account.
+class Insights:
+    """Reads insights of one account.
 
     Args:
         windows: attribution windows to break actions down by; Graph's default only, when empty.
@@ -137,6 +148,7 @@ class AdReport:
     Attributes:
         began: when the oldest figures were computed; earlier than this object's own beginning
             where a report run of an earlier try was read.
+        left_out: day → what is wrong with rows of that day that are no ad's row of one day.
     """
 
     graph: Graph
@@ -148,40 +160,131 @@ class AdReport:
     now: Callable[[], datetime]
     plan: Plan = field(default_factory=Plan)
     began: datetime = field(init=False)
+    left_out: dict[date, list[str]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
         self.began = self.now()
 
-    def pages(self, since: date, until: date, *, asynchronous: bool = False) -> Iterator[Page]:
+    def ad_pages(self, since: date, until: date, *, asynchronous: bool = False) -> Iterator[Page]:
         """All rows of some days, of all ads whatever their status.
 
         Raises:
             MetaError: what could not be helped by splitting.
         """
-        yield from self._pages(_Query(since, until, self.plan.page_size, asynchronous))
+        fields = self.plan.given("ad insights", AD_FIELDS)
+        query = _Query("ad", since, until, self.plan.page_size, asynchronous, fields)
+        for number, rows in self._pages(query):
+            yield Page(number, None if rows is None else self._checked(rows, query))
+
+    def account_days(self, since: date, until: date) -> dict[date, Row]:
+        """The account's own totals by day; a day without delivery is absent.
+
+        Raises:
+            MetaError: as `ad_pages`.
+        """
+        found: dict[date, dict[int, Row]] = {}
+        fields = self.plan.given("account insights", ACCOUNT_FIELDS)
+        first = since
+        while first <= until:
+            last = min(until, first + timedelta(days=self.plan.account_days - 1))
+            query = _Query("account", first, last, 0, False, fields)
+            for number, rows in self._pages(query):
+                if rows is None:
+                    for of_day in found.values():
+                        of_day.pop(number, None)
+                for row in rows or ():
+                    if _within(row.get("date_start"), query):
+                        day = date.fromisoformat(row["date_start"])
+                        found.setdefault(day, {})[number] = row
+            first = last + timedelta(days=1)
+        merged = {}
+        for day, of_day in found.items():
+            whole: Row = {}
+            for part in of_day.values():
+                whole |= part
+            if whole:
+                merged[day] = whole
+        return merged
+
+    def _checked(self, rows: list[Row], query: _Query) -> list[Row]:
+        """The rows that are an ad's row of one of the days, and of which the actions are numbers.
+
+        What is left out is named.
+        """
+        since, until = query.since.isoformat(), query.until.isoformat()
+        checked = []
+        for row in rows:
+            day, ad_id = row.get("date_start"), row.get("ad_id")
+            if not (
+                isinstance(day, str)
+                and since <= day <= until
+                and day == row.get("date_stop")
+                and isinstance(ad_id, str)
+                and ad_id
+            ):
+                wrong = (
+                    f"a row of ad {redacted(repr(ad_id))} from {redacted(repr(day))} to "
+                    f"{redacted(repr(row.get('date_stop')))} is no ad's row of one of the days "
+                    "asked for"
+                )
+            elif (name := self._wrong_actions(row)) is not None:
+                wrong = f"the row of ad {ad_id} has no number in {name} {redacted(str(row[name]))}"
+            else:
+                checked.append(row)
+                continue
+            log.warning("%s: %s; it is left out", query, wrong)
+            if _within(day, query):
+                self.left_out.setdefault(date.fromisoformat(str(day)), []).append(wrong)
+        return checked
+
+    def _wrong_actions(self, row: Row) -> str | None:
+        """The list of actions in which a value is no number; None when all are.
+
+        Of two entries of one action type the marts count the first, and a warning says so: we ask
+        for no breakdown that could tell them apart, and where Meta cannot break an action down, it
+        repeats the same figure in each entry, so that their sum would double it
+        (https://developers.facebook.com/docs/marketing-api/insights/breakdowns).
+        """
+        for name in _ACTIONS:
+            entries = row.get(name)
+            if not entries:
+                continue
+            try:
+                values = {one["action_type"]: float(one["value"]) for one in entries}
+                total = sum(values.values())
+                for window in self.windows:
+                    total += sum(float(one.get(window, 0)) for one in entries)
+                if not isfinite(total):
+                    return name
+            except (ValueError, TypeError, KeyError, AttributeError):
+                return name
+            if len(values) < len(entries):
+                log.warning(
+                    "ad %s on %s has several entries of one action type in %s, and the marts count "
+                    "the first: %s",
+                    row["ad_id"], row["date_start"], name, entries,
+                )  # fmt: skip
+        return None
 
     def _pages(self, query: _Query) -> Iterator[Page]:
         for attempt in itertools.count(1):
             number = next(self._numbers)
             try:
                 for rows in self._rows(query):
-                    yield Page(number, [_checked(row, query) for row in rows])
-            except (MetaTooMuchData, MetaReportFailed) as error:
+                    yield Page(number, rows)
+            except MetaError as error:
                 yield Page(number, None)
-                parts = self._smaller(query, error)
+                if isinstance(error, MetaCursorExpired) and attempt == 1:
+                    log.warning("%s: the cursor expired; from the first page again", query)
+                    continue
+                parts = self._otherwise(query, error)
                 if not parts:
                     raise
                 log.warning("%s failed: %s; asking for %s", query, error, parts[0])
                 for part in parts:
                     yield from self._pages(part)
                 self._learn(query, parts)
-            except MetaCursorExpired:
-                yield Page(number, None)
-                if attempt == 2:
-                    raise
-                log.warning("%s: the cursor expired; from the first page again", query)
-                continue
             return
 
     def _rows(self, query: _Query) -> Iterator[list[Row]]:
@@ -191,7 +294,7 @@ class AdReport:
         key = f"report {self._digest(query)}"
         run = self._finished_run(query, key)
         try:
-            yield from self.graph.pages(f"{run}/insights", limit=query.page_size)
+            yield from self.graph.pages(f"{run}/insights", limit=query.limit)
         except MetaForbidden as error:
             self.memory.delete(key)
             raise _as_failed(error) from error
@@ -204,24 +307,28 @@ class AdReport:
         return hashlib.sha256(named.encode()).hexdigest()[:16]
 
     def _asked(self, query: _Query) -> dict[str, Any]:
-        filtering = [_ANY_STATUS]
-        if query.ids:
-            filtering.append(
-                {
-                    "field": f"{query.ids.level}.id",
-                    "operator": "IN",
-                    "value": list(query.ids.values),
-                }
-            )
+        keys = KEY_FIELDS if query.level == "ad" else _ACCOUNT_KEY
         return {
-            "level": "ad",
-            "fields": ",".join((*KEY_FIELDS, *query.fields)),
+            "level": query.level,
+            "fields": ",".join((*keys, *query.fields)),
             "time_increment": 1,
             "time_range": {"since": query.since.isoformat(), "until": query.until.isoformat()},
             "action_attribution_windows": list(self.windows) or None,
-            "filtering": filtering,
-            "limit": query.page_size,
+            "filtering": self._filtering(query),
+            "limit": query.limit,
         }
+
+    def _filtering(self, query: _Query) -> list[dict[str, Any]] | None:
+        if query.level == "account":
+            return None
+        filters: dict[str, list[str]] = {
+            "ad.effective_status": self.plan.statuses("ads", AD_STATUSES)
+        }
+        if query.ids:
+            filters[f"{query.ids.level}.id"] = list(query.ids.values)
+        return [
+            {"field": name, "operator": "IN", "value": values} for name, values in filters.items()
+        ]
 
     def _finished_run(self, query: _Query, key: str) -> str:
         """The id of a report run that has completed; one that fails is started once more."""
@@ -260,9 +367,7 @@ class AdReport:
         interval, seen, unmoved, unseen = _FIRST_POLL, None, 0, 0
         while True:
             try:
-                state = self.graph.get(
-                    run, fields="id,async_status,async_percent_completion,error_code,error_subcode"
-                )
+                state = self.graph.get(run, fields=_RUN_FIELDS)
             except MetaForbidden:
                 # Right after its creation a run may not be visible yet.
                 unseen += 1
@@ -273,8 +378,10 @@ class AdReport:
             if status == "Job Completed":
                 return
             if status in ("Job Failed", "Job Skipped"):
+                said = [state.get(name) for name in ("error_user_title", "error_user_msg")]
+                why = ": ".join(redacted(one) for one in said if isinstance(one, str) and one)
                 raise MetaReportFailed(
-                    f"Meta's report ended as {status}",
+                    f"Meta's report ended as {status}" + (f": {why}" if why else ""),
                     code=state.get("error_code"),
                     subcode=state.get("error_subcode"),
                 )
@@ -282,31 +389,44 @@ class AdReport:
             unmoved, seen = (unmoved + 1 if progress == seen else 0), progress
             if unmoved >= PATIENCE:
                 raise MetaReportHangs(f"Meta's report hangs at {progress[1]} %")
+            self.graph.log_each_minute("report run %s: %s, %s %%", run, *progress)
             self.graph.wait(interval)
             interval = min(interval * _GROWTH, _LONGEST_POLL)
 
-    def _smaller(self, query: _Query, error: MetaError) -> list[_Query]:
-        """The next rung of the ladder; none when nothing is left to split.
-
-        A report that hangs is split once only: each further rung would cost an hour of waiting.
-        """
+    def _otherwise(self, query: _Query, error: MetaError) -> list[_Query]:
+        """What to ask for in place of a query that failed; nothing when nothing else is left."""
+        if error.named in self.plan.statuses("ads", AD_STATUSES):
+            refuse_status(self.plan, error)
+            return [query]
         if isinstance(error, MetaReportHangs):
-            if query.hung:
-                return []
-            query = replace(query, hung=True)
+            self.plan.reports = False  # each further one would cost 40 minutes of waiting
         timed_out = (error.code, error.subcode) in _SYNC_TIMED_OUT
-        if timed_out and not query.asynchronous:
-            return [replace(query, asynchronous=True)]
-        smaller_pages = [size for size in PAGE_SIZES if size < query.page_size]
-        if isinstance(error, MetaTooMuchData) and not timed_out and smaller_pages:
-            return [replace(query, page_size=smaller_pages[0])]
-        if query.since < query.until:
-            middle = query.since + (query.until - query.since) / 2
-            return [
-                replace(query, until=middle),
-                replace(query, since=middle + timedelta(days=1)),
-            ]
-        for ids in self._finer_ids(query.ids):
+        other_way = []
+        if not query.other_way_failed and (query.asynchronous or self.plan.reports):
+            other_way = [replace(query, asynchronous=not query.asynchronous, other_way_failed=True)]
+        if other_way and (timed_out or isinstance(error, MetaReportFailed)):
+            return other_way
+        if isinstance(error, MetaTooMuchData) and not timed_out:
+            smaller = [size for size in PAGE_SIZES if size < query.page_size]
+            if smaller:
+                return [replace(query, page_size=smaller[0])]
+        if isinstance(error, MetaTooMuchData | MetaReportFailed | MetaCursorExpired):
+            return self._parts(query) or other_way
+        if error.may_be_size:
+            return self._days_halved(query) or other_way
+        return self._without_refused_fields(query, error) if error.may_be_field else []
+
+    def _parts(self, query: _Query) -> list[_Query]:
+        """The next rung of the ladder."""
+        query = replace(
+            query,
+            asynchronous=self.plan.reports and (query.asynchronous or query.other_way_failed),
+            other_way_failed=False,
+        )
+        days = self._days_halved(query)
+        if days:
+            return days
+        for ids in self._finer_ids(query.ids) if query.level == "ad" else ():
             half = (len(ids.values) + 1) // 2
             parts = [ids.values[:half], ids.values[half:]]
             return [replace(query, ids=Ids(ids.level, part)) for part in parts if part]
@@ -317,6 +437,37 @@ class AdReport:
                 replace(query, fields=query.fields[half:]),
             ]
         return []
+
+    @staticmethod
+    def _days_halved(query: _Query) -> list[_Query]:
+        if query.since == query.until:
+            return []
+        middle = query.since + (query.until - query.since) / 2
+        return [replace(query, until=middle), replace(query, since=middle + timedelta(days=1))]
+
+    def _without_refused_fields(self, query: _Query, error: MetaError) -> list[_Query]:
+        """The query without those of its optional fields that Graph refuses by themselves."""
+        optional = [name for name in query.fields if name in _OPTIONAL]
+        others = tuple(name for name in query.fields if name not in _OPTIONAL)
+        if not optional or self._refusal(query, others) is not None:
+            return []
+        refused = {name: self._refusal(query, (name,)) for name in optional}
+        for name, refusal in refused.items():
+            if refusal is not None:
+                leave_out(self.plan, f"{query.level} insights", name, refusal)
+        fields = tuple(name for name in query.fields if refused.get(name) is None)
+        return [replace(query, fields=fields)] if fields != query.fields else []
+
+    def _refusal(self, query: _Query, fields: tuple[str, ...]) -> MetaError | None:
+        """Why one row of one day with these fields is not to be had; None when it is."""
+        asked = replace(query, until=query.since, page_size=1, fields=fields)
+        try:
+            self.graph.get(f"act_{self.account_id}/insights", **self._asked(asked))
+        except MetaError as error:
+            if not error.may_be_field:
+                raise
+            return error
+        return None
 
     def _finer_ids(self, ids: Ids | None) -> Iterator[Ids]:
         """The ids to halve: the query's own while there are several, else those a level below."""
@@ -332,49 +483,27 @@ class AdReport:
 
     def _learn(self, failed: _Query, parts: list[_Query]) -> None:
         """Begin next time where this time succeeded in the end."""
-        part = parts[0]
-        if part.page_size < failed.page_size:
-            self.plan.page_size = min(self.plan.page_size, part.page_size)
+        part, plan = parts[0], self.plan
+        if part.until < failed.until:
+            days = (part.until - part.since).days + 1
+            if part.level == "account":
+                plan.account_days = min(plan.account_days, days)
+            else:
+                plan.days = min(plan.days, days)
+        elif part.level == "account" or part.ids != failed.ids:
+            return
+        elif part.page_size < failed.page_size:
+            plan.page_size = min(plan.page_size, part.page_size)
         elif part.asynchronous and not failed.asynchronous:
-            self.plan.asynchronous = True
-        elif part.until < failed.until:
-            self.plan.days = min(self.plan.days, (part.until - part.since).days + 1)
+            plan.asynchronous = True
+        elif failed.asynchronous and not part.asynchronous:
+            plan.asynchronous = plan.reports = False
 
 
 def _as_failed(error: MetaError) -> MetaReportFailed:
     if isinstance(error, MetaReportFailed):
         return error
     return MetaReportFailed("Meta's report cannot be found", code=error.code, subcode=error.subcode)
-
-
-def _checked(row: Row, query: _Query) -> Row:
-    day = row.get("date_start")
-    if not row.get("ad_id") or day != row.get("date_stop") or not _within(day, query):
-        raise MetaTransient("Meta answered with an insights row that was not asked for")
-    return row
-
-
-def account_days(
-    graph: Graph, account_id: str, since: date, until: date, windows: Sequence[str] = ()
-) -> dict[date, Row]:
-    """The account's own totals by day; a day without delivery is absent."""
-    pages = graph.pages(
-        f"act_{account_id}/insights",
-        least=PAGE_SIZES[-1],
-        level="account",
-        fields=_ACCOUNT_FIELDS,
-        time_increment=1,
-        time_range={"since": since.isoformat(), "until": until.isoformat()},
-        action_attribution_windows=list(windows) or None,
-        limit=PAGE_SIZES[0],
-    )
-    rows = [row for page in pages for row in page]
-    return {
-        date.fromisoformat(row["date_start"]): row
-        for row in rows
-        if isinstance(row.get("date_start"), str)
-        and since.isoformat() <= row["date_start"] <= until.isoformat()
-    }
 
 
 def _within(day: object, query: _Query) -> bool:

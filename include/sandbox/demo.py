@@ -249,7 +249,8 @@ def _prepare_google(uri: str, sandbox: str) -> None:
     with warehouse.connect(uri) as connection:
         orders = connection.execute(
             "select transaction_id, amount::float as value, currency from app.transactions "
-            "as t inner join app.profiles as p using (profile_id) where t.brand_slug = 'lumen' "
+            "as t inner join app.profiles as p using (brand_slug, profile_id) "
+            "where t.brand_slug = 'lumen' "
             "and status = 'completed' and p.consent_ad_user_data and p.email is not null "
             "order by transacted_at desc limit 40"
         ).fetchall()

@@ -166,3 +166,21 @@ def sync_timeout(code: int) -> GraphError:
         user_title="Your request timed out",
         user_message="Please try a smaller date range, fetch less data, or use async jobs.",
     )
+
+
+def cursor_too_far() -> GraphError:
+    """Paging goes on for longer than Graph lets it."""
+    return GraphError(
+        "(#100) The After Cursor specified exceeds the max limit supported by this endpoint",
+        subcode=1487833,
+    )
+
+
+def broken_creative() -> GraphError:
+    """One creative of a page is incomplete: then none of the page is answered."""
+    return GraphError(
+        "Invalid parameter",
+        subcode=2446289,
+        user_title="Ad Creative Is Incomplete",
+        user_message="The post or reel of this ad is no longer available.",
+    )

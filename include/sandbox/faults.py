@@ -12,14 +12,15 @@ round, so the later ones do not see it. `presets.KINDS` lists the kinds.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from itertools import count
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from include.sandbox.errors import GraphError
+from include.sandbox.errors import GraphError, bad_parameter
 from include.sandbox.presets import EDGES, KINDS, Kind, check_detail
 from include.sandbox.restate import restatement
 from include.sandbox.usage import usage_headers
@@ -120,7 +121,22 @@ class Fault:
             and (not self.known.later_pages or bool(target.page))
             and (not self.known.inner or target.inner)
             and all(_meets(target.params.get(name), want) for name, want in self.params.items())
+            and self._concerns(target.params)
         )
+
+    def _concerns(self, params: Mapping[str, str]) -> bool:
+        """Whether the call asks for what this kind is about."""
+        match self.effect:
+            case "field" | "object":
+                return bool(re.search(rf"\b{self.details['field']}\b", params.get("fields", "")))
+            case "status":
+                asked = params.get("effective_status", "") + params.get("filtering", "")
+                return f'"{self.details["value"]}"' in asked
+            case "span":
+                asked = orjson.loads(params.get("time_range", "{}"))
+                days = [date.fromisoformat(asked[end]) for end in ("since", "until") if asked]
+                return bool(days) and (days[1] - days[0]).days >= int(self.details["days"])
+        return True
 
     def due(self, now: datetime) -> bool:
         """Whether it still strikes."""
@@ -149,6 +165,8 @@ class Fault:
         said = self.details
         if self.effect == "raw":
             return said["status"], said["body"].encode(), said["content_type"]
+        if self.effect in ("span", "field", "status"):
+            return self._refusal(trace_id)
         error = GraphError(
             said["message"],
             said["code"],
@@ -160,6 +178,22 @@ class Fault:
             user_title=said["user_title"],
             user_message=said["user_message"],
         )
+        return error.status, orjson.dumps(error.body(trace_id)), "application/json; charset=UTF-8"
+
+    def _refusal(self, trace_id: str) -> tuple[int, bytes, str]:
+        said = self.details
+        match self.effect:
+            case "status":
+                error = bad_parameter(
+                    "Param effective_status[0] must be one of {ACTIVE, PAUSED, DELETED, ARCHIVED} "
+                    f'- got "{said["value"]}".'
+                )
+            case "field" if said["status"] == 400:
+                error = bad_parameter(f"Tried accessing nonexisting field ({said['field']})")
+            case "span" if said["code"] is not None:
+                error = GraphError(said["message"], said["code"], status=said["status"])
+            case _:
+                return said["status"], b"", "text/html"
         return error.status, orjson.dumps(error.body(trace_id)), "application/json; charset=UTF-8"
 
     def headers(self, account_id: str | None, kind: str, now: datetime) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ import hmac
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -23,6 +23,7 @@ from include.sandbox.batch import answer_batch
 from include.sandbox.errors import (
     GraphError,
     bad_parameter,
+    broken_creative,
     forbidden,
     no_such_aliases,
     no_such_field,
@@ -316,7 +317,7 @@ class Graph:
         )
         for fault in self.faults.meeting(target, asked.now):
             if (
-                fault.effect in ("page", "report")
+                fault.effect in ("page", "report", "object")
                 or fault.kind == "moving"
                 or fault.waits_for_events
             ):
@@ -366,6 +367,7 @@ class Graph:
         self._meet(asked, "ids")
         if missing:
             raise no_such_aliases(missing)
+        _refuse_broken(asked, found.keys())
         return {
             object_id: nodes.show(node, wanted, self.world, asked.now)
             for object_id, node in found.items()
@@ -431,13 +433,14 @@ class Graph:
             self._listing(asked, gap_after=0 if kind == "campaign" else None),
             lambda member: nodes.show(member, wanted, self.world, asked.now),
         )
+        _refuse_broken(asked, [row["id"] for row in page["data"]])
         if params.flag(call.params, "summary"):
             page["summary"] = {"total_count": len(found)}
         return page
 
     def insights(self, asked: Asked, node: Node) -> dict[str, Any]:
         """`GET /<id>/insights`"""
-        query = reports.parse(asked.call.params, node, asked.now)
+        query = reports.parse(asked.call.params, node, asked.now, self.limits.retention_days_less)
         pieces = self._pieces(asked, query)
         self.limits.check_sync(len(pieces), len(query.fields))
         page = self._insights_page(asked, pieces, query)
@@ -446,7 +449,7 @@ class Graph:
 
     def start_report(self, asked: Asked, node: Node) -> dict[str, Any]:
         """`POST /<id>/insights`"""
-        query = reports.parse(asked.call.params, node, asked.now)
+        query = reports.parse(asked.call.params, node, asked.now, self.limits.retention_days_less)
         pieces = self._pieces(asked, query)
         possible = self.limits.check_report(len(pieces), len(query.fields))
         takes = self.limits.report_takes(len(pieces))
@@ -528,8 +531,13 @@ class Graph:
         for fault in asked.faults:
             if fault.kind == "drop_ads":
                 left = [piece for piece in pieces if piece.node.id not in fault.details["ads"]]
-                fault.hits += len(left) < len(pieces)
-                pieces = left
+            elif fault.kind == "no_data":
+                days = fault.details["days"]
+                left = [piece for piece in pieces if days and str(piece.since) not in days]
+            else:
+                continue
+            fault.hits += len(left) < len(pieces)
+            pieces = left
         return paging.page(pieces, reports.key, self._listing(asked, gap_after=1), query.show)
 
     def _move(self, asked: Asked, query: reports.Query) -> None:
@@ -552,6 +560,14 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "insights"): Graph.insights,
     ("POST", "insights"): Graph.start_report,
 }
+
+
+def _refuse_broken(asked: Asked, ids: Collection[str]) -> None:
+    """Graph answers nothing of a page that has an object with a broken creative."""
+    for fault in asked.faults:
+        if fault.kind == "broken_object" and fault.details["id"] in ids:
+            fault.hits += 1
+            raise broken_creative()
 
 
 def _without_version(path: str) -> list[str]:

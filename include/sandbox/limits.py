@@ -20,6 +20,7 @@ class Limits:
     fields_limit: int | None = None  # fields of an insights query; refused as too many rows are
     page_row_limit: int | None = None  # `limit` of a page of insights
     edge_page_limit: int | None = None  # `limit` of a page of objects
+    retention_days_less: int = 0  # than 37 months, for which insights are kept
     report_seconds: float = 0.2  # that any report takes, by the clock
     report_rows_per_second: int = 200_000  # what comes on top; 0: nothing does
     calls_per_hour: int = 190_000  # of each account: what Meta calls full access
@@ -60,7 +61,7 @@ class Limits:
         for name, value in whole.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number above 0")
-        for name in ("report_seconds", "report_rows_per_second"):
+        for name in ("report_seconds", "report_rows_per_second", "retention_days_less"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"{name} must be a number of at least 0")

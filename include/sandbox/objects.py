@@ -23,6 +23,7 @@ EFFECTIVE_STATUSES: dict[str, tuple[str, ...]] = {
         "PENDING_BILLING_INFO",
         "PENDING_REVIEW",
         "PREAPPROVED",
+        "IN_APPEAL",  # not in the SDK's list: such as Meta may add at any time
     ),
 }
 
@@ -135,6 +136,7 @@ class Ad:
     first_day: date
     last_day: date | None = None
     rejected: bool = False  # disapproved in review: never delivers
+    held: str | None = None  # a status of the ad alone, such as IN_APPEAL
     kind = "ad"
 
     def delivers(self, day: date) -> bool:
@@ -177,6 +179,8 @@ def effective_status(node: AdObject, now: datetime) -> str:
     for gone in ("DELETED", "ARCHIVED"):
         if gone in statuses:
             return gone
+    if isinstance(node, Ad) and node.held:
+        return node.held
     if statuses[0] == "PAUSED":
         return "PAUSED"
     for member, status in zip(line[1:], statuses[1:], strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -53,16 +54,52 @@ def page(
             fault.hits += 1
             at_gap = True
     shown = [] if at_gap else items[begin : begin + size]
-    if not shown and not at_gap:
+    leads = _astray(listing, begin + len(shown) >= len(items) and not at_gap)
+    if not shown and not at_gap and not leads:
         return {"data": []}
     first, last = (key(shown[0]), key(shown[-1])) if shown else (place.key, place.key)
     after = _Place(last, place.number + 1).write(listing, query)
     cursors = {"before": _Place(first, place.number).write(listing, query), "after": after}
     paging: dict[str, Any] = {"cursors": cursors}
-    if at_gap or begin + len(shown) < len(items):
+    if at_gap or leads == "further" or begin + len(shown) < len(items):
         paging["next"] = _next(listing, after)
+    elif leads == "itself":
+        paging["next"] = _next(listing, listing.params.get("after"))
+    elif leads == "first":
+        paging["next"] = _next(listing, None)
     told = _spoilt(items, begin, shown, listing.faults)
-    return {"data": [show(item) for item in told], "paging": paging}
+    return {"data": _rewritten([show(item) for item in told], listing.faults), "paging": paging}
+
+
+def _astray(listing: Listing, last: bool) -> str | None:
+    """Where the last page's `next` leads, if a fault says that it has one."""
+    for fault in listing.faults:
+        if last and fault.kind in ("circle", "endless"):
+            fault.hits += 1
+            return "further" if fault.kind == "endless" else str(fault.details["to"])
+    return None
+
+
+def _rewritten(rows: list[dict[str, Any]], faults: Sequence[Fault]) -> list[dict[str, Any]]:
+    """The rows of a page with fields that faults change or leave out."""
+    for fault in faults:
+        if fault.kind == "changed_rows" and rows:
+            count, without = fault.details["rows"], fault.details["without"]
+            rows = [
+                {k: v for k, v in row.items() if k not in without} | fault.details["set"]
+                for row in rows[:count]
+            ] + rows[count:]
+        elif fault.kind == "json_numbers":
+            rows = [{name: _as_number(value) for name, value in row.items()} for row in rows]
+        else:
+            continue
+        fault.hits += 1
+    return rows
+
+
+def _as_number(value: Any) -> Any:
+    numeric = isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d+)?", value)
+    return float(value) if numeric else value
 
 
 def number_of(params: Mapping[str, str]) -> int | None:
@@ -129,6 +166,8 @@ def _seal(text: str, query: str) -> str:
     return blake2b(f"{query} {text}".encode(), digest_size=6).hexdigest()
 
 
-def _next(listing: Listing, after: str) -> str:
-    kept = {k: v for k, v in listing.params.items() if k not in ("access_token", "appsecret_proof")}
-    return f"{listing.url}?{urlencode({'access_token': listing.token, **kept, 'after': after})}"
+def _next(listing: Listing, after: str | None) -> str:
+    gone = ("access_token", "appsecret_proof", "after")
+    kept = {k: v for k, v in listing.params.items() if k not in gone}
+    place = {} if after is None else {"after": after}
+    return f"{listing.url}?{urlencode({'access_token': listing.token, **kept, **place})}"

@@ -7,7 +7,8 @@
 | truncated | the answer is 200, and its JSON breaks off |
 | wire | the connection: see `wire.Wire` |
 | report | how a report ends, decided when it is asked for |
-| page | what a page shows |
+| page | what a page shows, and what its `next` leads to |
+| object | Graph refuses what holds one broken object |
 | world | the figures themselves change |
 | null | an inner call of a batch has timed out |
 | events | what is taken of the events of a request |
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 from include.sandbox.errors import (
     GraphError,
     blocked,
+    cursor_too_far,
     forbidden,
     invalid_cursor,
     no_such_object,
@@ -56,6 +58,7 @@ EDGES = (
     "quality",
 )
 _LISTINGS = ("adaccounts", "campaigns", "adsets", "ads", "insights", "results")
+_EDGES_OF_OBJECTS = ("campaigns", "adsets", "ads")
 _ROWS = ("insights", "results")
 
 
@@ -96,12 +99,14 @@ def _error(error: GraphError, **matching: Any) -> Kind:
     return Kind("error", details, **matching)
 
 
-def _raw(status: int, content_type: str, body: str) -> Kind:
+def _raw(
+    status: int, content_type: str, body: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Kind:
     details = {
         "status": status,
         "content_type": content_type,
         "body": body,
-        "headers": {},
+        "headers": dict(headers),
         "taken": False,
     }
     return Kind("raw", details)
@@ -119,6 +124,10 @@ KINDS: dict[str, Kind] = {
     "html_500": _raw(500, "text/html", "<html><body><h1>Sorry</h1></body></html>\n"),
     "json_502": _raw(502, "application/json", '{"status":"Bad Gateway"}'),
     "html_502": _raw(502, "text/html", "<html><body><h1>502 Bad Gateway</h1></body></html>\n"),
+    "empty_500": _raw(500, "text/html", ""),
+    "html_504": _raw(504, "text/html", "<html><body><h1>504 Gateway Time-out</h1></body></html>\n"),
+    "login_page": _raw(302, "text/html", "", {"location": "https://login.example/?next=graph"}),
+    "error_text": _raw(400, "application/json", '{"error": "invalid_request"}'),
     "truncated_json": Kind("truncated"),
     "reset_in_body": Kind("wire", {"chunked": False}),
     "closed_in_body": Kind("wire", {"chunked": False}),
@@ -131,6 +140,22 @@ KINDS: dict[str, Kind] = {
     "too_much_data": _error(too_much_data()),
     "sync_timeout_100": _error(sync_timeout(100)),
     "sync_timeout_2": _error(sync_timeout(2)),
+    # Queries of more than `days` days: a gateway times out (code null), or Graph says 1 or 2.
+    "above_days": Kind(
+        "span",
+        {"days": 1, "status": 504, "code": None, "message": "An unknown error occurred"},
+        edges=("insights",),
+        times=None,
+    ),
+    # A field that makes every call for it fail, an object that makes its page fail, a status that
+    # is no longer one.
+    "field_refused": Kind("field", {"field": ..., "status": 400}, times=None),
+    "broken_object": Kind(
+        "object", {"id": ..., "field": "creative"}, edges=("ads", "adsets", "ids"), times=None
+    ),
+    "status_refused": Kind(
+        "status", {"value": ...}, edges=(*_EDGES_OF_OBJECTS, "insights"), times=None
+    ),
     # Rate limits; without `minutes` (or `until`) there is no hint.
     "throttle_4": _error(throttled(4, 1504022)),
     "throttle_17": _error(throttled(17, 2446079)),
@@ -156,6 +181,7 @@ KINDS: dict[str, Kind] = {
     "blocked_368": _error(blocked()),
     "object_missing": _error(no_such_object("of the call")),
     "cursor_expired": _error(invalid_cursor(), edges=_LISTINGS, method="GET", later_pages=True),
+    "cursor_too_far": _error(cursor_too_far(), edges=_LISTINGS, method="GET", later_pages=True),
     # Reports.
     "not_there_yet": _error(no_such_object("of the report"), edges=("report", "results")),
     "report_failed": Kind("report", edges=("insights",), method="POST"),
@@ -165,6 +191,13 @@ KINDS: dict[str, Kind] = {
     "empty_page": Kind("page", edges=_LISTINGS, method="GET"),
     "drop_rows": Kind("page", {"rows": 1}, edges=_LISTINGS, method="GET"),
     "duplicate_rows": Kind("page", {"rows": 1}, edges=_LISTINGS, method="GET", later_pages=True),
+    "circle": Kind("page", {"to": "first"}, edges=_LISTINGS, method="GET", times=None),
+    "endless": Kind("page", edges=_LISTINGS, method="GET", times=None),
+    "no_data": Kind("page", {"days": None}, edges=_ROWS, method="GET", times=None),
+    "changed_rows": Kind(
+        "page", {"set": {}, "without": [], "rows": 1}, edges=_LISTINGS, method="GET", times=None
+    ),
+    "json_numbers": Kind("page", edges=_ROWS, method="GET", times=None),
     "drop_ads": Kind("page", {"ads": ...}, edges=_ROWS, method="GET", times=None),
     # Figures that change: after an account's own totals were read, or before a call is answered.
     "moving": Kind(
@@ -228,7 +261,7 @@ def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 _DETAILS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "status": ("an HTTP status", lambda value: _whole(value) and 200 <= value <= 599),
-    "code": ("a whole number", _whole),
+    "code": ("a whole number or null", _or_none(_whole)),
     "subcode": ("a whole number or null", _or_none(_whole)),
     "message": ("a text", _text),
     "is_transient": ("true or false", _bool),
@@ -249,7 +282,16 @@ _DETAILS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "rows": ("a whole number above 0", lambda value: _whole(value) and value > 0),
     "ads": ("a list of ids", _texts),
     "vanish": ("a list of ids", _texts),
-    "days": ("a list of days", lambda value: isinstance(value, list | tuple)),
+    "days": (
+        "a list of days, or a number of them",
+        _or_none(lambda value: isinstance(value, list | tuple) or _whole(value)),
+    ),
+    "field": ("a text", _text),
+    "id": ("a text", _text),
+    "value": ("a text", _text),
+    "to": ("first or itself", lambda value: value in ("first", "itself")),
+    "set": ("an object", lambda value: isinstance(value, dict)),
+    "without": ("a list of fields", _texts),
     "spend": ("minor units of at least 0", lambda value: _whole(value) and value >= 0),
     "impressions": ("a number of at least 0", lambda value: _whole(value) and value >= 0),
 }

@@ -66,11 +66,13 @@ class Query(NamedTuple):
         return rows.render(piece, self.fields, self.windows)
 
 
-def parse(params: Params, node: Node, now: datetime) -> Query:
+def parse(params: Params, node: Node, now: datetime, retention_days_less: int = 0) -> Query:
     """The query, or Graph's refusal of it."""
     only(params, *_PARAMETERS)
     account = node if isinstance(node, Account) else node.account
-    since, until = _time_range(params, account.local(now).date())
+    today = account.local(now).date()
+    earliest = _months_before(today, RETENTION_MONTHS) + timedelta(days=retention_days_less)
+    since, until = _time_range(params, today, earliest)
     if json_list(params, "action_breakdowns") not in ([], ["action_type"]):
         raise bad_parameter("The sandbox breaks actions down by action_type only.")
     windows = json_list(params, "action_attribution_windows")
@@ -172,12 +174,11 @@ def _increment(params: Params) -> str:
     )
 
 
-def _time_range(params: Params, today: date) -> tuple[date, date]:
+def _time_range(params: Params, today: date, earliest: date) -> tuple[date, date]:
     if "time_ranges" in params:
         if "time_range" in params:
             raise bad_parameter("Only one of time_range and time_ranges may be given.")
         raise bad_parameter("The parameter time_ranges is not supported here.")
-    earliest = _months_before(today, RETENTION_MONTHS)
     if "time_range" not in params:
         return _preset(params.get("date_preset", "last_30d"), today, earliest)
     value = json_value(params, "time_range")

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -67,6 +67,8 @@ def upsert_objects(
 ) -> int:
     """Write objects into `raw.<table>` by (account_id, id), page by page; an older read never
     overwrites a newer one. Returns the number of objects received.
+
+    Each page is committed for itself, so that a read that fails on a later one can go on there.
     """
     received = 0
     statement = sql.SQL(
@@ -76,18 +78,19 @@ def upsert_objects(
         "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
         "where t.extracted_at <= excluded.extracted_at"
     ).format(table=sql.Identifier(table))
-    with connection.transaction():
-        connection.execute(
-            "create temp table staged_objects (id text, payload jsonb) on commit drop"
-        )
-        for page in pages:
-            received += len(page)
+    connection.execute(
+        "create temp table if not exists staged_objects (id text, payload jsonb) "
+        "on commit delete rows"
+    )
+    for page in pages:
+        received += len(page)
+        with connection.transaction():
             with connection.cursor().copy("copy staged_objects from stdin") as copy:
                 for row in page:
                     copy.write_row((row["id"], _jsonb(row)))
-        connection.execute(
-            statement, {"account": account_id, "at": extracted_at, "run": run.run_id}
-        )
+            connection.execute(
+                statement, {"account": account_id, "at": extracted_at, "run": run.run_id}
+            )
     return received
 
 
@@ -182,17 +185,26 @@ def rows_per_day(connection: Connection, account_id: str) -> int:
     return int(row["n"]) if row else 0
 
 
-def stored_totals(connection: Connection, account_id: str) -> dict[date, Totals]:
-    """The account's own totals of every day whose verdict is `reconciled`."""
+def stored_account_rows(connection: Connection, account_id: str) -> dict[date, Row | None]:
+    """The account's own row of every day whose verdict is `reconciled`; None without delivery."""
     found = connection.execute(
-        "select date, rows, account_spend, account_impressions from ops.loads "
-        "where account_id = %s and report = %s and status = 'reconciled'",
+        "select l.date, r.payload from ops.loads as l left join raw.meta_account_insights as r "
+        "on r.account_id = l.account_id and r.date = l.date "
+        "where l.account_id = %s and l.report = %s and l.status = 'reconciled'",
         [account_id, AD_INSIGHTS],
     )
-    return {
-        row["date"]: Totals(row["rows"], row["account_spend"], row["account_impressions"])
-        for row in found
-    }
+    return {row["date"]: row["payload"] for row in found}
+
+
+def stored_object(connection: Connection, table: str, account_id: str, id: str) -> Row | None:
+    """An object of `raw` as Meta last gave it; None when it is not stored."""
+    row = connection.execute(
+        sql.SQL("select payload from raw.{} where account_id = %s and id = %s").format(
+            sql.Identifier(table)
+        ),
+        [account_id, id],
+    ).fetchone()
+    return row["payload"] if row else None
 
 
 def learned(connection: Connection, account_id: str) -> Row:
@@ -202,27 +214,116 @@ def learned(connection: Connection, account_id: str) -> Row:
         "and (learned ->> 'at')::timestamptz > now() - interval '7 days'",
         [account_id],
     ).fetchone()
-    return {k: v for k, v in row["learned"].items() if k != "at"} if row else {}
+    return dict(row["learned"]) if row else {}
 
 
 def learn(connection: Connection, account_id: str, what: Row) -> None:
-    """Keep what was found to work, for the next runs; after a week it is tried anew."""
+    """Keep what was found to work, for the next runs. A week after the first of it was found, all
+    of it is tried anew.
+    """
     connection.execute(
-        "update ops.ad_accounts set learned = %s::jsonb || jsonb_build_object('at', now()) "
+        "update ops.ad_accounts set learned = %s::jsonb || jsonb_build_object('at', case "
+        "when (learned ->> 'at')::timestamptz > now() - interval '7 days' "
+        "then (learned ->> 'at')::timestamptz else now() end) "
         "where platform = 'meta' and account_id = %s",
         [_jsonb(what), account_id],
     )
 
 
-def staged_totals(connection: Connection) -> dict[date, Totals]:
-    """Sums of the staged rows by day; a day without rows is absent."""
-    found = connection.execute(
-        "select date, count(*) as rows, "
-        "coalesce(sum((payload ->> 'spend')::numeric), 0) as spend, "
-        "coalesce(sum((payload ->> 'impressions')::bigint), 0)::bigint as impressions "
-        "from staged_insights group by date"
-    )
-    return {row["date"]: Totals(row["rows"], row["spend"], row["impressions"]) for row in found}
+def staged_totals(connection: Connection) -> tuple[dict[date, Totals], dict[date, list[str]]]:
+    """Sums of the staged rows by day; a day without rows is absent.
+
+    A row of which a figure is no number is taken out of the staging table: a cast in dbt would
+    refuse it, and with it the build of all brands.
+
+    Returns:
+        The sums, and for each day with such rows a sentence about each of them.
+    """
+    totals = _sums_of_staged(connection)
+    if totals is not None:
+        return totals, {}
+    unreadable: dict[date, list[str]] = {}
+    for row in connection.execute(_REMOVE_UNREADABLE).fetchall():
+        wrong = ", ".join(f"{name} {value}" for name, value in sorted(row["wrong"].items()))
+        unreadable.setdefault(row["date"], []).append(
+            f"the row of ad {row['ad_id']} has no number in {wrong}"
+        )
+    totals = _sums_of_staged(connection)
+    assert totals is not None
+    return totals, unreadable
+
+
+_FIGURES = ("spend", "impressions", "clicks", "inline_link_clicks")
+_NUMBER = "^-?[0-9]+([.][0-9]+)?$"
+_SUMS = (
+    "select date, count(*) as rows, "
+    + ", ".join(f"coalesce(sum((payload ->> '{name}')::numeric), 0) as {name}" for name in _FIGURES)
+    + " from staged_insights group by date"
+)
+_REMOVE_UNREADABLE = f"""
+with wrong as (
+    select s.ctid, jsonb_object_agg(f.key, left(f.value, 40)) as wrong
+    from staged_insights as s, jsonb_each_text(s.payload) as f
+    where f.key = any(array{list(_FIGURES)}) and f.value !~ '{_NUMBER}'
+    group by s.ctid
+)
+delete from staged_insights as s using wrong where s.ctid = wrong.ctid
+returning s.date, s.ad_id, wrong.wrong
+"""
+
+
+def _sums_of_staged(connection: Connection) -> dict[date, Totals] | None:
+    """The sums by day; None when a figure of a row is no number."""
+    try:
+        with connection.transaction():
+            found = connection.execute(_SUMS).fetchall()
+    except psycopg.errors.DataError:
+        return None
+    if not all(row[name].is_finite() for row in found for name in _FIGURES):
+        return None
+    return {
+        row["date"]: Totals(row["rows"], row["spend"], int(row["impressions"])) for row in found
+    }
+
+
+EMPTY_DAYS_KEPT = timedelta(days=3)
+
+
+def keep_empty_day(
+    connection: Connection, account_id: str, day: date, fence: Fence
+) -> datetime | None:
+    """Whether the stored rows of a day with spend stay, now that Meta answers with none.
+
+    Returns:
+        Since when Meta has given this answer, if that is less than three days; the stored rows
+        stay. None when the answer is to be taken: the day had no spend, or the answer lasts.
+    """
+    key = [account_id, AD_INSIGHTS, day]
+    with connection.transaction():
+        _lock(connection, f"insights of {account_id}")
+        row = connection.execute(
+            "select coalesce(empty_since, clock_timestamp()) as since, empty_since is null as new, "
+            "clock_timestamp() as now from ops.loads where account_id = %s and report = %s "
+            "and date = %s and (spend > 0 or account_spend > 0)",
+            key,
+        ).fetchone()
+        if row is None:
+            return None
+        if row["now"] - row["since"] >= EMPTY_DAYS_KEPT:
+            log.warning(
+                "%s: %s had spend, and Meta has answered with none since %s: taken as true",
+                account_id, day, f"{row['since']:%Y-%m-%d %H:%M %Z}",
+            )  # fmt: skip
+            return None
+        if row["new"]:
+            connection.execute(
+                "update ops.loads set empty_since = %s "
+                "where account_id = %s and report = %s and date = %s",
+                [row["since"], *key],
+            )
+        fence()
+    since: datetime = row["since"]
+    return since
 
 
 def ensure_partitions(connection: Connection, days: Sequence[date]) -> None:
@@ -330,7 +431,9 @@ def replace_day(
                 {**key, "payload": _jsonb(account_row)},
             )
         connection.execute(
-            "insert into ops.loads values (%(account)s, %(report)s, %(day)s, %(rows)s, %(spend)s, "
+            "insert into ops.loads (account_id, report, date, rows, spend, impressions, "
+            "account_spend, account_impressions, status, run_id, run_clear_number, extracted_at, "
+            "loaded_at) values (%(account)s, %(report)s, %(day)s, %(rows)s, %(spend)s, "
             "%(impressions)s, %(account_spend)s, %(account_impressions)s, %(status)s, %(run)s, "
             "%(clear_number)s, %(at)s, clock_timestamp()) "
             "on conflict (account_id, report, date) do update set rows = excluded.rows, "
@@ -338,7 +441,8 @@ def replace_day(
             "account_spend = excluded.account_spend, "
             "account_impressions = excluded.account_impressions, status = excluded.status, "
             "run_id = excluded.run_id, run_clear_number = excluded.run_clear_number, "
-            "extracted_at = excluded.extracted_at, loaded_at = excluded.loaded_at",
+            "extracted_at = excluded.extracted_at, loaded_at = excluded.loaded_at, "
+            "empty_since = null",
             {
                 **key,
                 "report": AD_INSIGHTS,

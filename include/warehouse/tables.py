@@ -138,7 +138,7 @@ ad_accounts = Table(
     Column("settings", JSONB, nullable=False),
     *_run_state(),
     _moment("updated_at", now=True),
-    # How reports were asked for when they succeeded: page size, days, asynchronous; and when.
+    # What was found to work, as `include.meta.plan.Plan` has it, and since when.
     Column("learned", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("platform", "account_id"),
     schema="ops",
@@ -189,6 +189,8 @@ loads = Table(
     Column("run_clear_number", Integer, nullable=False),
     _moment("extracted_at"),
     _moment("loaded_at"),
+    # Since when the platform answers with nothing for a day that had spend; its rows stay.
+    _moment("empty_since", nullable=True),
     PrimaryKeyConstraint("account_id", "report", "date"),
     CheckConstraint("status in ('loaded', 'reconciled', 'unreconciled')", name="loads_status"),
     schema="ops",

@@ -86,6 +86,7 @@ def test_what_was_loaded_is_in_the_marts(
         )
     broken = bag["build_marts"].test()
     assert (_states(broken), str(broken.state)) == ({"dbt_build[-1]": "failed"}, "failed")
+    assert [task.try_number for task in broken.get_task_instances()] == [1]  # no retry can help
 
     refused = bag["build_marts"].test(run_conf={"full_refreshh": True})
     assert (_states(refused), str(refused.state)) == ({"dbt_build[-1]": "failed"}, "failed")

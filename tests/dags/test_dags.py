@@ -51,6 +51,8 @@ def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
     assert dag.tags <= TAGS
     for task in dag.tasks:
         assert type(task.retry_policy).__name__ == "AsTheErrorSays"
+        # Also of a task that only fails the run: what dies with the scheduler is tried again.
+        assert task.retries > 0
         assert not task.depends_on_past
 
 

@@ -7,6 +7,10 @@ cut short (`TRIBUTARY_MAX_WAIT=0`).
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,6 +28,7 @@ from test_extract_meta_ads import (
     SPECS,
     US,
     Ran,
+    cleared,
     configure,
     expected,
     query,
@@ -31,10 +36,13 @@ from test_extract_meta_ads import (
 )
 
 from include import home
+from include import warehouse as wh
+from include.errors import SettingsError
 from include.sandbox.faults import Fault
 from include.sandbox.graph import Token
 from include.sandbox.server import Sandbox
 from include.sandbox.world import Clock, World
+from include.warehouse.load import resume
 
 pytestmark = pytest.mark.slow
 SINCE, UNTIL = "2025-03-29", "2025-04-06"
@@ -133,3 +141,99 @@ def test_rereading_loads_the_restated_day_and_no_other(
     assert reread == [{"account_id": ID, "date": day}]
     told = query(warehouse, "select account_id, date, run_id from ops.restatements")
     assert told == [{"account_id": ID, "date": day, "run_id": second.run_id}]
+
+
+def test_a_blocked_account_is_paused_until_a_person_resumes_it(
+    run: Any, warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: an account that Meta blocks for policy would be asked 40 times a day, every day; or the
+    run be red each day for what a person knows; or its days stay missing when it is resumed.
+    """
+    conf = {"since": SINCE, "until": UNTIL}
+    sandbox.faults.add(Fault("blocked_368", account_id=DE, times=None))
+    red = run("extract_meta_ads", conf)
+    failed = {"load_account[2]": "failed", "fail_if_any_account_failed[-1]": "failed"}
+    assert (red.states, red.state) == ({**LOADED, **failed}, "failed")
+    assert red.tries["load_account[2]"] == 1
+    assert red.tries["fail_if_any_account_failed[-1]"] == 1  # retried is only its own mishap
+    (row,) = query(
+        warehouse,
+        "select paused_until = 'infinity' as for_ever, paused_reason as why, "
+        f"last_sync_status as status from ops.ad_accounts where account_id = '{DE}'",
+    )
+    assert (row["for_ever"], row["status"]) == (True, "failed: MetaBlocked")
+    assert row["why"].startswith("Meta blocks connection 'meta_lumen' for its policies: see ")
+
+    sandbox.requests.clear()
+    caplog.clear()
+    green = run("extract_meta_ads", conf)
+    skipped = {**LOADED, "load_account[2]": "skipped"}
+    assert (green.states, green.state) == (skipped, "success")
+    assert not [r for r in sandbox.requests if DE in r.path]
+    said = [r.getMessage() for r in caplog.records if "is paused until" in r.getMessage()]
+    assert said[0].startswith(
+        f"The Meta ad account Lumen ({DE}) is paused until a person resumes it: Meta blocks "
+    )
+    assert said[0].endswith(f"`python -m include.cli accounts resume {DE}`.")
+    # Alone, and asked for by its id, it is skipped all the same.
+    alone = run("extract_meta_ads", {**conf, "accounts": [DE]})
+    assert (alone.states["load_account[0]"], alone.state) == ("skipped", "success")
+
+    sandbox.faults.clear()
+    with wh.connect(warehouse, autocommit=True) as connection:
+        assert resume(connection, "meta", DE)
+        assert not resume(connection, "meta", DE)
+        with pytest.raises(SettingsError):
+            resume(connection, "meta", "77")
+    # Cleared are the task of the red run, and the one that was skipped.
+    for ran in (red, green):
+        assert cleared("extract_meta_ads", ran.run_id, "load_account", 2) == "success"
+        assert sums(warehouse) == expected(sandbox, DAYS)
+
+
+def test_a_cleared_task_reads_its_account_anew(
+    run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: who mends a connection or switches an account off and clears the red task, as the doc
+    says, would see it red again for good.
+    """
+    configure(warehouse, SETTINGS.replace("conn_id: meta_lumen", "conn_id: meta_lumn"))
+    red = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
+    assert red.states["load_account[2]"] == "failed"
+    listed = red.xcoms()["list_accounts[-1].return_value"]
+    assert listed == [
+        {"account_id": US, "name": "Acme US"},
+        {"account_id": ID, "name": "Acme ID"},
+        {"account_id": DE, "name": "Lumen"},
+    ]
+    configure(warehouse, SETTINGS)
+    assert cleared("extract_meta_ads", red.run_id, "load_account", 2) == "success"
+    assert sums(warehouse) == expected(sandbox, DAYS)
+    switched_off = "conn_id: meta_lumen, is_active: false"
+    configure(warehouse, SETTINGS.replace("conn_id: meta_lumen", switched_off))
+    assert cleared("extract_meta_ads", red.run_id, "load_account", 2) == "skipped"
+
+
+def test_a_task_that_waits_for_meta_ends_on_sigterm(
+    run: Any, warehouse: str, sandbox: Sandbox
+) -> None:
+    """Red: `airflow dags test`, and a task that its supervisor tells to stop, would go on for ever;
+    or take with it what had been loaded.
+    """
+    fault = sandbox.faults.add(
+        Fault("hang", account_id=ID, edge="insights", seconds=120.0, times=None)
+    )
+    conf = json.dumps({"since": SINCE, "until": UNTIL})
+    command = [sys.executable, "-m", "airflow", "dags", "test", "extract_meta_ads", "--conf", conf]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not fault.hits:
+                assert process.poll() is None, "it ended before"
+                assert time.monotonic() < deadline, "it did not come so far"
+                time.sleep(0.1)
+            process.terminate()
+            assert process.wait(5) == -signal.SIGTERM
+        finally:
+            process.kill()
+    assert sums(warehouse) == expected(sandbox, {US: (SINCE, UNTIL)})

@@ -12,8 +12,9 @@ from test_extract_meta_ads import Ran, configure, query
 from include import home
 from include import warehouse as wh
 from include.conversions import intake
-from include.sandbox.google import Click
+from include.sandbox.google import Click, GoogleFault
 from include.sandbox.server import Sandbox
+from include.warehouse.load import resume
 
 SETTINGS = """
 brands:
@@ -157,6 +158,68 @@ def test_clicks_of_the_latest_days(
         )
         assert rows == [{"gclid": "click-30", "n": 1}, {"gclid": "click-31", "n": 1}]
     assert run("extract_google_clicks", {"accounts": ["123"]}).state == "failed"
+
+
+def _account(uri: str) -> tuple[str | None, int | None, bool | None]:
+    """What became of the account's latest load: status, clicks, whether a person must resume it."""
+    (row,) = query(
+        uri,
+        "select last_sync_status as status, last_sync_count as clicks, "
+        "paused_until = 'infinity' as stopped from ops.ad_accounts",
+    )
+    return row["status"], row["clicks"], row["stopped"]
+
+
+def test_clicks_that_google_keeps_no_more_are_refused(
+    run: Callable[..., Ran], warehouse: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: a run over days older than 90 would be green, with nothing loaded."""
+    today = datetime.now(UTC).date()
+    oldest = today - timedelta(days=90)
+    last = oldest - timedelta(days=1)
+    ran = run("extract_google_clicks", {"since": str(last), "until": str(last)})
+    assert (ran.state, ran.states["list_accounts[-1]"]) == ("failed", "failed")
+    assert ran.tries["list_accounts[-1]"] == 1
+    assert (
+        f"No clicks to load: Google keeps those of the last 90 days, back to {oldest}, and {last} "
+        "is before that."
+    ) in caplog.messages
+    assert _account(warehouse) == (None, None, None)
+    ran = run("extract_google_clicks", {"since": str(last), "until": str(oldest)})
+    assert ran.state == "success"
+    loaded = ran.xcoms()["load_clicks[0].return_value"]
+    assert loaded["days"] == 1
+    assert f"Google keeps 90 days; those before {oldest} are left out" in caplog.messages
+    assert _account(warehouse) == ("ok", loaded["clicks"], None)
+
+
+def test_a_prohibited_account_is_paused_and_its_clicks_come_when_it_is_resumed(
+    run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
+) -> None:
+    """Red: the run would be red every day for what a person knows, or the account "never loaded"
+    for who looks.
+    """
+    sandbox.google.clicks["click-1"] = Click("1112223333", datetime.now(UTC) - timedelta(hours=30))
+    fault = GoogleFault("error", api="search", code="quota_error.ACCESS_PROHIBITED", times=None)
+    sandbox.google.faults.append(fault)
+    red = run("extract_google_clicks")
+    assert (red.state, red.tries["load_clicks[0]"]) == ("failed", 1)
+    assert _account(warehouse) == ("failed: GoogleForbidden", None, True)
+    calls = sandbox.google.counts.copy()
+    green = run("extract_google_clicks")
+    assert green.state == "success"
+    assert green.states["load_clicks[0]"] == "skipped"
+    assert sandbox.google.counts == calls
+    sandbox.google.faults.clear()
+    with wh.connect(warehouse, autocommit=True) as connection:
+        assert resume(connection, "google_ads", "1112223333")
+    assert run("extract_google_clicks").states["load_clicks[0]"] == "success"
+    (row,) = query(
+        warehouse,
+        "select count(*)::int as n from raw.google_click_view where gclid = 'click-1'",
+    )
+    assert row["n"] == 1
+    assert _account(warehouse)[0::2] == ("ok", None)
 
 
 def test_the_connections_can_be_tested(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from test_extract_meta_ads import Ran, Told, configure, query
+from test_extract_meta_ads import Ran, Told, cleared, configure, query
 
 from include import home
 from include import warehouse as wh
@@ -188,6 +188,11 @@ def test_one_broken_brand_is_red_and_the_other_is_served(
     assert asked.states["upload[0]"] == "failed"
     assert "lumen-meta is paused until" in str(told)
     assert sum(LUMEN_PIXEL in one.path for one in sandbox.requests) == 1
+    # Switched off, it is left alone also where its red task is cleared.
+    configure(
+        warehouse, SETTINGS.replace("conn_id: meta_lumen", "is_active: false, conn_id: meta_lumen")
+    )
+    assert cleared("upload_conversions", ran.run_id, "upload", 1) == "skipped"
 
 
 @pytest.mark.parametrize(

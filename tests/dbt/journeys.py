@@ -1,5 +1,7 @@
 """1,500 invented journeys, their weights by five models computed here, and a package's totals.
 
+Another brand has an order, a person and a visit of each of their ids, and an ad of its own.
+
 The totals by campaign in `journeys_mam.json` are those of the PyPI package
 marketing-attribution-models 2.1.1 (`mam`), which brings polars, pyarrow, scipy and plotly along, and
 so is not installed with the tests. To compute them anew, in an environment that has it:
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 FIGURES = Path(__file__).with_name("journeys_mam.json")
 CAMPAIGNS = [f"c{number}" for number in range(1, 9)]
+OTHER_CAMPAIGN = "c9"  # the other brand's
 HALF_LIFE = timedelta(days=7)
 
 

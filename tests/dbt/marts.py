@@ -19,6 +19,7 @@ from include import dbt_run, home
 GOOD = {"success", "pass", "no-op"}
 MARTS = (
     "ad_campaigns", "ad_adsets", "ad_ads", "ad_spend", "ad_restatements", "ad_attributions",
+    "data_problems",
 )  # fmt: skip
 # Kept by another key than `id`, and views.
 OTHER_MARTS = (
@@ -29,14 +30,17 @@ OTHER_MARTS = (
 Row = dict[str, Any]
 
 
-def outcome(uri: str, *arguments: str, project: Path | None = None) -> dict[str, tuple[str, str]]:
+def outcome(
+    uri: str, *arguments: str, project: Path | None = None, quiet: bool = True
+) -> dict[str, tuple[str, str]]:
     """`dbt build`, whatever comes of it: status and message of every node, by its name."""
     environment = home.dbt_environment(uri)
     if project is not None:
         environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project)}
         environment |= {"DBT_TARGET_PATH": str(project / "target")}
     with patch.dict(os.environ):
-        result = dbt_run.invoke(environment, "--quiet", "build", *arguments)
+        told = ["--quiet"] if quiet else []
+        result = dbt_run.invoke(environment, *told, "build", *arguments)
     assert result.exception is None, result.exception
     nodes = {node.node.name: (str(node.status), node.message or "") for node in result.result}
     assert nodes, "nothing was built"
@@ -61,7 +65,11 @@ def build_marts(uri: str, *arguments: str) -> None:
 
 
 class Warehouse:
-    """A migrated database with the brand `acme` (reporting in USD), to be filled by hand."""
+    """A migrated database with the brand `acme` (reporting in USD), to be filled by hand.
+
+    Beside it is `lumen` (reporting in EUR), which has the order A and a visit t1 of a profile ann,
+    as `acme` may: whatever is built, is built beside another brand with the same ids.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -71,8 +79,11 @@ class Warehouse:
         self.execute(
             "insert into ops.brands "
             "(slug, name, reporting_currency, time_zone, managed_by, settings) "
-            "values ('acme', 'Acme', 'USD', 'UTC', 'file', '{}')"
+            "values ('acme', 'Acme', 'USD', 'UTC', 'file', '{}'), "
+            "('lumen', 'Lumen', 'EUR', 'UTC', 'file', '{}')"
         )
+        self.touch("t1", "ann", "2026-03-10 01:00", brand="lumen", ad_id="91")
+        self.purchase("A", "ann", "2026-03-10 02:00", "70.00", brand="lumen", currency="EUR")
 
     def execute(self, statement: str, *parameters: object) -> None:
         """Run a statement."""
@@ -91,14 +102,16 @@ class Warehouse:
         """All rows and columns of a mart."""
         return self.rows(f"select * from marts.{mart} order by id")
 
-    def account(self, account_id: str, currency: str = "USD", *, described: bool = True) -> None:
+    def account(
+        self, account_id: str, currency: str = "USD", *, described: bool = True, brand: str = "acme"
+    ) -> None:
         """An account of the settings, described by Meta or not."""
         self.execute(
             "insert into ops.ad_accounts "
             "(platform, account_id, brand_id, conn_id, is_active, settings) "
-            "select 'meta', %s, id, 'meta_acme', true, '{}' from ops.brands where slug = 'acme'",
-            account_id,
-        )
+            "select 'meta', %s, id, 'meta_' || slug, true, '{}' from ops.brands where slug = %s",
+            account_id, brand,
+        )  # fmt: skip
         if described:
             payload = {"name": f"Account {account_id}", "currency": currency}
             self.described("meta_ad_accounts", account_id, f"act_{account_id}", payload
@@ -182,19 +195,23 @@ class Warehouse:
             *key, before["sums"], after["sums"], after["loaded_at"],
         )  # fmt: skip
 
-    def touch(self, touchpoint_id: str, profile_id: str, at: str, **said: str) -> None:
+    def touch(
+        self, touchpoint_id: str | None, profile_id: str, at: str, *, brand: str = "acme",
+        **said: str,
+    ) -> None:  # fmt: skip
         """A visit to the site, with what its URL said."""
         self._insert("touchpoints", {
-            "touchpoint_id": touchpoint_id, "brand_slug": "acme", "profile_id": profile_id,
-            "touched_at": f"{at}+00" if "+" not in at else at, **said,
+            "touchpoint_id": touchpoint_id, "brand_slug": brand, "profile_id": profile_id,
+            "touched_at": at if "+" in at or "infinity" in at else f"{at}+00", **said,
         })  # fmt: skip
 
     def purchase(
-        self, transaction_id: str, profile_id: str | None, at: str, amount: str, **more: Any
-    ) -> None:
+        self, transaction_id: str | None, profile_id: str | None, at: str, amount: str, *,
+        brand: str | None = "acme", **more: Any,
+    ) -> None:  # fmt: skip
         """A purchase, completed and in USD unless `more` says otherwise."""
         self._insert("transactions", {
-            "transaction_id": transaction_id, "brand_slug": "acme", "profile_id": profile_id,
+            "transaction_id": transaction_id, "brand_slug": brand, "profile_id": profile_id,
             "transacted_at": f"{at}+00", "amount": amount, "currency": "USD",
             "status": "completed", **more,
         })  # fmt: skip

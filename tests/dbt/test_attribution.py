@@ -41,6 +41,9 @@ def _fill(world: Warehouse) -> None:
     world.load("100", "2026-03-11", [ad("1", "20.00", ad_name="Renamed"), ad("3", "7.00")])
     world.load("200", "2026-03-10", [ad("4", "8.00", campaign_id="c2")], currency="EUR")
     world.rate("2026-03-09", "EUR", "1.10")
+    # Of another brand: an ad of its own for its order A, which reaches a platform of its own.
+    world.account("900", "EUR", brand="lumen")
+    world.load("900", "2026-03-10", [ad("91", "6.00", campaign_id="c91")], currency="EUR")
     touch, buy = world.touch, world.purchase
     # By ad id, before and after the ad was renamed; the later touch is 23:30 in Jakarta.
     touch("t1", "ann", "2026-03-10 01:00", ad_id="1")
@@ -72,6 +75,7 @@ def _fill(world: Warehouse) -> None:
     buy("I", "ida2", "2026-03-10 02:00", "40.00")
     buy("J", "ann", "2026-03-12 02:00", "5.00", status="pending")
     _conversion(world, "A", {"acme-meta": ("sent", "accepted"), "acme-google": ("dead", "X")})
+    _conversion(world, "A", {"lumen-meta": ("skipped", "no_consent")}, brand="lumen")
 
 
 def _google_click(world: Warehouse, gclid: str, campaign: str) -> None:
@@ -95,20 +99,22 @@ def _contact(
     )  # fmt: skip
 
 
-def _conversion(world: Warehouse, transaction: str, states: dict[str, tuple[str, str]]) -> None:
-    platforms = {"acme-meta": "meta", "acme-google": "google_data_manager"}
+def _conversion(
+    world: Warehouse, transaction: str, states: dict[str, tuple[str, str]], brand: str = "acme"
+) -> None:
+    platforms = {"meta": "meta", "google": "google_data_manager"}
     for name in states:
         world.execute(
             "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, settings) "
-            "select %s, id, %s, 'c', true, '{}' from ops.brands where slug = 'acme'",
-            name, platforms[name],
+            "select %s, id, %s, 'c', true, '{}' from ops.brands where slug = %s",
+            name, platforms[name.partition("-")[2]], brand,
         )  # fmt: skip
     event = world.row(
         "insert into ops.conversion_events (brand_id, event_name, event_id, event_time, "
         "action_source, event_value, currency, transaction_id, source, destinations) "
         "select id, 'Purchase', 'e', '2026-03-11 17:00+00', 'website', 100, 'USD', %s, 'app', %s "
-        "from ops.brands where slug = 'acme' returning id",
-        transaction, list(states),
+        "from ops.brands where slug = %s returning id",
+        transaction, list(states), brand,
     )  # fmt: skip
     for name, (status, result) in states.items():
         world.execute(
@@ -133,14 +139,20 @@ def built(module_warehouse: str) -> Iterator[Warehouse]:
     world.connection.close()
 
 
-def _attribution(world: Warehouse, transaction: str) -> Row:
-    return world.row("select * from marts.ad_attributions where transaction_id = %s", transaction)
+def _attribution(world: Warehouse, transaction: str, brand: str = "acme") -> Row:
+    return world.row(
+        "select * from marts.ad_attributions where transaction_id = %s and brand_slug = %s",
+        transaction, brand,
+    )  # fmt: skip
 
 
-def _computed(world: Warehouse) -> set[str]:
-    """The purchases whose credits the latest build computed."""
-    slices = "select transaction_id from intermediate.ad_attribution_credits__slices"
-    return {row["transaction_id"] for row in world.rows(slices)}
+def _computed(world: Warehouse, slices: str = "slices") -> set[str]:
+    """The purchases whose credits the latest build computed; of the other brand "lumen A"."""
+    found = world.rows(
+        "select replace(brand_slug || ' ', 'acme ', '') || transaction_id as name "
+        f"from intermediate.ad_attribution_credits__{slices}"
+    )
+    return {row["name"] for row in found}
 
 
 def test_who_won_and_why_not(built: Warehouse) -> None:
@@ -151,6 +163,7 @@ def test_who_won_and_why_not(built: Warehouse) -> None:
             row["unattributed_reason"], row["conversion_value"], str(row["date"]),
         )
         for row in built.contents("ad_attributions")
+        if row["brand_slug"] == "acme"
     }  # fmt: skip
     paid = ("meta", "ad_id", None)
     assert found == {
@@ -164,6 +177,21 @@ def test_who_won_and_why_not(built: Warehouse) -> None:
         "H": (None, None, None, None, "no_profile", Decimal("13.00"), "2026-03-10"),
         "I": (None, None, "google", "gclid", None, Decimal("40.00"), "2026-03-10"),
     }
+    # The other brand's order of the same number, by a touch and a profile of the same ids.
+    others = [row for row in built.contents("ad_attributions") if row["brand_slug"] != "acme"]
+    assert [
+        (row["brand_slug"], row["transaction_id"], row["fb_ad_id"], row["touchpoint_id"],
+         row["conversion_value"], row["touch_count"])
+        for row in others
+    ] == [("lumen", "A", "91", "t1", Decimal("70.00"), 1)]  # fmt: skip
+    shares = built.rows(
+        "select brand_slug, array_agg(distinct fb_ad_id) as ads, count(distinct model) as models, "
+        "sum(attributed_value) as value, sum(weight) as weight "
+        "from marts.ad_attribution_credits where transaction_id = 'A' group by 1 order by 1"
+    )
+    assert [tuple(row.values()) for row in shares] == [
+        ("acme", ["1"], 6, 600, 6), ("lumen", ["91"], 6, 420, 6),
+    ]  # fmt: skip
     google = _attribution(built, "I")
     assert (google["google_campaign_id"], google["google_ad_id"]) == ("77", "3")
     assert (google["user_id"], google["person_id"]) == ("ida2", "ida")
@@ -182,6 +210,9 @@ def test_how_far_the_conversion_came(built: Warehouse) -> None:
     assert (row["google_delivery_status"], row["google_delivery_outcome"]) == ("dead", "X")
     assert row["posthog_delivery_status"] is None
     assert _attribution(built, "B")["deliveries"] is None
+    other = _attribution(built, "A", "lumen")
+    assert (other["meta_delivery_status"], other["google_delivery_status"]) == ("skipped", None)
+    assert set(other["deliveries"]) == {"lumen-meta"}
     assert built.rows(
         "select brand_slug, destination, platform, date::text as date, sync_status, outcome, "
         "delivery_count, amount from marts.conversion_delivery_status order by destination"
@@ -374,8 +405,8 @@ def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
     _contact(world, "crm-5", "fbclid", None, "9")
     build_models(world.uri, *attribution)
     looked_at_again = (
-        "select transaction_id from intermediate.int_credit_inputs as inputs "
-        "full join intermediate.ad_attribution_credits__kept as kept using (transaction_id) "
+        "select transaction_id from intermediate.int_credit_inputs as inputs full join "
+        "intermediate.ad_attribution_credits__kept as kept using (transaction_id, brand_slug) "
         "where inputs.inputs_hash is distinct from kept.inputs_hash or not inputs.is_settled"
     )
     world.touch("t32", "uma", "2026-03-10 03:00", ad_id="9")
@@ -401,7 +432,7 @@ def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
     kept = "intermediate.ad_attribution_credits__kept"
     world.execute(f"alter table {kept} drop column exact_hash cascade")  # as before an update
     build_models(world.uri, *attribution)
-    assert _computed(world) == {row["transaction_id"] for row in world.rows(f"select * from {kept}")}
+    assert _computed(world) == _computed(world, "kept") > {"A", "lumen A"}
     assert world.rows(f"select from {kept} where exact_hash is null") == []
 
 
@@ -419,7 +450,7 @@ def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
     world.purchase("K", "ann", "2026-03-10 02:00", "60.00")  # a late purchase
     world.execute(
         "update app.transactions set status = 'refunded', refunded_amount = 40 "
-        "where transaction_id = 'A'"
+        "where transaction_id = 'A' and brand_slug = 'acme'"
     )
     # What changes no credit: the status alone, the profile of the same person, the number alone.
     world.execute("update app.transactions set status = 'completed' where transaction_id = 'C'")

@@ -16,13 +16,18 @@ JOURNEYS = {journey.transaction_id: journey for journey in journeys.journeys()}
 
 @pytest.fixture(scope="module")
 def world(module_warehouse: str) -> Iterator[Warehouse]:
-    """1,500 purchases with one to seven touches, built with all tests."""
+    """1,500 purchases with one to seven touches, built with all tests; `lumen` has as many of the
+    same order numbers, each of one touch that has the id of the other brand's first one.
+    """
     world = Warehouse(module_warehouse)
     world.account("100")
     ads = [
         ad(f"{n}", campaign_id=c, campaign_name=c) for n, c in enumerate(journeys.CAMPAIGNS, 11)
     ]
     world.load("100", "2026-03-01", ads)
+    world.account("900", "EUR", brand="lumen")
+    other = ad("19", campaign_id=journeys.OTHER_CAMPAIGN, campaign_name="Lumen")
+    world.load("900", "2026-03-01", [other], currency="EUR")
     number = {name: str(n) for n, name in enumerate(journeys.CAMPAIGNS, 11)}
     with world.connection.cursor() as cursor:
         with cursor.copy(
@@ -30,18 +35,19 @@ def world(module_warehouse: str) -> Iterator[Warehouse]:
             "from stdin"
         ) as copy:
             for journey in JOURNEYS.values():
+                name = journey.transaction_id
                 for index, (at, campaign) in enumerate(journey.touches, start=1):
-                    name = journey.transaction_id
                     copy.write_row((f"{name}-{index}", "acme", name, at, number[campaign]))
+                copy.write_row((f"{name}-1", "lumen", name, journey.transacted_at, "19"))
         with cursor.copy(
             "copy app.transactions (transaction_id, brand_slug, profile_id, status, amount, "
             "currency, transacted_at) from stdin"
         ) as copy:
             for journey in JOURNEYS.values():
                 name = journey.transaction_id
-                copy.write_row(
-                    (name, "acme", name, "completed", journey.amount, "USD", journey.transacted_at)
-                )
+                for brand, currency in (("acme", "USD"), ("lumen", "EUR")):
+                    copy.write_row((name, brand, name, "completed", journey.amount, currency,
+                                    journey.transacted_at))  # fmt: skip
     build(world.uri, "--exclude-resource-type", "unit_test")
     yield world
     world.connection.close()
@@ -49,7 +55,7 @@ def world(module_warehouse: str) -> Iterator[Warehouse]:
 
 @pytest.fixture(scope="module")
 def credits(world: Warehouse) -> list[Row]:
-    return world.rows("select * from marts.ad_attribution_credits")
+    return world.rows("select * from marts.ad_attribution_credits where brand_slug = 'acme'")
 
 
 def test_weights_of_every_touch(credits: list[Row]) -> None:
@@ -99,7 +105,7 @@ def test_campaign_totals_are_those_of_another_package(world: Warehouse) -> None:
     for row in world.rows(
         "select model, fb_campaign_id, sum(attributed_value) as value, "
         "sum(attributed_conversions) as conversions from marts.campaign_performance "
-        "where model <> 'last_paid_touch' group by model, fb_campaign_id"
+        "where model <> 'last_paid_touch' and brand_slug = 'acme' group by model, fb_campaign_id"
     ):
         found[row["model"]][row["fb_campaign_id"]] = float(row["value"])
     assert found.keys() == wanted.keys()
@@ -109,3 +115,20 @@ def test_campaign_totals_are_those_of_another_package(world: Warehouse) -> None:
             # Ours are whole cents: up to one cent a touch, of some 750 touches a campaign.
             assert found[model][campaign] == pytest.approx(total, abs=10), (model, campaign)
             assert found[model][campaign] == pytest.approx(total, rel=1e-4), (model, campaign)
+
+
+def test_another_brand_with_the_same_ids_has_its_own(world: Warehouse) -> None:
+    """Red: two shops with the same order numbers share their customers, or one's money is lost."""
+    total = sum((journey.amount for journey in JOURNEYS.values()), Decimal(0))
+    found = world.rows(
+        "select model, count(*) as credits, sum(attributed_value) as value, "
+        "array_agg(distinct fb_ad_id) as ads, array_agg(distinct weight) as weights "
+        "from marts.ad_attribution_credits where brand_slug = 'lumen' and transaction_id like 'J%' "
+        "group by model"
+    )
+    assert len(found) == 6
+    for row in found:
+        assert (row["credits"], row["value"]) == (len(JOURNEYS), total), row["model"]
+        assert (row["ads"], row["weights"]) == (["19"], [1])
+    ids = world.row("select count(*) as all, count(distinct id) as ids from marts.ad_attributions")
+    assert ids == {"all": 2 * len(JOURNEYS) + 1, "ids": 2 * len(JOURNEYS) + 1}

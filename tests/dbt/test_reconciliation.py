@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from marts import Warehouse, ad, build, build_models, outcome
+from marts import Warehouse, ad, build, build_marts, build_models, outcome
 
 TESTS = ("ad_spend_equals_raw", "ad_spend_equals_account_totals")
 TABLES = ("raw.meta_ad_insights", "raw.meta_account_insights", "marts.ad_spend")
@@ -66,3 +66,56 @@ def test_a_load_during_the_build_is_nobodys_fault(world: Warehouse) -> None:
     )
     world.execute("update ops.loads set loaded_at = now() where date = '2026-03-01'")
     build(world.uri, "--select", *TESTS)
+
+
+@pytest.fixture
+def between(warehouse: str) -> Iterator[Warehouse]:
+    """Two brands, whose loads are of this moment; the models are built, the tests still to run."""
+    world = Warehouse(warehouse)
+    world.execute(
+        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
+        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
+    )
+    for account_id, slug in (("100", "acme"), ("200", "lumen")):
+        world.account(account_id)
+        world.execute(
+            "update ops.ad_accounts set brand_id = (select id from ops.brands where slug = %s) "
+            "where account_id = %s", slug, account_id,
+        )  # fmt: skip
+        _load_now(world, account_id, "2026-03-01")
+    build_models(world.uri)
+    yield world
+    world.connection.close()
+
+
+def _load_now(world: Warehouse, account_id: str, day: str, spend: str = "1") -> None:
+    """Commit a load of this very moment, all at once, as a load does."""
+    with world.connection.transaction():
+        world.load(account_id, day, [ad(f"{account_id}1", spend)])
+        world.execute(
+            "update ops.loads set loaded_at = clock_timestamp() "
+            "where (account_id, date) = (%s, %s)", account_id, day,
+        )  # fmt: skip
+
+
+def test_a_day_that_the_build_did_not_see_is_not_judged(between: Warehouse) -> None:
+    """Red: a daily load that commits between the mart and its tests makes the hourly build red."""
+    _load_now(between, "100", "2026-03-02")  # a new day
+    _load_now(between, "200", "2026-03-01", spend="5")  # a known day, restated
+    build(between.uri, "--select", *TESTS)
+    assert len(between.contents("ad_spend")) == 2
+    build_marts(between.uri)
+    build(between.uri, "--select", *TESTS)
+    spend = between.rows("select account_id, sum(spend) from marts.ad_spend group by 1 order by 1")
+    assert [tuple(row.values()) for row in spend] == [("100", 2), ("200", 5)]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_day_that_the_build_saw_and_lost_is_judged(between: Warehouse, again: bool) -> None:
+    """Red: the mart loses a day that it has just built, and the build is green."""
+    if again:  # the first build computes all days, the next one only those that changed
+        _load_now(between, "200", "2026-03-01", spend="5")
+        build_marts(between.uri)
+    between.execute("delete from marts.ad_spend where account_id = '200'")
+    nodes = outcome(between.uri, "--select", *TESTS)
+    assert {name for name, (status, _) in nodes.items() if status == "fail"} == set(TESTS)

@@ -30,10 +30,9 @@ from conftest_of_loads import (
 
 from include import home
 from include import warehouse as wh
-from include.errors import LoadFenced, Unreconciled, WarehouseDown
+from include.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseDown
 from include.meta import reports
 from include.meta.client import Graph
-from include.meta.errors import MetaTransient
 from include.sandbox.delivery import Delivery
 from include.sandbox.graph import Call
 from include.sandbox.nodes import show
@@ -174,6 +173,7 @@ def test_sums_equal_the_accounts_own_to_the_cent(warehouse: str, sandbox: Meetin
             "run_clear_number": 0,
             "extracted_at": 0,
             "loaded_at": 0,
+            "empty_since": None,
         }
         assert row["extracted_at"] < row["loaded_at"]
 
@@ -335,7 +335,11 @@ def test_what_vanished_leaves(make_warehouse: MakeWarehouse, sandbox: MeetingSan
         return [row for row in rows if day != DAY or row.ad is not victim]
 
     sandbox.world.becomes(change)
-    load(one, sandbox, run="after")
+    with pytest.raises(DaysVanished):
+        load(one, sandbox, run="after")
+    with wh.connect(one, autocommit=True) as connection:  # the answer has lasted
+        connection.execute("update ops.loads set empty_since = empty_since - interval '3 days'")
+    load(one, sandbox, run="later")
     stored = _stored_insights(one)
     assert (DAY, victim.id) not in stored
     assert (DAY + timedelta(days=1), victim.id) in stored
@@ -663,28 +667,42 @@ def test_rows_that_come_twice_count_once(warehouse: str, sandbox: MeetingSandbox
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "words"),
     [
-        {"ad_id": None},
-        {"date_stop": "2025-03-31"},
-        {"date_start": "2025-04-09", "date_stop": "2025-04-09"},
+        ({"ad_id": None}, "a row of ad None from '2025-03-30' to '2025-03-30'"),
+        ({"date_stop": "2025-03-31"}, "from '2025-03-30' to '2025-03-31'"),
+        ({"date_start": "2025-04-09", "date_stop": "2025-04-09"}, "from '2025-04-09' to"),
     ],
 )
-def test_rows_that_were_not_asked_for_are_refused(
-    warehouse: str, sandbox: MeetingSandbox, change: dict[str, Any]
+def test_rows_that_were_not_asked_for_are_left_out_and_named(
+    warehouse: str,
+    sandbox: MeetingSandbox,
+    caplog: pytest.LogCaptureFixture,
+    change: dict[str, Any],
+    words: str,
 ) -> None:
-    """Red: a row of another shape would be stored under a wrong day, or under none."""
+    """Red: a row of another shape would be stored under a wrong day, or under none; or it would
+    cost the days beside its own, without a word of which row it was.
+    """
+    other = DAY + timedelta(days=1)
+    lost = []
 
     def tamper(call: Call, body: Any) -> Any:
-        if call.params.get("level") == "ad" and body["data"]:
-            body["data"][0] |= change
+        first = body["data"][0] if call.params.get("level") == "ad" and body["data"] else {}
+        if first.get("date_start") == str(DAY):
+            lost.append(first["ad_id"])
+            first |= change
         return body
 
     sandbox.tamper = tamper
-    with pytest.raises(MetaTransient, match="an insights row that was not asked for"):
-        load(warehouse, sandbox, since=DAY, until=DAY)
-    assert _stored_insights(warehouse) == {}
-    assert _stati(warehouse) == {}
+    with pytest.raises(Unreconciled, match=f"on {DAY}: "):
+        load(warehouse, sandbox, since=DAY, until=other)
+    assert words in caplog.text
+    assert set(lost) == {lost[0]}
+    whole = _expected_insights(sandbox.world, ACCOUNT_ID, [DAY, other], sandbox.clock.now())
+    del whole[DAY, lost[0]]
+    assert _stored_insights(warehouse) == whole
+    assert _stati(warehouse) == {DAY: "unreconciled", other: "reconciled"}
 
 
 def test_text_that_postgres_cannot_hold_is_loaded(warehouse: str, sandbox: MeetingSandbox) -> None:
@@ -749,7 +767,9 @@ def test_staging_takes_any_number_of_pages_in_little_memory(warehouse: str) -> N
             stage_insights(connection, pages(count))
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-            (total,) = staged_totals(connection).values()
+            totals, unreadable = staged_totals(connection)
+            assert unreadable == {}
+            (total,) = totals.values()
             assert (total.rows, total.spend, total.impressions) == (
                 count * 500, count * 500, count * 1500,
             )  # fmt: skip

@@ -12,6 +12,8 @@ from include import warehouse as wh
 from include.conversions import transactions
 from include.errors import WarehouseError
 
+_FBC = "fb.1.1700000000000.IwAR_clicked"
+
 
 def _enqueue(uri: str, now: datetime = NOW) -> dict[str, dict[str, int]]:
     return transactions.enqueue(uri, clock=lambda connection: now)
@@ -220,3 +222,94 @@ def test_a_wrong_row_costs_only_itself_and_is_told(
     counts = _enqueue(warehouse)["acme"]
     assert (counts["accepted"], counts["refused"]) == (1, 2)
     assert "1 transactions were refused: currency: is no ISO 4217 code" in caplog.text
+
+
+def test_a_row_with_a_mistake_is_left_out_and_told(warehouse: str, caplog: Any) -> None:
+    """A red test here: a row without an id or with a wrong one is sent again and again, a sale that
+    is there twice leaves with an accidental one of its amounts, or it is left out without a word.
+    """
+    for brand, pixel in (("acme", "1234567890"), ("beta", "99")):
+        configure(warehouse, brand, meta_destination(f"{brand}-meta", pixel_id=pixel))
+    _insert(
+        warehouse,
+        "transactions",
+        _sale(0, status=" Completed"),
+        _sale(0, brand_slug="beta", amount="7.00"),  # another brand's order of that number
+        _sale(1, transaction_id=None),
+        _sale(1, transaction_id=""),
+        _sale(2, status="shipped"),
+        _sale(3, amount="NaN"),
+        _sale(4, amount="1.00", refunded_amount="Infinity"),
+        _sale(5, transacted_at=None),
+        _sale(6, transacted_at="infinity"),
+        _sale(7),
+        _sale(7),  # the same: one
+        _sale(8),
+        _sale(8, amount="30.00"),  # another: none
+        _sale(9, status="pending"),
+        _sale(9),
+        _sale(10, status="pending", transacted_at=None, updated_at=NOW),  # no mistake
+        _sale(11),
+        _sale(11, amount="NaN"),  # harms only itself
+    )
+    _enqueue(warehouse)
+    caplog.clear()
+    counts = _enqueue(warehouse)  # told again for as long as it is so
+    assert counts == {
+        "acme": {"accepted": 0, "duplicate": 0, "refused": 10, "adjustments": 0},
+        "beta": {"accepted": 0, "duplicate": 0, "refused": 0, "adjustments": 0},
+    }
+    rows = query(
+        warehouse,
+        "select b.slug, e.transaction_id as t, e.event_value::text as v, e.kind "
+        "from ops.conversion_events as e inner join ops.brands as b on b.id = e.brand_id "
+        "order by 1, 2",
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("acme", "T-0", "20.00", "conversion"),
+        ("acme", "T-11", "20.00", "conversion"),
+        ("acme", "T-7", "20.00", "conversion"),
+        ("beta", "T-0", "7.00", "conversion"),
+    ]
+    for problem, number in {
+        "key_missing": 2, "status_unknown": 1, "amount_impossible": 2, "time_missing": 1,
+        "time_impossible": 1, "duplicate": 3,
+    }.items():  # fmt: skip
+        told = f"acme: {number} rows of app.transactions were left out: {problem}"
+        assert told in caplog.text, problem
+    # Known already, and twice only now: nothing is recorded of it until that is put right.
+    _insert(warehouse, "transactions", _sale(0, amount="25.00"))
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 0
+    execute(warehouse, "delete from app.transactions where status = ' Completed'")
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 1
+
+
+def test_a_person_who_is_there_twice_is_nobody(warehouse: str, caplog: Any) -> None:
+    """A red test here: a purchase leaves with an accidental one of two people's addresses, or with
+    a consent that one of the two rows has refused.
+    """
+    configure(warehouse, consent_when_unknown="allow")
+    _insert(
+        warehouse,
+        "profiles",
+        *[_profile(0)] * 2,
+        _profile(1),
+        _profile(1, email="other@example.com"),
+        _profile(2),
+        _profile(2, consent_ad_user_data=False),
+        _profile(1, brand_slug="beta", email="beta@example.com"),
+    )
+    _insert(warehouse, "transactions", *(_sale(number, fbc=_FBC) for number in range(3)))
+    assert _enqueue(warehouse)["acme"] == {
+        "accepted": 3, "duplicate": 0, "refused": 0, "adjustments": 0,
+    }  # fmt: skip
+    rows = query(
+        warehouse,
+        "select transaction_id, user_email_hash is not null as has_email, "
+        "consent ->> 'ad_user_data' as consent from ops.conversion_events order by 1",
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("T-0", True, "true"), ("T-1", False, "true"), ("T-2", False, "false"),
+    ]  # fmt: skip
+    assert "acme: 2 purchases go without their row of app.profiles, which is there" in caplog.text
+    assert states(warehouse) == {("pending", None): 2, ("skipped", "no_consent"): 1}

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import pickle
@@ -29,11 +30,13 @@ from include.meta.errors import (
     MetaThrottled,
     MetaTokenRefused,
     MetaTooMuchData,
+    MetaTooOld,
     MetaTransient,
     MetaUnknown,
     from_answer,
     redacted,
 )
+from include.meta.plan import Plan
 from include.sandbox.server import Sandbox
 
 TOKEN = "EAAGm0PX4ZCpsBAKZCZBsecretsecretsecretZD"  # of the shape of Meta's, and no one's
@@ -117,7 +120,8 @@ def test_the_token_travels_in_the_header_and_in_no_url(sandbox: Sandbox) -> None
     token, secret = "sandbox-token-lumen", "sandbox-app-secret"
     graph = _graph(sandbox, token=token, app_id="1", app_secret=secret)
     for edge in hierarchy.EDGES:
-        assert sum(len(page) for page in hierarchy.objects(graph, "1000000003", edge, 5)) > 5
+        pages = hierarchy.Reader(graph, "1000000003", Plan(edge_pages={edge: 5})).pages(edge)
+        assert sum(len(rows) for rows, _ in pages) > 5
     proof = hmac.new(secret.encode(), token.encode(), hashlib.sha256).hexdigest()
     assert graph.calls == len(sandbox.requests) > 20
     for request in sandbox.requests:
@@ -130,7 +134,7 @@ def test_the_token_travels_in_the_header_and_in_no_url(sandbox: Sandbox) -> None
 def test_without_an_app_secret_there_is_no_proof(sandbox: Sandbox) -> None:
     """Red: Graph would refuse a token whose app secret we were never given."""
     sandbox.requests.clear()
-    hierarchy.account(_graph(sandbox, token="sandbox-token-acme"), "1000000001")
+    hierarchy.account(_graph(sandbox, token="sandbox-token-acme"), "1000000001", Plan())
     (request,) = sandbox.requests
     assert "appsecret_proof" not in request.params
     assert request.path == "/v26.0/act_1000000001"
@@ -189,7 +193,8 @@ def test_redirects_are_not_followed(serve: Callable[..., Server], status: int) -
     """Red: a redirect would carry the query, and on the same host the token, elsewhere."""
     thief = serve({"id": "1"})
     server = serve((status, b"", {"Location": f"{thief.url}/v26.0/me"}))
-    with pytest.raises(MetaRefused) as caught:
+    with pytest.raises(MetaRefused, match=r"^A redirect to 127\.0\.0\.1 came in place of Graph's "
+                       "answer: a proxy or a login page is in the way") as caught:  # fmt: skip
         _graph(server).get("me")
     assert caught.value.http_status == status
     assert (thief.paths, len(server.paths)) == ([], 1)
@@ -202,7 +207,8 @@ def test_redirects_are_not_followed(serve: Callable[..., Server], status: int) -
 def test_pages_give_every_object_once(sandbox: Sandbox, size: int) -> None:
     """Red: an empty page that says `next` would end the list, and its rest would be lost."""
     graph = _graph(sandbox, token="sandbox-token-acme")
-    pages = list(hierarchy.objects(graph, "1000000001", "campaigns", size))
+    reader = hierarchy.Reader(graph, "1000000001", Plan(edge_pages={"campaigns": size}))
+    pages = [rows for rows, _ in reader.pages("campaigns")]
     assert pages[0] == []  # the sandbox begins with what Meta's privacy filters leave behind
     found = [row["id"] for page in pages for row in page]
     account = sandbox.world.accounts["1000000001"]
@@ -219,15 +225,64 @@ def test_a_page_without_next_is_the_last(serve: Callable[..., Server], paging: A
     assert len(server.paths) == 1
 
 
-def test_next_that_is_the_page_itself_stops(serve: Callable[..., Server]) -> None:
+def _next(server: Server, after: str) -> dict[str, Any]:
+    return {"next": f"{server.url}/v26.0/act_1/ads?limit=5&after={after}"}
+
+
+@pytest.mark.parametrize(
+    ("followers", "calls", "reason"),
+    [
+        (["x"], 2, "leads to a page that was read before"),  # the page itself
+        (["x", "y", "x"], 3, "leads to a page that was read before"),  # A → B → A
+    ],
+)
+def test_pages_that_go_in_a_circle_are_read_once(
+    serve: Callable[..., Server],
+    caplog: pytest.LogCaptureFixture,
+    followers: list[str],
+    calls: int,
+    reason: str,
+) -> None:
     """Red: the task would run until its timeout, staging the same rows again and again."""
-    server = serve({"data": [{"id": "1"}]})
+    server = serve({"data": []})
     server.answers = [
-        {"data": [], "paging": {"next": f"{server.url}/v26.0/act_1/ads?limit=5&after=x"}}
+        {"data": [{"id": str(n)}], "paging": _next(server, after)}
+        for n, after in enumerate(followers)
     ]
-    with pytest.raises(MetaRefused, match="is the page itself; stopped"):
-        list(_graph(server).pages("act_1/ads", limit=5))
-    assert len(server.paths) == 2
+    found = [row["id"] for page in _graph(server).pages("act_1/ads", limit=5) for row in page]
+    assert len(server.paths) == calls
+    assert found == ["0", "1", "2"][:calls] if len(followers) > 1 else ["0", "0"]
+    assert f"act_1/ads ends after {calls} pages: `next` {reason}" in caplog.text
+
+
+def test_three_empty_pages_in_a_row_are_the_end(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: empty pages that go on for ever would hold the task; or two would end a list early."""
+    server = serve({"data": []})
+    rows = [["1"], [], [], ["2"], [], [], []]
+    server.answers = [
+        {"data": [{"id": one} for one in page], "paging": _next(server, f"c{n}")}
+        for n, page in enumerate(rows)
+    ]
+    found = [row["id"] for page in _graph(server).pages("act_1/ads", limit=5) for row in page]
+    assert (found, len(server.paths)) == (["1", "2"], 7)
+    assert "act_1/ads ends after 7 pages: 3 pages in a row were empty" in caplog.text
+
+
+def test_long_paging_says_once_a_minute_how_far_it_is(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: an hour of paging would look like a task that hangs."""
+    caplog.set_level(logging.INFO)
+    server = serve({"data": []})
+    server.answers = [
+        {"data": [{"id": "1"}, {"id": "2"}], "paging": _next(server, str(n))} for n in range(8)
+    ] + [{"data": []}]
+    seconds = itertools.count(0, 10)  # the clock is asked once or twice a page
+    list(_graph(server, clock=lambda: float(next(seconds))).pages("act_1/ads", limit=5))
+    lines = [r.getMessage() for r in caplog.records if "rows so far" in r.getMessage()]
+    assert lines == ["act_1/ads: page 6, 12 rows so far"]
 
 
 def test_a_host_with_a_path_is_kept_on_every_page(serve: Callable[..., Server]) -> None:
@@ -262,19 +317,33 @@ def test_parameters_are_sent_as_graph_wants_them(serve: Callable[..., Server]) -
 # Failures.
 
 
+_CHECK = "if it lasts, check the connection's host and the proxies between"
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
         (
             (502, {"message": "Bad Gateway"}, {}),
-            "Meta answered without a word of why (HTTP 502)",
+            "Meta answered without a word of why, with 26 bytes of undeclared content: "
+            f"{_CHECK} (HTTP 502)",
         ),
         (
-            (502, b"<html><h1>502 Bad Gateway</h1>", {}),
-            "Meta answered without a word of why (HTTP 502)",
+            (502, b"<html><h1>502 Bad Gateway</h1>", {"Content-Type": "text/html; charset=x"}),
+            f"Meta answered without a word of why, with 30 bytes of text/html: {_CHECK} (HTTP 502)",
         ),
-        ((503, b"", {}), "Meta answered without a word of why (HTTP 503)"),
-        ((408, b"", {}), "Meta answered without a word of why (HTTP 408)"),
+        (
+            (503, b"", {}),
+            f"Meta answered without a word of why, with an empty body: {_CHECK} (HTTP 503)",
+        ),
+        (
+            (408, b"", {}),
+            f"Meta answered without a word of why, with an empty body: {_CHECK} (HTTP 408)",
+        ),
+        (
+            {"error": "not now"},
+            "Meta answered with an error that has no code: not now (HTTP 200)",
+        ),
         (b'{"data": [{"id": "1"}', "Meta's answer is not whole JSON (HTTP 200)"),
         (b"", "Meta's answer is not whole JSON (HTTP 200)"),
         (b"[]", "Meta's answer is not whole JSON (HTTP 200)"),
@@ -313,7 +382,8 @@ def test_what_comes_after_a_passing_failure_is_taken(
     assert list(graph.pages("act_1/ads")) == [[{"id": "1"}]]
     assert graph.calls == 3
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
-        "try 1 failed: Meta answered without a word of why (HTTP 502)",
+        "try 1 failed: Meta answered without a word of why, with 12 bytes of undeclared content: "
+        f"{_CHECK} (HTTP 502)",
         "try 2 failed: Meta's answer is not whole JSON (HTTP 200)",
     ]
 
@@ -333,6 +403,35 @@ def test_a_page_without_a_list_of_data_is_loud(serve: Callable[..., Server]) -> 
     """Red: an answer of another shape would count as an empty list."""
     with pytest.raises(MetaTransient, match=r"^Meta answered ads without a list of data$"):
         list(_graph(serve({"id": "1"})).pages("act_1/ads"))
+
+
+def test_what_meta_says_to_people_is_in_the_error_and_names_none(
+    serve: Callable[..., Server],
+) -> None:
+    """Red: a broken creative would be an "Invalid parameter", and a text with an e-mail or an id in
+    it would be in logs for years.
+    """
+    error = {
+        "message": "Invalid parameter", "code": 100, "error_subcode": 2446289,
+        "error_user_title": "Ad Creative Is Incomplete",
+        "error_user_msg": "The post 100000000000001 of jane.doe@example.com is gone.",
+    }  # fmt: skip
+    with pytest.raises(MetaRefused) as caught:
+        _graph(serve((400, {"error": error}, {}))).get("me")
+    assert str(caught.value) == (
+        "Meta refuses the request. Meta said: Invalid parameter (Ad Creative Is Incomplete: The "
+        "post … of … is gone.) (code 100/2446289, HTTP 400)"
+    )
+
+
+def test_a_status_that_meta_refuses_is_named(serve: Callable[..., Server]) -> None:
+    """Red: nothing would say which of twelve statuses Meta has given up."""
+    message = (
+        '(#100) Param effective_status[9] must be one of {ACTIVE} - got "PENDING_BILLING_INFO".'
+    )
+    with pytest.raises(MetaRefused, match="refuses the value PENDING_BILLING_INFO") as caught:
+        _graph(serve((400, {"error": {"message": message, "code": 100}}, {}))).get("me")
+    assert caught.value.named == "PENDING_BILLING_INFO"
 
 
 def test_nobody_answers() -> None:
@@ -384,7 +483,7 @@ def test_an_answer_that_never_comes_is_given_up() -> None:
         (400, -2, 2490547, MetaReportFailed),
         (400, 803, None, MetaForbidden),
         (400, 2635, None, MetaRefused),
-        (400, 3018, None, MetaRefused),
+        (400, 3018, None, MetaTooOld),
         (400, 100, 1487534, MetaTooMuchData),
         (400, 100, 1504018, MetaTooMuchData),
         (500, 2, 1504038, MetaTooMuchData),
@@ -415,8 +514,9 @@ def test_what_a_code_means(status: int, code: Any, subcode: Any, kind: type[Meta
     found = from_answer(error, http_status=status, who="connection 'm'")
     assert type(found) is kind
     assert isinstance(found, TributaryError)
-    assert found.retryable is issubclass(
-        kind, MetaTransient | MetaThrottled | MetaTooMuchData | MetaReportFailed
+    assert found.retryable is (
+        issubclass(kind, MetaTransient | MetaThrottled | MetaTooMuchData | MetaReportFailed)
+        and kind is not MetaBlocked  # until a person has settled it
     )
     number = None if code is None else int(code)
     assert (found.code, found.http_status, found.trace_id) == (number, status, "AbC")

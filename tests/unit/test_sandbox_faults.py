@@ -1,15 +1,18 @@
 """Each fault does on the wire what it says, to the calls it is meant for, and counts itself."""
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 import pytest
 import requests
+from dateutil.relativedelta import relativedelta
 from test_sandbox_graph import EVERY_STATUS, ID, NOON, START, US, Client
 from test_sandbox_limits import batch
 from test_sandbox_reports import EVERY, QUERY, start, state
@@ -381,3 +384,129 @@ def test_a_call_of_a_batch_times_out(client: Client) -> None:
     first, second, third = batch(client, *urls)
     assert (first["code"], second, third["code"]) == (400, None, 200)
     assert [answer["code"] for answer in batch(client, *urls)] == [200, 200, 200]
+
+
+# Faults that were seen in the field.
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "body"),
+    [
+        ("empty_500", 500, b""),
+        ("html_504", 504, b"<html><body><h1>504 Gateway Time-out</h1></body></html>\n"),
+        ("login_page", 302, b""),
+        ("error_text", 400, b'{"error": "invalid_request"}'),
+    ],
+)
+def test_something_else_answers(client: Client, kind: str, status: int, body: bytes) -> None:
+    """Red: a client would not meet what proxies and gateways put in Graph's place."""
+    add(client, kind)
+    answer = requests.get(
+        f"{client.sandbox.url}/v26.0{ADS}",
+        headers={"Authorization": "Bearer sandbox-token-acme"},
+        timeout=10,
+        allow_redirects=False,
+    )
+    assert (answer.status_code, answer.content) == (status, body)
+    assert answer.headers.get("location") == (
+        "https://login.example/?next=graph" if kind == "login_page" else None
+    )
+
+
+def test_a_cursor_is_too_far(client: Client) -> None:
+    """Red: a client would not meet the end of Graph's patience with a listing."""
+    add(client, "cursor_too_far")
+    with pytest.raises(AssertionError, match="1487833"):
+        client.all(ADS, limit=10)
+
+
+@pytest.mark.parametrize(("to", "pages"), [("first", [0, 1, 2, 0]), ("itself", [0, 1, 2, 2])])
+def test_the_last_page_leads_back(client: Client, to: str, pages: list[int]) -> None:
+    """Red: a client that pages in circles would pass."""
+    whole = [row["id"] for row in client.all(ADS, limit=500)]
+    size = -(-len(whole) // 3)
+    add(client, "circle", to=to)
+    asked: dict[str, Any] = {"limit": size}
+    for number in pages:
+        page = client.get(ADS, **asked).json()
+        found = [row["id"] for row in page["data"]]
+        assert found == whole[number * size : (number + 1) * size]
+        asked = dict(parse_qsl(urlsplit(page["paging"]["next"]).query))
+
+
+def test_empty_pages_go_on_for_ever(client: Client) -> None:
+    """Red: a client that never stops would pass."""
+    whole = client.all(ADS, limit=5000)
+    add(client, "endless")
+    pages = list(itertools.islice(client.pages(ADS, limit=5000), 6))
+    assert [len(page["data"]) for page in pages] == [len(whole), 0, 0, 0, 0, 0]
+    assert len({page["paging"]["next"] for page in pages}) == 6
+
+
+def test_days_have_no_data(client: Client) -> None:
+    """Red: an outage that looks like days without delivery would not be met."""
+    whole = rows(client)
+    day = whole[0]["date_start"]
+    add(client, "no_data", days=[day])
+    assert rows(client) == [row for row in whole if row["date_start"] != day]
+    add(client, "no_data")
+    assert rows(client) == []
+
+
+def test_rows_say_something_else(client: Client) -> None:
+    """Red: rows of odd shapes would not be met."""
+    whole = rows(client)
+    fault = add(client, "changed_rows", set={"spend": ""}, without=["clicks"], rows=2)
+    odd = rows(client)
+    assert odd[2:500] == whole[2:500]
+    for before, after in zip(whole[:2], odd[:2], strict=True):
+        assert after == {k: v for k, v in before.items() if k != "clicks"} | {"spend": ""}
+    client.sandbox.faults.remove(fault)
+    add(client, "json_numbers")
+    assert [row["spend"] for row in rows(client)] == [float(row["spend"]) for row in whole]
+
+
+def test_more_days_than_graph_can_answer(client: Client) -> None:
+    """Red: a client would not meet a query that only a shorter one can replace."""
+    add(client, "above_days", days=1)
+    add(client, "above_days", days=2, status=500, code=1)
+    days = [START + timedelta(days=n) for n in range(3)]
+    spans = [{"since": str(days[0]), "until": str(day)} for day in days]
+    found = [client.get(INSIGHTS, time_range=orjson.dumps(span).decode()) for span in spans]
+    assert [answer.status_code for answer in found] == [200, 504, 504]
+    client.sandbox.faults.remove(next(iter(client.sandbox.faults)))
+    answer = client.get(INSIGHTS, time_range=orjson.dumps(spans[2]).decode())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, 1)
+
+
+def test_a_field_an_object_or_a_status_is_refused(client: Client) -> None:
+    """Red: a client would not meet a field, a creative or a status that Graph no longer gives."""
+    ads = client.all(ADS, limit=500)
+    add(client, "broken_object", id=ads[3]["id"])
+    asked = {"fields": "id,creative{id}", "limit": 10}
+    error = client.get(ADS, **asked).json()["error"]
+    assert (error["code"], error["error_subcode"]) == (100, 2446289)
+    assert error["error_user_title"] == "Ad Creative Is Incomplete"
+    assert client.get("/", ids=ads[3]["id"], fields="creative{id}").status_code == 400
+    assert client.get("/", ids=ads[4]["id"], fields="creative{id}").status_code == 200
+    assert client.get(ADS, fields="id,name", limit=10).status_code == 200
+    add(client, "field_refused", field="targeting", status=500)
+    add(client, "field_refused", field="bid_strategy")
+    sets = ADS.replace("ads", "adsets")
+    answers = [client.get(sets, fields=f"id,{name}") for name in ("targeting", "bid_strategy")]
+    assert [answer.status_code for answer in answers] == [500, 400]
+    assert answers[0].content == b""
+    add(client, "status_refused", value="PREAPPROVED")
+    refused = client.get(ADS, effective_status='["ACTIVE","PREAPPROVED"]')
+    assert 'got "PREAPPROVED"' in refused.json()["error"]["message"]
+    assert client.get(ADS, effective_status='["ACTIVE"]').status_code == 200
+
+
+def test_what_is_kept_may_end_a_day_earlier(client: Client) -> None:
+    """Red: a client that counts 37 months as the sandbox does would pass."""
+    today = client.sandbox.world.accounts[US].local(NOON).date()
+    first = str(today - relativedelta(months=37))
+    span = orjson.dumps({"since": first, "until": first}).decode()
+    assert client.get(INSIGHTS, time_range=span).status_code == 200
+    client.sandbox.limits.change(retention_days_less=1)
+    assert client.get(INSIGHTS, time_range=span).json()["error"]["code"] == 3018

@@ -105,22 +105,43 @@ def test_nothing_to_load_is_an_error() -> None:
     )
 
 
-def _context(run_type: str = "scheduled", *, interval: bool = True, **params: object) -> dict:
+def _context(
+    run_type: str = "scheduled",
+    *,
+    interval: tuple[datetime, datetime] | None = (MIDNIGHT - timedelta(days=1), MIDNIGHT),
+    logical_date: datetime | None = MIDNIGHT - timedelta(days=1),
+    run_after: datetime = LATER,
+    **params: object,
+) -> dict:
     names = ("since", "until", "lookback_days")
-    start, end = (MIDNIGHT - timedelta(days=1), MIDNIGHT) if interval else (None, None)
+    start, end = interval or (None, None)
     run = SimpleNamespace(
-        run_type=run_type, data_interval_start=start, data_interval_end=end, run_after=LATER
+        run_type=run_type,
+        data_interval_start=start,
+        data_interval_end=end,
+        logical_date=logical_date,
+        run_after=run_after,
     )
     return {"params": {name: params.get(name) for name in names}, "dag_run": run}
+
+
+NOON = MIDNIGHT + timedelta(hours=12)
 
 
 @pytest.mark.parametrize(
     ("context", "window"),
     [
         (_context(), Window(MIDNIGHT)),
-        (_context("manual"), Window(MIDNIGHT)),
+        # `dags test 2025-03-20`, and *Trigger* with that as its logical date: then or later.
+        (_context("manual", logical_date=MIDNIGHT, run_after=NOON), Window(MIDNIGHT)),
+        (_context("manual", logical_date=MIDNIGHT), Window(MIDNIGHT)),
+        (_context("manual", logical_date=NOON), Window(MIDNIGHT)),
+        # *Trigger* with its default: the logical date is now, the interval ended at midnight.
+        (_context("manual", logical_date=NOON, run_after=NOON), Window(NOON)),
+        # *Trigger* with an interval of one's own, and the default logical date.
+        (_context("manual", logical_date=LATER), Window(MIDNIGHT)),
         # Triggered by REST with a null date: there is no interval, only the moment of the run.
-        (_context("manual", interval=False), Window(LATER)),
+        (_context("manual", interval=None, logical_date=None), Window(LATER)),
         (_context("backfill"), Window(MIDNIGHT, date(2025, 3, 19), date(2025, 3, 19))),
         (_context("backfill", lookback_days=7), Window(MIDNIGHT, days=7)),
         (
@@ -159,6 +180,38 @@ def test_dates_that_cannot_be_used(postgres: str, params: dict, sentence: str) -
     with pytest.raises(SettingsError) as caught:
         of_run(_context("manual", **params))
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        # In days from today; the run is triggered now.
+        (None, None, [-2, -1, 0]),
+        (-90, -89, [-90, -89]),
+        (-92, -89, [-90, -89]),
+        (-92, -91, "No clicks to load: Google keeps those of the last 90 days, back to "),
+        (2, None, " is after "),
+        (2, 3, " has not begun anywhere."),
+    ],
+)
+def test_the_days_whose_clicks_are_loaded(
+    postgres: str, since: int | None, until: int | None, found: list[int] | str
+) -> None:
+    """Red: days of which Google tells nothing would be loaded as empty, with a green run."""
+    from include.airflow.google import click_days
+
+    now = datetime.now(UTC)
+    days = {
+        name: None if n is None else str((now + timedelta(days=n)).date())
+        for name, n in (("since", since), ("until", until))
+    }
+    context = _context("manual", interval=None, logical_date=None, run_after=now, **days)
+    if isinstance(found, list):
+        assert click_days(context) == [(now + timedelta(days=n)).date() for n in found]
+    else:
+        with pytest.raises(SettingsError) as caught:
+            click_days(context)
+        assert found in str(caught.value)
 
 
 def test_unknown_conf_is_refused_by_name(postgres: str) -> None:

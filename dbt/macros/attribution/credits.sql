@@ -73,8 +73,8 @@
                     {%- endfor %}
                 from {{ paths }} as path
             ) as counted
-            window whole_path as (partition by transaction_id)
+            window whole_path as (partition by transaction_id, brand_slug)
         ) as shared
     ) as rounded
-    window whole_path as (partition by transaction_id)
+    window whole_path as (partition by transaction_id, brand_slug)
 {% endmacro %}

@@ -33,7 +33,7 @@
 
     purchases as not materialized (
         select * from {{ ref('int_transactions') }}
-        where {{ of_slices('transaction_id') }}
+        where {{ of_slices(['transaction_id', 'brand_slug']) }}
     ),
 
     profiles as not materialized (
@@ -71,6 +71,7 @@
     touched as (
         select
             purchases.transaction_id,
+            purchases.brand_slug,
             min(touches.first_touched_at) as first_touched_at,
             sum(touches.touch_hash) filter (
                 where touches.touched_at <= purchases.transacted_at or touches.touched_at is null
@@ -84,11 +85,12 @@
             on
                 touches.brand_slug = purchases.brand_slug
                 and coalesce(people.person_id, touches.profile_id) = purchases.person_id
-        group by purchases.transaction_id
+        group by purchases.transaction_id, purchases.brand_slug
     )
 
     select
         purchases.transaction_id,
+        purchases.brand_slug,
         hash_record_extended(
             row(
                 {{ purchase_inputs('purchases') }},
@@ -98,5 +100,8 @@
             0
         ) as exact_hash
     from purchases
-    left join touched on purchases.transaction_id = touched.transaction_id
+    left join touched
+        on
+            purchases.transaction_id = touched.transaction_id
+            and purchases.brand_slug = touched.brand_slug
 {% endmacro %}

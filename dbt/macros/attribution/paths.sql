@@ -11,7 +11,7 @@
 {% macro eligible_paths(transactions, touches, first_touches) %}
     select
         *,
-        max(touch_index) filter (where is_paid) over (partition by transaction_id)
+        max(touch_index) filter (where is_paid) over (partition by transaction_id, brand_slug)
             as last_paid_index
     from (
         select
@@ -106,7 +106,7 @@
         ) as eligible
         window
             oldest_first as (
-                partition by transaction_id
+                partition by transaction_id, brand_slug
                 order by touched_at, touchpoint_id
                 rows between unbounded preceding and unbounded following
             )

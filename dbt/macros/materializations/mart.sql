@@ -26,7 +26,8 @@
     With slices, a build computes only those that are stale. See `mart_stale_slices`.
 
     A column that the contract gains is added, and the mart computed whole. A column that goes or
-    changes its type does so, too, unless views read it: then the build says which, and stops.
+    changes its type does so, too, unless views read it: then the build says which, and stops. A key
+    of other columns takes the place of the old one, and the mart is computed whole.
 -#}
 {% materialization mart, adapter='postgres' %}
     {%- set existing = load_cached_relation(this) -%}
@@ -62,7 +63,8 @@
             ~ get_empty_schema_sql(model.columns) ~ ") as contract where false"
         ) %}
         {% set added = mart_adapt_columns(target_relation, fresh) %}
-        {% set everything = should_full_refresh() or added is not none
+        {% set has_another_key = mart_drop_other_keys(target_relation) %}
+        {% set everything = should_full_refresh() or added is not none or has_another_key
             or not mart_keeps_slices(target_relation) %}
         {% do mart_stale_slices(target_relation, none if everything else existing) if slices %}
         {% do get_assert_columns_equivalent(sql) %}
@@ -70,7 +72,13 @@
         {% call statement('main') -%}
             {{ mart_exchange_rows(target_relation, fresh, sliced=slices and not everything) }}
         {%- endcall %}
-        {% do mart_forbid_nulls(target_relation, added or []) %}
+        {% do mart_forbid_nulls(target_relation) %}
+        {% if has_another_key %}
+            {% do run_query(
+                "alter table " ~ target_relation ~ " add primary key ("
+                ~ mart_primary_key() | join(', ') ~ ")"
+            ) %}
+        {% endif %}
     {% endif %}
     {% do mart_keep_slices(target_relation, everything) if config.get('slices_kept') %}
 
@@ -273,15 +281,87 @@
 {% endmacro %}
 
 
-{#- A column that was added to a table with rows gets its `not null` once it is filled. -#}
-{% macro mart_forbid_nulls(relation, names) %}
-    {%- for name in names -%}
+{#- A column that a table with rows gained, or that may be null no more, is `not null` once it is filled. -#}
+{% macro mart_forbid_nulls(relation) %}
+    {%- set nullable = run_query(
+        "
+        select attname
+        from pg_attribute
+        where
+            attrelid = '" ~ relation ~ "'::regclass
+            and attnum > 0
+            and not attisdropped
+            and not attnotnull
+        "
+    ).columns[0].values() -%}
+    {%- for name in nullable if name in model.columns -%}
         {%- if 'not_null' in model.columns[name].constraints | map(attribute='type') -%}
             {%- do run_query(
                 "alter table " ~ relation ~ " alter column " ~ name ~ " set not null"
             ) -%}
         {%- endif -%}
     {%- endfor -%}
+{% endmacro %}
+
+
+{#- The columns of the contract's primary key. -#}
+{% macro mart_primary_key() %}
+    {%- set key = [] -%}
+    {%- for constraint in model.constraints if constraint.type == 'primary_key' -%}
+        {%- do key.extend(constraint.columns) -%}
+    {%- endfor -%}
+    {%- for name, column in model.columns.items() -%}
+        {%- if 'primary_key' in column.constraints | map(attribute='type') -%}
+            {%- do key.append(name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(key) }}
+{% endmacro %}
+
+
+{#-
+    Drop what an older version held to be unique and the contract does not: another primary key, and
+    unique indexes of dbt's (their names are hashes). Else rows that the contract allows are refused.
+    Returns whether the primary key went.
+-#}
+{% macro mart_drop_other_keys(relation) %}
+    {%- set wanted = [] -%}
+    {%- for index in config.get('indexes', []) if index.get('unique') -%}
+        {%- do wanted.append(index.columns | join(',')) -%}
+    {%- endfor -%}
+    {%- set dropped = [] -%}
+    {%- for held in run_query(
+        "
+        select
+            indexrelid::regclass::text as index_name,
+            conname,
+            (
+                select string_agg(attname, ',' order by ordinality)
+                from unnest(indkey) with ordinality as key (attnum, ordinality)
+                inner join pg_attribute
+                    on attrelid = indrelid and pg_attribute.attnum = key.attnum
+            ) as columns
+        from pg_index
+        inner join pg_class on pg_class.oid = indexrelid
+        left join pg_constraint on conindid = indexrelid and contype = 'p'
+        where
+            indrelid = '" ~ relation ~ "'::regclass
+            and indisunique
+            and (indisprimary or relname ~ '^[0-9a-f]{32}$')
+        "
+    ).rows -%}
+        {%- if held['conname'] is not none -%}
+            {%- if held['columns'] != mart_primary_key() | join(',') -%}
+                {%- do run_query(
+                    "alter table " ~ relation ~ " drop constraint " ~ adapter.quote(held['conname'])
+                ) -%}
+                {%- do dropped.append(held['conname']) -%}
+            {%- endif -%}
+        {%- elif held['columns'] not in wanted -%}
+            {%- do run_query("drop index " ~ held['index_name']) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(dropped | length > 0) }}
 {% endmacro %}
 
 

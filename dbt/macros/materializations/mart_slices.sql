@@ -19,15 +19,22 @@
 {#- False only for a mart whose memory lacks something (an older version made it): then all are computed. -#}
 {% macro mart_keeps_slices(relation) %}
     {%- if not config.get('slices_kept') -%}{{ return(true) }}{%- endif -%}
+    {{ return(mart_kept_has(
+        relation,
+        config.get('slice_by') + ['exact_hash' if config.get('slices_narrowed_by') else 'computed_at'],
+    )) }}
+{% endmacro %}
+
+
+{% macro mart_kept_has(relation, names) %}
     {{ return(run_query(
         "
-        select exists (
-            select from pg_attribute
-            where
-                attrelid = to_regclass('" ~ mart_kept(relation) ~ "')
-                and attname = '" ~ ('exact_hash' if config.get('slices_narrowed_by') else 'computed_at') ~ "'
-        )
-        "
+        select count(*) = " ~ names | length ~ "
+        from pg_attribute
+        where
+            attrelid = to_regclass('" ~ mart_kept(relation) ~ "')
+            and not attisdropped
+            and attname in " ~ sql_list(names)
     ).rows[0][0]) }}
 {% endmacro %}
 
@@ -39,6 +46,10 @@
     {%- set by = mart_columns(config.get('slice_by')) -%}
     {%- set narrowed = config.get('slices_narrowed_by') -%}
     {%- if everything %}
+        {%- if not mart_kept_has(relation, config.get('slice_by')) %}
+            {# By another key, of an older version. What reads it is made anew by this very build. #}
+            {% do run_query("drop table if exists " ~ kept ~ " cascade") %}
+        {%- endif %}
         {% do run_query(
             "create table if not exists " ~ kept ~ " as select * from " ~ slices ~ " where false; "
             ~ "truncate " ~ kept ~ "; create unique index if not exists "
@@ -74,10 +85,20 @@
 {% endmacro %}
 
 
-{#- A condition: the row is of a slice that is to be computed; of a mart with one column in slice_by. -#}
-{% macro of_slices(column) -%}
+{#- Whether the present mart has rows of an earlier build, which it may read. -#}
+{% macro is_held() %}
+    {%- if not execute -%}{{ return(false) }}{%- endif -%}
+    {{ return(load_cached_relation(this) is not none) }}
+{% endmacro %}
+
+
+{#- A condition: the row is of a slice that is to be computed. -#}
+{% macro of_slices(columns) -%}
     {%- if is_sliced() -%}
-    {{ column }} in (select slices.{{ column }} from {{ mart_slices(this) }} as slices)
+    ({{ mart_columns(columns) }}) in (
+        select {{ mart_columns(columns, 'slices') }}
+        from {{ mart_slices(this) }} as slices
+    )
     {%- else -%}
     true
     {%- endif -%}

@@ -10,6 +10,10 @@ loads as (
     where report = 'ad_insights'
 ),
 
+seen as (
+    {{ loads_seen() }}
+),
+
 ad_spend as (
     select * from {{ ref('ad_spend') }}
     where {{ of_days('days') }}
@@ -61,10 +65,11 @@ compared as (
         in_raw.impressions as raw_impressions
     from days
     left join in_mart on days.account_id = in_mart.account_id and days.date = in_mart.date
+    left join seen on days.account_id = seen.account_id and days.date = seen.date
     left join in_raw on days.account_id = in_raw.account_id and days.date = in_raw.date
     left join loads on days.account_id = loads.account_id and days.date = loads.date
     where
-        {{ is_taken_over('loads.loaded_at', 'in_mart.loaded_at') }}
+        {{ is_taken_over('loads.loaded_at', 'in_mart.loaded_at', 'seen.loaded_at') }}
         and (
             in_mart.row_count,
             in_mart.spend,

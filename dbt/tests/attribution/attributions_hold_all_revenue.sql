@@ -1,5 +1,5 @@
--- Sums of revenue and numbers of purchases per currency that differ between the shop's own
--- purchases and `ad_attributions`: over all that there is.
+-- Sums of revenue and numbers of purchases per brand and currency that differ between the shop's
+-- own purchases and `ad_attributions`: over all that there is.
 with
 
 transactions as (
@@ -13,24 +13,27 @@ attributions as (
 
 of_shop as (
     select
+        brand_slug,
         currency,
         sum(value) as value,
         count(*) as purchases
     from transactions
-    group by currency
+    group by brand_slug, currency
 ),
 
 of_attributions as (
     select
+        brand_slug,
         currency,
         sum(conversion_value) as value,
         count(*) as purchases
     from attributions
-    group by currency
+    group by brand_slug, currency
 ),
 
 differing as (
     select
+        coalesce(of_shop.brand_slug, of_attributions.brand_slug) as brand_slug,
         coalesce(of_shop.currency, of_attributions.currency) as currency,
         of_shop.value as shop_value,
         of_attributions.value as attributions_value,
@@ -38,7 +41,9 @@ differing as (
         of_attributions.purchases as attributions_purchases
     from of_shop
     full join of_attributions
-        on coalesce(of_shop.currency, '') = coalesce(of_attributions.currency, '')
+        on
+            of_shop.brand_slug = of_attributions.brand_slug
+            and coalesce(of_shop.currency, '') = coalesce(of_attributions.currency, '')
     where
         of_shop.value is distinct from of_attributions.value
         or of_shop.purchases is distinct from of_attributions.purchases

@@ -17,13 +17,17 @@ credits as (
 ),
 
 computed as (
-    select transaction_id from {{ mart_slices(ref('ad_attribution_credits')) }}
+    select
+        transaction_id,
+        brand_slug
+    from {{ mart_slices(ref('ad_attribution_credits')) }}
 ),
 
 -- Whether it is revenue is asked last: of that Postgres knows no numbers.
 to_check as (
     select
         transaction_id,
+        brand_slug,
         value,
         currency,
         is_revenue
@@ -32,28 +36,37 @@ to_check as (
     union
     select
         transactions.transaction_id,
+        transactions.brand_slug,
         transactions.value,
         transactions.currency,
         transactions.is_revenue
     from transactions
-    inner join computed on transactions.transaction_id = computed.transaction_id
+    inner join computed
+        on
+            transactions.transaction_id = computed.transaction_id
+            and transactions.brand_slug = computed.brand_slug
 ),
 
 summed as (
     select
         to_check.transaction_id,
+        to_check.brand_slug,
         credits.model,
         sum(credits.weight) as weight,
         sum(credits.attributed_value) as attributed_value,
         bool_and(credits.currency is not distinct from to_check.currency) as has_its_currency
     from to_check
-    inner join credits on to_check.transaction_id = credits.transaction_id
-    group by to_check.transaction_id, credits.model
+    inner join credits
+        on
+            to_check.transaction_id = credits.transaction_id
+            and to_check.brand_slug = credits.brand_slug
+    group by to_check.transaction_id, to_check.brand_slug, credits.model
 ),
 
 wanted as (
     select
         to_check.transaction_id,
+        to_check.brand_slug,
         to_check.value,
         models.model
     from to_check
@@ -64,13 +77,17 @@ wanted as (
 differing as (
     select
         wanted.transaction_id,
+        wanted.brand_slug,
         wanted.model,
         wanted.value,
         summed.weight,
         summed.attributed_value
     from wanted
     left join summed
-        on wanted.transaction_id = summed.transaction_id and wanted.model = summed.model
+        on
+            wanted.transaction_id = summed.transaction_id
+            and wanted.brand_slug = summed.brand_slug
+            and wanted.model = summed.model
     where
         summed.weight is distinct from 1
         or summed.attributed_value is distinct from wanted.value

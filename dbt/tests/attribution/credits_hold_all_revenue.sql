@@ -1,7 +1,7 @@
 -- depends_on: {{ ref('ad_performance') }}
--- Sums of revenue and numbers of purchases per currency and model that differ between the shop's
--- own purchases and the credits: over all that there is. It reads every credit, so it waits for a
--- view on them: else `ad_attributions` would wait for it.
+-- Sums of revenue and numbers of purchases per brand, currency and model that differ between the
+-- shop's own purchases and the credits: over all that there is. It reads every credit, so it waits
+-- for a view on them: else `ad_attributions` would wait for it.
 with
 
 transactions as (
@@ -15,16 +15,18 @@ credits as (
 
 of_shop as (
     select
+        brand_slug,
         currency,
         sum(value) as value,
         count(*) as purchases
     from transactions
-    group by currency
+    group by brand_slug, currency
 ),
 
 wanted as (
     select
         models.model,
+        of_shop.brand_slug,
         of_shop.currency,
         of_shop.value,
         of_shop.purchases
@@ -35,16 +37,18 @@ wanted as (
 of_credits as (
     select
         model,
+        brand_slug,
         currency,
         sum(attributed_value) as value,
         sum(weight) as purchases
     from credits
-    group by model, currency
+    group by model, brand_slug, currency
 ),
 
 differing as (
     select
         coalesce(wanted.model, of_credits.model) as model,
+        coalesce(wanted.brand_slug, of_credits.brand_slug) as brand_slug,
         coalesce(wanted.currency, of_credits.currency) as currency,
         wanted.value as shop_value,
         of_credits.value as credits_value,
@@ -54,6 +58,7 @@ differing as (
     full join of_credits
         on
             wanted.model = of_credits.model
+            and wanted.brand_slug = of_credits.brand_slug
             and coalesce(wanted.currency, '') = coalesce(of_credits.currency, '')
     where
         wanted.value is distinct from of_credits.value

@@ -6,7 +6,9 @@
         select distinct transactions.transacted_at::date as date
         from {{ ref('int_transactions') }} as transactions
         inner join {{ mart_slices(ref('ad_attribution_credits')) }} as slices
-            on transactions.transaction_id = slices.transaction_id
+            on
+                transactions.transaction_id = slices.transaction_id
+                and transactions.brand_slug = slices.brand_slug
         order by date desc
         limit 7
     )

@@ -17,6 +17,8 @@ usable as (
     from exchange_rates
     where
         rate > 0
+        and rate not in ('NaN', 'Infinity')
+        and isfinite(rate_date)
         and base <> quote
         and quote in (select upper(brands.reporting_currency) from brands)
     order by base, quote, rate_date, rate

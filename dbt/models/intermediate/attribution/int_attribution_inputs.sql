@@ -16,6 +16,7 @@ deliveries as (
 inputs as (
     select
         kept.transaction_id,
+        kept.brand_slug,
         hash_record_extended(
             row(
                 kept.computed_at,
@@ -27,7 +28,10 @@ inputs as (
         ) as inputs_hash,
         true as is_settled
     from kept
-    left join deliveries on kept.transaction_id = deliveries.transaction_id
+    left join deliveries
+        on
+            kept.transaction_id = deliveries.transaction_id
+            and kept.brand_slug = deliveries.brand_slug
 )
 
 select * from inputs

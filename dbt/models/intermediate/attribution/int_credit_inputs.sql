@@ -131,6 +131,7 @@ touches_of_people as (
 inputs as (
     select
         transactions.transaction_id,
+        transactions.brand_slug,
         hash_record_extended(
             row(
                 {{ purchase_inputs('transactions') }},

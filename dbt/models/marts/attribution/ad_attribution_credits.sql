@@ -6,9 +6,9 @@
 -#}
 {{
     config(
-        unique_key=['transaction_id', 'model', 'touch_index'],
+        unique_key=['transaction_id', 'brand_slug', 'model', 'touch_index'],
         slices='int_credit_inputs',
-        slice_by=['transaction_id'],
+        slice_by=['transaction_id', 'brand_slug'],
         slices_kept=true,
         slices_narrowed_by='path_hashes',
         pre_hook=[
@@ -29,7 +29,7 @@ with
 
 transactions as not materialized (
     select * from {{ ref('int_transactions') }}
-    where {{ of_slices('transaction_id') }}
+    where {{ of_slices(['transaction_id', 'brand_slug']) }}
 ),
 
 people as not materialized (

@@ -2,11 +2,11 @@
 {{
     config(
         slices='int_attribution_inputs',
-        slice_by=['transaction_id'],
+        slice_by=['transaction_id', 'brand_slug'],
         slices_kept=true,
         pre_hook=["set local work_mem = '128MB'", 'set local enable_mergejoin = off'],
         indexes=[
-            {'columns': ['transaction_id'], 'unique': true},
+            {'columns': ['transaction_id', 'brand_slug'], 'unique': true},
             {'columns': ['date']},
             {'columns': ['ad_id', 'date']},
             {'columns': ['campaign_id', 'date']},
@@ -19,7 +19,7 @@ with
 
 transactions as (
     select * from {{ ref('int_transactions') }}
-    where {{ of_slices('transaction_id') }}
+    where {{ of_slices(['transaction_id', 'brand_slug']) }}
 ),
 
 credits as (
@@ -33,10 +33,17 @@ deliveries as (
 
 -- The touch with the most credit, the newest of equals.
 winners as (
-    select distinct on (transactions.transaction_id) credits.*
+    select distinct on (transactions.transaction_id, transactions.brand_slug) credits.*
     from transactions
-    inner join credits on transactions.transaction_id = credits.transaction_id
-    order by transactions.transaction_id asc, credits.weight desc, credits.touch_index desc
+    inner join credits
+        on
+            transactions.transaction_id = credits.transaction_id
+            and transactions.brand_slug = credits.brand_slug
+    order by
+        transactions.transaction_id asc,
+        transactions.brand_slug asc,
+        credits.weight desc,
+        credits.touch_index desc
 ),
 
 touchpoints as (
@@ -56,7 +63,8 @@ touchpoints as (
 
 attributions as (
     select
-        md5('transaction|' || transactions.transaction_id)::uuid as id,
+        md5('transaction|' || transactions.brand_slug || '|' || transactions.transaction_id)::uuid
+            as id,
         transactions.profile_id as user_id,
         transactions.person_id,
         transactions.transaction_id,
@@ -95,7 +103,10 @@ attributions as (
         winners.touched_at,
         transactions.transacted_at as event_time
     from transactions
-    inner join winners on transactions.transaction_id = winners.transaction_id
+    inner join winners
+        on
+            transactions.transaction_id = winners.transaction_id
+            and transactions.brand_slug = winners.brand_slug
     left join touchpoints
         on
             winners.touchpoint_id = touchpoints.touchpoint_id

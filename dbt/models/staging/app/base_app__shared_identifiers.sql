@@ -17,7 +17,9 @@ profiles as not materialized (
         profile_id,
         nullif(lower(trim(email)), '') as email,
         nullif(ltrim(regexp_replace(phone, '\D', '', 'g'), '0'), '') as phone
-    from {{ source('app', 'profiles') }}
+    from (
+        {{ app_sound_rows('profiles') }}
+    ) as every_profile
 ),
 
 shared as (

@@ -17,7 +17,9 @@ touches as (
         profile_id,
         touched_at,
         {{ touch_hash() }} as touch_hash
-    from {{ source('app', 'touchpoints') }}
+    from (
+        {{ app_sound_rows('touchpoints') }}
+    ) as touchpoints
 ),
 
 summed as (

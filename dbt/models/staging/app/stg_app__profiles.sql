@@ -1,8 +1,8 @@
 {#- E-mail addresses and phone numbers stay in `app`: see `base_app__shared_identifiers`. -#}
 with
 
-source as (
-    select * from {{ source('app', 'profiles') }}
+sound as (
+    {{ app_sound_rows('profiles') }}
 ),
 
 renamed as (
@@ -11,7 +11,7 @@ renamed as (
         brand_slug,
         nullif(trim(external_id), '') as contact_id,
         updated_at
-    from source
+    from sound
 )
 
 select * from renamed

@@ -27,4 +27,6 @@ select
     {{ url_hash() }} as url_hash,
     {{ touch_hash() }} as touch_hash,
     touched_at
-from {{ source('app', 'touchpoints') }}
+from (
+    {{ app_sound_rows('touchpoints') }}
+) as touchpoints

@@ -1,7 +1,7 @@
 with
 
-source as (
-    select * from {{ source('app', 'transactions') }}
+sound as (
+    {{ app_sound_rows('transactions') }}
 ),
 
 renamed as (
@@ -22,7 +22,7 @@ renamed as (
         coalesce(transacted_at, updated_at) as transacted_at,
         refunded_at,
         updated_at
-    from source
+    from sound
 ),
 
 valued as (

@@ -7,7 +7,7 @@ source as (
 renamed as (
     select
         account_id,
-        {{ meta_text('account_currency') }} as currency,
+        {{ meta_currency('account_currency') }} as currency,
         coalesce({{ meta_number('spend') }}, 0) as spend,
         {{ meta_count('impressions') }} as impressions,
         {{ meta_count('clicks') }} as clicks,

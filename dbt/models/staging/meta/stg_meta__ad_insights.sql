@@ -11,7 +11,7 @@ select
     {{ meta_text('campaign_id') }} as fb_campaign_id,
     account_id,
     {{ meta_text('account_name') }} as account_name,
-    {{ meta_text('account_currency') }} as currency,
+    {{ meta_currency('account_currency') }} as currency,
     {{ meta_text('campaign_name') }} as campaign_name,
     {{ meta_text('adset_name') }} as adset_name,
     {{ meta_text('ad_name') }} as ad_name,

@@ -3,16 +3,18 @@
     that counted nothing; `value` is the account's own window, by default seven days after a click
     and one after a view.
 -#}
+{%- set claimed = number_or_null('purchases.action ->> windows.key') -%}
+{%- set worth = number_or_null('purchase_values.action ->> windows.key') %}
 -- noqa: disable=ST05
 select
     insights.ad_id as fb_ad_id,
     insights.account_id,
     windows.attribution_window,
-    coalesce((purchases.action ->> windows.key)::numeric, 0) as platform_purchases,
+    coalesce({{ claimed }}, 0) as platform_purchases,
     case
-        when purchase_values.action is not null
-            then coalesce((purchase_values.action ->> windows.key)::numeric, 0)
-        when coalesce((purchases.action ->> windows.key)::numeric, 0) = 0 then 0
+        when not purchase_values.action ? windows.key then 0
+        when purchase_values.action is not null then {{ worth }}
+        when coalesce({{ claimed }}, 0) = 0 then 0
     end as platform_purchase_value,
     insights.date
 from {{ source('meta', 'meta_ad_insights') }} as insights

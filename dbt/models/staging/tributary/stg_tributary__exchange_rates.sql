@@ -1,16 +1,17 @@
 with
 
-source as (
-    select * from {{ source('app', 'exchange_rates') }}
+exchange_rates as (
+    select * from {{ ref('base_app__exchange_rates') }}
 ),
 
-renamed as (
+sound as (
     select
-        upper(base) as base,
-        upper(quote) as quote,
-        rate::numeric as rate,
-        rate_date::date as rate_date
-    from source
+        base,
+        quote,
+        rate,
+        rate_date
+    from exchange_rates
+    where mistake is null and version_count = 1
 )
 
-select * from renamed
+select * from sound

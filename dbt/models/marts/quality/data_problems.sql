@@ -1,0 +1,82 @@
+{{
+    config(
+        post_hook='{{ warn_of_data_problems() }}',
+        indexes=[{'columns': ['source', 'brand_slug']}],
+    )
+}}
+{%- set most = 1000 -%}
+with
+
+problems as (
+    select * from {{ ref('base_app__problems') }}
+),
+
+shown as (
+    select
+        source,
+        {{ app_shown('brand_slug') }} as brand_slug,
+        {{ app_shown('key', "source = 'app.profiles'") }} as key,
+        problem,
+        row_count
+    from problems
+),
+
+-- A view that is wrong as a whole would fill this mart with all of its rows.
+ranked as (
+    select
+        *,
+        row_number() over (partition by source, brand_slug, problem order by key) as rank
+    from shown
+),
+
+summed as (
+    select
+        source,
+        brand_slug,
+        case when rank <= {{ most }} then key end as key,
+        problem,
+        sum(row_count)::bigint as row_count
+    from ranked
+    group by 1, 2, 3, 4
+),
+
+keyed as (
+    select
+        md5(concat_ws('|', source, problem, quote_nullable(brand_slug), quote_nullable(key)))::uuid
+            as id,
+        source,
+        brand_slug,
+        key,
+        problem,
+        row_count
+    from summed
+),
+
+held as (
+    {%- if is_held() %}
+    select
+        id,
+        seen_at
+    from {{ this }}
+    {%- else %}
+    select
+        null::uuid as id,
+        null::timestamptz as seen_at
+    where false
+    {%- endif %}
+),
+
+dated as (
+    select
+        keyed.id,
+        keyed.source,
+        keyed.brand_slug,
+        keyed.key,
+        keyed.problem,
+        keyed.row_count,
+        coalesce(held.seen_at, now()) as seen_at
+    from keyed
+    left join held on keyed.id = held.id
+)
+
+select * from dated

@@ -1,0 +1,32 @@
+"""What every task of ours does besides its work: how it ends, and what its log says last."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Any
+
+from include.errors import TributaryError
+
+log = logging.getLogger(__name__)
+
+
+def end_on_sigterm(context: Any) -> None:
+    """Let SIGTERM end the process, as it ends any other; called before each try.
+
+    Airflow's own handler calls the operator's `on_kill`, which a Python task does not have, so the
+    signal changes nothing: not for `airflow dags test`, not for a task that its supervisor tells to
+    stop. Ended by the signal, a task is tried again; what it has committed is kept.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def say_last(context: Any) -> None:
+    """End the log of a failed try with the error's own sentence, below the traceback.
+
+    Airflow logs the sentence as the heading of the traceback, in one line that its page cuts off.
+    """
+    error = context.get("exception")
+    if isinstance(error, TributaryError):
+        log.info("::endgroup::")  # else the page hides it in its folded group "Post Execute"
+        log.error("%s", error)

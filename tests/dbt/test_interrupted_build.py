@@ -1,0 +1,88 @@
+"""A build that the warehouse interrupted is tried again; one that would fail again is not."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+from marts import Warehouse, ad
+
+from include import dbt_run, home
+
+
+@pytest.mark.parametrize(
+    ("code", "passes"),
+    [
+        ("40P01", True),  # deadlock detected
+        ("40001", True),  # could not serialize access
+        ("55P03", True),  # canceling statement due to lock timeout
+        ("53300", True),  # too many clients
+        ("57P03", True),  # the database system is starting up
+        ("53100", False),  # disk full
+        ("57014", False),  # statement timeout, or a person who cancelled
+        ("22P02", False),  # invalid input
+        ("42P01", False),  # no such table
+        ("23505", False),  # duplicate key
+    ],
+)
+def test_what_can_pass_is_told_by_postgres_code(postgres: str, code: str, passes: bool) -> None:
+    """Red: a deadlock leaves the marts stale for an hour, or a broken model is built four times."""
+    connection = psycopg2.connect(postgres)
+    with pytest.raises(psycopg2.Error) as caught, connection.cursor() as cursor:
+        cursor.execute(f"do $$ begin raise exception 'said so' using errcode = '{code}'; end $$")
+    connection.close()
+    assert dbt_run.interruption([ValueError("else"), caught.value]) == (
+        "said so" if passes else None
+    )
+
+
+def test_a_connection_that_is_never_made_can_pass(postgres: str) -> None:
+    """Red: a warehouse that is just being restarted costs a whole build."""
+    ended = dbt_run.invoke(
+        home.dbt_environment("postgresql://u:unused@127.0.0.1:1/nowhere"), "--quiet", "run"
+    )
+    assert ended.result is None
+    assert "Connection refused" in (dbt_run.interruption(ended.raised) or "")
+
+
+@pytest.mark.slow
+def test_a_build_whose_connection_is_killed_is_tried_again(
+    airflow: None,
+    warehouse: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Red: one lost connection leaves the marts of all brands stale until the next build."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    world = Warehouse(warehouse)
+    world.execute(
+        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
+        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
+    )
+    for account_id, slug in (("100", "acme"), ("200", "lumen")):
+        world.account(account_id, "EUR")
+        world.execute(
+            "update ops.ad_accounts set brand_id = (select id from ops.brands where slug = %s) "
+            "where account_id = %s", slug, account_id,
+        )  # fmt: skip
+        world.load(account_id, "2026-03-01", [ad(account_id, "10")], currency="EUR")
+    # The node that reads the exchange rates first loses its connection while it does.
+    world.execute("drop table app.exchange_rates")
+    world.execute("create sequence public.readings")
+    world.execute(
+        "create view app.exchange_rates as select date '2026-03-01' as rate_date, 'EUR' as base, "
+        "'USD' as quote, 1.2 as rate where not case nextval('public.readings') "
+        "when 1 then pg_terminate_backend(pg_backend_pid()) else false end"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
+    run = DagBag(home.ROOT / "dags").dags["build_marts"].test()
+    assert [(str(task.state), task.try_number) for task in run.get_task_instances()] == [
+        ("success", 2)
+    ]
+    assert world.rows(
+        "select brand_slug, spend, reporting_spend from marts.ad_spend order by brand_slug"
+    ) == [
+        {"brand_slug": slug, "spend": 10, "reporting_spend": 12} for slug in ("acme", "lumen")
+    ]  # fmt: skip
+    world.connection.close()
+    assert "The warehouse interrupted the build: " in "".join(capfd.readouterr())

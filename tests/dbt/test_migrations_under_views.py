@@ -1,0 +1,141 @@
+"""A migration that changes what dbt's views read: they give way and come back, a user's do not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from marts import Warehouse, ad, build_models
+
+from include import warehouse as wh
+from include.errors import WarehouseError
+
+_CHANGES = """
+from alembic import op
+
+revision = "9999"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    op.execute("alter table ops.loads alter column spend type numeric(30, 9)")
+    op.execute("alter table ops.restatements drop column changed_rows")
+    op.execute("alter table ops.restatements add column changed_rows integer not null default 7")
+
+
+def downgrade() -> None:
+    op.execute("alter table ops.loads alter column spend type numeric")
+"""
+_TYPE = (
+    "select format_type(atttypid, atttypmod) as type from pg_attribute "
+    "where attrelid = 'ops.loads'::regclass and attname = 'spend'"
+)
+_VIEWS = (
+    "select schemaname || '.' || viewname as name from pg_views where schemaname in ({})".format(
+        "'staging', 'intermediate', 'marts', 'public'"
+    )
+)
+
+
+@pytest.fixture
+def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The newest revision; behind it, there is one more for the test."""
+    migrations = tmp_path / "migrations"
+    shutil.copytree(wh._MIGRATIONS, migrations)
+    monkeypatch.setattr(wh, "_MIGRATIONS", migrations)
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    assert newest is not None
+    (migrations / "versions" / "9999_changes.py").write_text(_CHANGES.format(head=newest))
+    return newest
+
+
+@pytest.fixture
+def world(warehouse: str) -> Iterator[Warehouse]:
+    """Two brands with spend, built."""
+    world = Warehouse(warehouse)
+    world.execute(
+        "insert into ops.brands (slug, name, reporting_currency, time_zone, managed_by, settings) "
+        "values ('lumen', 'Lumen', 'USD', 'UTC', 'file', '{}')"
+    )
+    for account_id, slug in (("100", "acme"), ("200", "lumen")):
+        world.account(account_id)
+        world.execute(
+            "update ops.ad_accounts set brand_id = (select id from ops.brands where slug = %s) "
+            "where account_id = %s", slug, account_id,
+        )  # fmt: skip
+        world.load(account_id, "2026-03-01", [ad(account_id, "10")])
+    world.restate("100", "2026-03-01", [ad("100", "11")])
+    build_models(world.uri)
+    yield world
+    world.connection.close()
+
+
+def _views(world: Warehouse) -> set[str]:
+    return {row["name"] for row in world.rows(_VIEWS)}
+
+
+def test_our_views_give_way_and_come_back(
+    world: Warehouse, head: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: a release with a migration stops on every warehouse that has ever built its marts."""
+    world.execute("create view public.mine as select sum(spend) as spend from marts.ad_spend")
+    before = _views(world)
+    wh.migrate(world.uri)
+    assert world.row(_TYPE) == {"type": "numeric(30,9)"}
+    dropped = before - _views(world)
+    assert {"staging.stg_tributary__loads", "staging.stg_tributary__restatements",
+            "intermediate.int_ad_spend_days"} <= dropped  # fmt: skip
+    assert "staging.stg_app__transactions" not in dropped
+    (told,) = [r.getMessage() for r in caplog.records if r.name == "include.warehouse"]
+    assert ", ".join(sorted(dropped)) + ". The next build of the marts makes them again." in told
+
+    build_models(world.uri)
+    assert _views(world) == before
+    assert world.rows("select brand_slug, spend from marts.ad_spend order by 1") == [
+        {"brand_slug": "acme", "spend": 11}, {"brand_slug": "lumen", "spend": 10},
+    ]  # fmt: skip
+    restated = world.row("select changed_rows from staging.stg_tributary__restatements")
+    assert restated == {"changed_rows": 7}
+    assert world.row("select spend from public.mine") == {"spend": 21}
+
+    wh.migrate(world.uri, head)  # and back
+    assert world.row(_TYPE) == {"type": "numeric"}
+
+
+def test_views_of_others_are_named_and_stay(world: Warehouse, head: str) -> None:
+    """Red: a migration drops what an analyst made, or stops with Postgres' own error."""
+    world.execute("create materialized view public.mine as select spend from ops.loads")
+    world.execute("create view public.on_mine as select spend from public.mine")
+    world.execute("create view public.on_ours as select spend from staging.stg_tributary__loads")
+    before = _views(world)
+    with pytest.raises(WarehouseError) as caught:
+        wh.migrate(world.uri)
+    assert str(caught.value) == (
+        f"The warehouse at {wh.where(world.uri)} cannot be migrated to head: views that this "
+        "project did not make read what changes (mine reads ops.loads; on_mine reads "
+        "mine; on_ours reads staging.stg_tributary__loads). Drop them, do this again, and make them anew. "
+        "Nothing was changed."
+    )
+    assert (_views(world), world.row(_TYPE)) == (before, {"type": "numeric"})
+    assert world.row("select version_num from ops.schema_version") == {"version_num": head}
+
+
+def test_what_else_is_in_the_way_is_said(world: Warehouse, head: str) -> None:
+    """Red: a user's own constraint stops a migration with a traceback."""
+    world.execute("drop schema staging, intermediate, snapshots cascade")
+    world.execute(
+        "create function public.loaded() returns numeric language sql "
+        "begin atomic select sum(changed_rows) from ops.restatements; end"
+    )
+    with pytest.raises(WarehouseError) as caught:
+        wh.migrate(world.uri)
+    assert "function loaded() depends on column changed_rows of table ops.restatements" in str(
+        caught.value
+    )
+    assert world.row("select version_num from ops.schema_version") == {"version_num": head}
