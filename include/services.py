@@ -280,9 +280,12 @@ def _start_on_own_ports(
 
     leader = process(name)
     if leader is not None and time.time() - leader.create_time() > seconds:
-        with suppress(OSError):
-            if not healthy():
-                stop(name)
+        try:
+            well = healthy()
+        except (OSError, ValueError):
+            well = False
+        if not well:
+            stop(name)
 
     def settled() -> bool:
         if process(name) is None or _has_lost_a_part(name) or _taken(name, ports):
@@ -373,10 +376,11 @@ def check_page(variables: dict[str, str]) -> None:
         url = f"{variables['AIRFLOW__API__BASE_URL']}/tributary/{path}"
         try:
             with urllib.request.urlopen(url, timeout=60) as answer:
-                status = answer.status
+                status, kind = answer.status, answer.headers.get_content_type()
         except urllib.error.HTTPError as error:
-            status = error.code
-        if status == 401:  # nobody is logged in here
+            status, kind = error.code, error.headers.get_content_type()
+        # 401: nobody is logged in here.
+        if status in (200, 401) and kind in ("application/json", "application/problem+json"):
             continue
         if status == 200:
             why = "plugins/tributary.py is not loaded: `airflow plugins` says why"
@@ -441,7 +445,7 @@ def wait_until(true: Callable[[], bool], seconds: float, otherwise: str) -> None
         try:
             if true():
                 return
-        except OSError:
+        except (OSError, ValueError):  # no answer yet, or none that is JSON
             pass
         if time.monotonic() > deadline:
             raise TributaryError(otherwise)

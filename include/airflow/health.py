@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from include import home
@@ -84,33 +85,38 @@ def _imports() -> Iterator[Problem]:
     from sqlalchemy import select
 
     for source, error in plugins_manager.get_import_errors().items():
-        yield Problem(f"The plugin {source} cannot be imported: {_last_line(error)}.")
+        if Path(source).stem == "tributary":
+            yield Problem(f"The plugin {source} cannot be imported: {_last_line(error)}.")
     with create_session() as session:
         broken = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace))
         for file, text in broken:
-            yield Problem(f"The DAG file {file} cannot be imported: {_last_line(text)}.")
+            if Path(str(file)).stem in _dag_ids():
+                yield Problem(f"The DAG file {file} cannot be imported: {_last_line(text)}.")
+
+
+def _dag_ids() -> set[str]:
+    """Of our DAGs, which are named as their files; an Airflow may have others' besides."""
+    return {path.stem for path in (home.ROOT / "dags").glob("*.py")}
 
 
 def _last_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[-1:][0].strip().rstrip(".") if text else "no reason"
+    lines = (text or "").split("\n")
+    return next((line.strip().rstrip(".") for line in reversed(lines) if line.strip()), "no reason")
 
 
 def _pools() -> Iterator[Problem]:
-    from airflow.models.dag import DagModel
     from airflow.models.pool import Pool
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    ours = select(DagModel.dag_id).where(DagModel.fileloc.startswith(str(home.ROOT / "dags")))
     with create_session() as session:
-        dag_ids = set(session.scalars(ours))
         slots = {
             str(pool): number for pool, number in session.execute(select(Pool.pool, Pool.slots))
         }
     users: dict[str, set[str]] = defaultdict(set)
     for dag_id, dag in SerializedDagModel.read_all_dags().items():
-        for task in dag.tasks if dag_id in dag_ids else ():
+        for task in dag.tasks if dag_id in _dag_ids() else ():
             users[task.pool].add(dag_id)
     for pool, dags in sorted(users.items()):
         if not slots.get(pool):

@@ -96,8 +96,8 @@ def _run() -> None:
     console.print(f"  {variables['AIRFLOW__API__BASE_URL']}  user admin, password ", end="")
     console.print(services.password(variables), markup=False)
     console.print(
-        "The days after these are loaded by the next scheduled run of extract_meta_ads (midnight "
-        "UTC), or at once by Trigger."
+        "Later days are loaded by the next scheduled run of extract_meta_ads (midnight UTC), or at "
+        "once by Trigger."
     )
     console.print('Query it:  eval "$(make -s env)" && psql "$TRIBUTARY_WAREHOUSE"')
 

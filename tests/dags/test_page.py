@@ -230,6 +230,26 @@ def test_what_keeps_airflow_from_its_work_is_shown(
         Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
 
 
+def test_a_dag_that_cannot_be_imported_is_named(ask: Any) -> None:
+    """Red: a DAG that vanished with an import error is only seen by who looks at Airflow's home."""
+    from airflow.models.errors import ParseImportError
+    from airflow.utils.session import create_session
+
+    text = "Traceback (most recent call last):\n  File x\nImportError: no module named y\n"
+    files = ("upload_conversions.py", "somebody_elses.py")
+    with create_session() as session:
+        for file in files:
+            session.add(ParseImportError(filename=file, bundle_name="dags-folder", stacktrace=text))
+    try:
+        told = [one["says"] for one in ask("viewer", "GET", f"{PATH}/health").json()["problems"]]
+    finally:
+        with create_session() as session:
+            session.query(ParseImportError).delete()
+    assert [one for one in told if "imported" in one] == [
+        "The DAG file upload_conversions.py cannot be imported: ImportError: no module named y."
+    ]
+
+
 def test_an_airflow_without_the_plugin_is_told(ask: Any, api_server: str) -> None:
     """Red: `make up` takes the UI's HTML, which Airflow gives for any path, for our page."""
     services.check_page({"AIRFLOW__API__BASE_URL": api_server})
