@@ -49,6 +49,19 @@ def load_day(
         if newer is not None:
             log.warning("account %s, %s: a newer read is stored already", account_id, day)
             return len(rows)
+        if not rows:
+            # Google takes single clicks away, never all of a day: that is an outage.
+            kept = connection.execute(
+                "select count(*) as n from raw.google_click_view "
+                "where account_id = %s and date = %s",
+                [account_id, day],
+            ).fetchone()
+            if kept and kept["n"]:
+                log.warning(
+                    "account %s, %s: Google answers with no click; the %d that are stored are kept",
+                    account_id, day, kept["n"],
+                )  # fmt: skip
+            return 0
         connection.execute(
             "delete from raw.google_click_view where account_id = %s and date = %s "
             "and gclid <> all (%s)",

@@ -60,6 +60,19 @@ def test_a_day_is_replaced_whole(warehouse: str, sandbox: Sandbox) -> None:
     assert "a-click-3" in _stored(warehouse)
 
 
+def test_an_empty_answer_takes_no_clicks_away(
+    warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: an outage that looks like a day without clicks would take every gclid its ad."""
+    _click(sandbox, "a-click-1")
+    count = _load(warehouse, sandbox)
+    stored = _stored(warehouse)
+    sandbox.clock.set(NOW - timedelta(days=5))  # nothing of that day has happened yet
+    assert _load(warehouse, sandbox, now=NOW + timedelta(minutes=1)) == 0
+    assert _stored(warehouse) == stored
+    assert f"Google answers with no click; the {count} that are stored are kept" in caplog.text
+
+
 def test_a_row_as_it_is_stored(warehouse: str, sandbox: Sandbox) -> None:
     """Red: whoever joins a gclid to its ad would find other names."""
     _click(sandbox, "a-click-1")
