@@ -67,7 +67,7 @@ def test_an_empty_answer_takes_no_clicks_away(
     _click(sandbox, "a-click-1")
     count = _load(warehouse, sandbox)
     stored = _stored(warehouse)
-    sandbox.clock.set(NOW - timedelta(days=5))  # nothing of that day has happened yet
+    sandbox.clock.set(datetime(2026, 11, 19, 5, 0, 1, tzinfo=UTC))  # the day has just begun
     assert _load(warehouse, sandbox, now=NOW + timedelta(minutes=1)) == 0
     assert _stored(warehouse) == stored
     assert f"Google answers with no click; the {count} that are stored are kept" in caplog.text
