@@ -358,7 +358,8 @@ class _Extraction:
 
     def _by_report(self, days: int) -> bool:
         """Whether so many days are asked for as a report run rather than in pages."""
-        return self.plan.asynchronous or self.rows_per_day * days > reports.SYNC_ROWS
+        large = self.plan.asynchronous or self.rows_per_day * days > reports.SYNC_ROWS
+        return large and self.plan.reports
 
     def _load_days(self, days: list[date], result: Result) -> None:
         """Load days; keeps a sentence for each that does not add up."""

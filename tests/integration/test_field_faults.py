@@ -372,6 +372,11 @@ def test_a_report_that_hangs_is_asked_for_no_more(
     sandbox.requests.clear()
     _load(warehouse, sandbox, run="second")
     assert "POST" not in {r.method for r in sandbox.requests}
+    # However large the account is.
+    _set(warehouse, "update ops.loads set rows = 50000")
+    _load(warehouse, sandbox, run="third")
+    assert "POST" not in {r.method for r in sandbox.requests}
+    assert _left(warehouse) == clean
 
 
 # Objects that cannot be read.
