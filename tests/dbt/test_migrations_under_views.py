@@ -110,8 +110,9 @@ def test_views_of_others_are_named_and_stay(world: Warehouse, head: str) -> None
         wh.migrate(world.uri)
     assert str(caught.value) == (
         f"The warehouse at {wh.where(world.uri)} cannot be migrated to head: views that this "
-        "project did not make read what changes (mine reads ops.loads; on_mine reads "
-        "mine; on_ours reads staging.stg_tributary__loads). Drop them, do this again, and make them anew. "
+        "project did not make read what changes (mine reads ops.loads; on_mine reads mine; "
+        "on_ours reads staging.stg_tributary__loads). Drop them, do this again, and make them "
+        "anew. "
         "Nothing was changed."
     )
     assert (_views(world), world.row(_TYPE)) == (before, {"type": "numeric"})
