@@ -37,7 +37,7 @@ def world(module_warehouse: str) -> Iterator[Warehouse]:
         sound = {"daily_budget": 5001, "start_time": "2026-01-02T03:04:05.5+07:00", **moments}
         world.described(table, SOUND, f"{table}-sound", {"campaign_id": "c1", **sound})
         for n, said in enumerate(NO_TIMES):
-            times = {key: said for key in ("start_time", end, "created_time", "updated_time")}
+            times = dict.fromkeys(("start_time", end, "created_time", "updated_time"), said)
             world.described(table, BAD, f"{table}-{n}", {"campaign_id": "c9", **times})
         for n, said in enumerate(NO_NUMBERS):
             budgets = {"daily_budget": said, "lifetime_budget": said}
@@ -61,7 +61,7 @@ def world(module_warehouse: str) -> Iterator[Warehouse]:
     nothing = [ad(f"b{n}", "0", impressions=0) for n in range(len(NO_NUMBERS))]
     world.load(BAD, "2026-03-02", nothing, currency="")
     for n, said in enumerate(NO_NUMBERS):
-        broken = {key: said for key in (*numbers, "account_currency")}
+        broken: dict[str, Any] = dict.fromkeys((*numbers, "account_currency"), said)
         for key in claims:
             broken[key] = [{"action_type": "purchase", "value": said, "1d_click": said}]
         world.execute(

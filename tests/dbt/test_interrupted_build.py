@@ -24,7 +24,7 @@ from include import dbt_run, home
         ("23505", False),  # duplicate key
     ],
 )
-def test_what_can_pass_is_told_by_postgres_code(postgres: str, code: str, passes: bool) -> None:
+def test_what_can_pass_is_known_by_postgres_code(postgres: str, code: str, passes: bool) -> None:
     """Red: a deadlock leaves the marts stale for an hour, or a broken model is built four times."""
     connection = psycopg2.connect(postgres)
     with pytest.raises(psycopg2.Error) as caught, connection.cursor() as cursor:

@@ -84,8 +84,8 @@ def test_our_views_give_way_and_come_back(
     assert {"staging.stg_tributary__loads", "staging.stg_tributary__restatements",
             "intermediate.int_ad_spend_days"} <= dropped  # fmt: skip
     assert "staging.stg_app__transactions" not in dropped
-    (told,) = [r.getMessage() for r in caplog.records if r.name == "include.warehouse"]
-    assert ", ".join(sorted(dropped)) + ". The next build of the marts makes them again." in told
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "include.warehouse"]
+    assert ", ".join(sorted(dropped)) + ". The next build of the marts makes them again." in message
 
     build_models(world.uri)
     assert _views(world) == before
@@ -110,9 +110,9 @@ def test_views_of_others_are_named_and_stay(world: Warehouse, head: str) -> None
         wh.migrate(world.uri)
     assert str(caught.value) == (
         f"The warehouse at {wh.where(world.uri)} cannot be migrated to head: views that this "
-        "project did not make read what changes (mine reads ops.loads; on_mine reads "
-        "mine; on_ours reads staging.stg_tributary__loads). Drop them, do this again, and make them anew. "
-        "Nothing was changed."
+        "project did not make read what changes (mine reads ops.loads; on_mine reads mine; "
+        "on_ours reads staging.stg_tributary__loads). Drop them, do this again, and make them "
+        "anew. Nothing was changed."
     )
     assert (_views(world), world.row(_TYPE)) == (before, {"type": "numeric"})
     assert world.row("select version_num from ops.schema_version") == {"version_num": head}

@@ -117,8 +117,8 @@ REVENUE = ("attributions_hold_all_revenue", "credits_hold_all_revenue", "credits
 
 
 def test_purchases_that_the_build_did_not_see_are_not_judged(between: Warehouse) -> None:
-    """Red: a shop that sells, or refunds, while the marts are built makes the build red; or one that
-    the build saw and lost is not found.
+    """Red: a shop that sells, or refunds, while the marts are built makes the build red; or a
+    purchase that the build saw and lost is not found.
     """
     between.purchase("old", "p1", "2026-03-01", "10")
     between.purchase("refunded", "p1", "2026-03-01", "20")
