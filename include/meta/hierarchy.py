@@ -11,9 +11,9 @@ field or object that Graph cannot give; that one is left out with a warning.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 from include.meta.client import Graph, Listing, Row
@@ -83,6 +83,9 @@ EDGES: dict[str, Edge] = {
 
 _TIMES = ("start_time", "stop_time", "end_time", "created_time", "updated_time")
 _AMOUNTS = ("daily_budget", "lifetime_budget", "amount_spent")
+# As dbt's staging reads them (dbt/macros/meta_payload.sql).
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)", re.ASCII)
+_NUMBER = re.compile(r"(?!.{31})-?\d+(\.\d+)?", re.ASCII)
 
 
 def account(graph: Graph, account_id: str, plan: Plan) -> Row:
@@ -338,14 +341,13 @@ def _one(edge: str) -> str:
 
 
 def _is_time(value: object) -> bool:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return False
     try:
-        return isinstance(value, str) and bool(datetime.fromisoformat(value))
+        return bool(datetime.fromisoformat(value))
     except ValueError:
         return False
 
 
 def _is_number(value: object) -> bool:
-    try:
-        return Decimal(str(value)).is_finite()
-    except InvalidOperation:
-        return False
+    return not isinstance(value, bool) and bool(_NUMBER.fullmatch(str(value)))
