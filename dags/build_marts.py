@@ -21,7 +21,7 @@ most three times; a model or a test that fails is not, since it would fail again
 those days again.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from airflow.sdk import (
     AssetOrTimeSchedule,
@@ -33,7 +33,7 @@ from airflow.sdk import (
 )
 
 from include.airflow.assets import RAW_META_ADS
-from include.airflow.retry import AsTheErrorSays
+from include.airflow.tasks import DEFAULT_ARGS
 
 
 @dag(
@@ -43,13 +43,10 @@ from include.airflow.retry import AsTheErrorSays
     start_date=datetime(2023, 1, 1),
     catchup=False,
     max_active_runs=1,
+    dag_display_name="Build marts",
     doc_md=__doc__,
     tags=["dbt", "out"],
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_policy": AsTheErrorSays(),
-    },
+    default_args=DEFAULT_ARGS,
     params={
         "full_refresh": Param(
             False, type="boolean", description="Build incremental models from nothing."

@@ -49,7 +49,12 @@ def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
     assert "\n## Triage\n" in dag.doc_md
     assert dag.tags
     assert dag.tags <= TAGS
+    assert dag.dag_display_name != dag_id
     for task in dag.tasks:
+        assert task.owner == "tributary"
+        # Else SIGTERM would not end it, and its log would end with a traceback.
+        assert [one.__name__ for one in task.on_execute_callback] == ["end_on_sigterm"]
+        assert [one.__name__ for one in task.on_failure_callback] == ["say_last"]
         assert type(task.retry_policy).__name__ == "AsTheErrorSays"
         # Also of a task that only fails the run: what dies with the scheduler is tried again.
         assert task.retries > 0
