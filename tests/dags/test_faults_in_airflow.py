@@ -42,7 +42,7 @@ from include.sandbox.faults import Fault
 from include.sandbox.graph import Token
 from include.sandbox.server import Sandbox
 from include.sandbox.world import Clock, World
-from include.warehouse.load import resume
+from include.warehouse.load import learn, resume
 
 pytestmark = pytest.mark.slow
 SINCE, UNTIL = "2025-03-29", "2025-04-06"
@@ -221,10 +221,12 @@ def test_a_task_that_waits_for_meta_ends_on_sigterm(
     """Red: `airflow dags test`, and a task that its supervisor tells to stop, would go on for ever;
     or take with it what had been loaded.
     """
+    with wh.connect(warehouse, autocommit=True) as connection:
+        learn(connection, ID, {"days": 3})  # the second three days hang
     fault = sandbox.faults.add(
-        Fault("hang", account_id=ID, edge="insights", seconds=120.0, times=None)
+        Fault("hang", edge="insights", level="ad", after=1, seconds=120.0, times=None)
     )
-    conf = json.dumps({"since": SINCE, "until": UNTIL})
+    conf = json.dumps({"since": SINCE, "until": UNTIL, "accounts": [ID]})
     command = [sys.executable, "-m", "airflow", "dags", "test", "extract_meta_ads", "--conf", conf]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
@@ -237,4 +239,4 @@ def test_a_task_that_waits_for_meta_ends_on_sigterm(
             assert process.wait(5) == -signal.SIGTERM
         finally:
             process.kill()
-    assert sums(warehouse) == expected(sandbox, {US: (SINCE, UNTIL)})
+    assert sums(warehouse) == expected(sandbox, {ID: (SINCE, "2025-03-31")})
