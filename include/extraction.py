@@ -208,6 +208,7 @@ class _Extraction:
         self.differing: list[str] = []
         self.vanished: list[str] = []
         self.asked_for_statuses = False
+        self.timed_out: set[tuple[str, int]] = set()
         self.hierarchy_key = f"hierarchy {task.run.clear_number}"
 
     def load(self, choose: Callable[[_Extraction], list[date]]) -> Result:
@@ -244,11 +245,18 @@ class _Extraction:
         if result.skipped_days:
             log.info("%d days were finished by an earlier try", result.skipped_days)
         load.ensure_partitions(self.connection, days)
-        pending = [day for day in days if day not in finished]
+        pending, too_old = [day for day in days if day not in finished], 0
         while pending:
             chunk = self._chunk(pending)
             pending = pending[len(chunk) :]
-            self._without_days_too_old(chunk, lambda days: self._load_days(days, result))
+            try:
+                self._without_days_too_old(chunk, lambda days: self._load_days(days, result))
+            except MetaTooOld as error:
+                too_old += 1
+                if len(chunk) > 1 or not pending or too_old > _DAYS_TOO_OLD:
+                    raise
+                log.warning("%s: %s is left out: %s", self.account.name, chunk[0], error)
+                continue
             log.info(
                 "%s: %d of %d days, %d rows, %d calls, %.0f %% of the limits used",
                 self.account.name, sum(result.days.values()) + result.skipped_days, len(days),
@@ -311,7 +319,13 @@ class _Extraction:
         else:
             self._write_objects("meta_ad_accounts", [found], began)
         self.currency = str(found["currency"])
-        self.zone = ZoneInfo(str(found["timezone_name"]))
+        try:
+            self.zone = ZoneInfo(str(found["timezone_name"]))
+        except (KeyError, ValueError, OSError):
+            raise SettingsError(
+                f"Meta gives the ad account {self.account.name} the time zone "
+                f"{found['timezone_name']!r}, which is not known here: update the package tzdata"
+            ) from None
 
     def _load_hierarchy(self) -> None:
         """Campaigns, ad sets and ads; a retry of the run goes on behind the last page that it has.
@@ -326,8 +340,10 @@ class _Extraction:
                 continue
             count = 0
             try:
+                began = load.clock(self.connection)
                 for rows, after in self.objects.pages(edge, read.get(edge)):
-                    self._write_objects(table, rows, load.clock(self.connection))
+                    self._write_objects(table, rows, began)
+                    began = load.clock(self.connection)
                     count += len(rows)
                     if after:
                         read[edge] = after
@@ -369,6 +385,7 @@ class _Extraction:
             again: list[date] = []
             for part in _contiguous(pending):
                 read = self._read_somehow(part, asynchronous)
+                self._fetch_missing_parents()
                 for day in part:
                     verdict = self._verdict(day, read)
                     if (verdict == "moved" and attempt < READS) or (
@@ -377,7 +394,6 @@ class _Extraction:
                         again.append(day)
                     elif not self._vanishes(day, read):
                         self._settle(day, read, verdict, result)
-                self._fetch_missing_parents()
             if not again:
                 break
             self._learn_statuses()
@@ -474,6 +490,7 @@ class _Extraction:
             series=str(self.task.run.clear_number),
             now=lambda: load.clock(self.connection),
             plan=self.plan,
+            timed_out=self.timed_out,
         )
 
     def _children(self, level: str, ids: Ids | None) -> list[str]:
@@ -491,8 +508,10 @@ class _Extraction:
             edge = next(edge for edge, known in _RAW.items() if known == table)
             count = 0
             try:
+                began = load.clock(self.connection)
                 for rows in self.objects.by_id(edge, ids):
-                    self._write_objects(table, rows, load.clock(self.connection))
+                    self._write_objects(table, rows, began)
+                    began = load.clock(self.connection)
                     count += len(rows)
             except _DAYS_CAN_DO_WITHOUT as error:
                 log.warning("%s: %s by id are not to be had: %s", self.account.name, edge, error)
@@ -593,7 +612,11 @@ def _figures(row: Row | None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for name, value in (row or {}).items():
         if name in ("actions", "action_values"):
-            figures[name] = sorted(repr(sorted(_numbers(entry).items())) for entry in value)
+            entries = value if isinstance(value, list) else [value]
+            figures[name] = sorted(
+                repr(sorted(_numbers(one).items()) if isinstance(one, dict) else one)
+                for one in entries
+            )
         elif name in ("spend", "impressions", "clicks"):
             figures[name] = _number(value)
     return figures

@@ -259,13 +259,14 @@ class Listing:
         self.after: str | None = query.get("after")
         self.ended = False
         self._graph, self._path, self._url, self._query = graph, path, url, query
+        self._limit = query.get("limit", "25")  # Graph's own, where none is asked for
         self._seen: set[str] = set()
         self._pages = self._rows = self._empty = 0
 
     @property
     def limit(self) -> int:
         """Rows that a page may have."""
-        return int(self._query["limit"])
+        return int(self._query.get("limit", self._limit))
 
     def change(self, **params: Any) -> None:
         """Ask for the next pages with other parameters, such as a smaller `limit`."""
@@ -279,8 +280,10 @@ class Listing:
         """
         answer = self._graph._call("GET", self._url, self._query)
         rows = answer.get("data")
-        if not isinstance(rows, list):
-            raise MetaTransient(f"Meta answered {self._path.split('/')[-1]} without a list of data")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise MetaTransient(
+                f"Meta answered {self._path.split('/')[-1]} without a list of objects in `data`"
+            )
         self._pages, self._rows = self._pages + 1, self._rows + len(rows)
         self._empty = 0 if rows else self._empty + 1
         self._seen.add(self._place())

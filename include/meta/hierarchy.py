@@ -23,6 +23,7 @@ from include.meta.errors import (
     MetaForbidden,
     MetaRefused,
     MetaTooMuchData,
+    MetaUnknown,
     redacted,
 )
 from include.meta.plan import Plan
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 IDS_AT_ONCE = 50
 PAGE_SIZE = 1000
+# Objects that are asked for a field which may be refused for all: single ones may be broken.
+_PROBES = 8
 
 
 class Edge(NamedTuple):
@@ -125,6 +128,7 @@ class Reader:
 
     def __init__(self, graph: Graph, account_id: str, plan: Plan) -> None:
         self._graph, self._account_id, self._plan = graph, account_id, plan
+        self._bare: set[str] = set()  # edges read without optional fields, which come by id
 
     def pages(self, edge: str, after: str | None = None) -> Iterator[tuple[list[Row], str | None]]:
         """Pages of all campaigns, adsets or ads, archived and deleted ones included, each with the
@@ -137,19 +141,24 @@ class Reader:
             MetaError: what neither smaller pages nor fewer fields could help.
         """
         listing = self._listing(edge, after)
-        anew = False
+        begun, too_much = 1, False  # by an earlier try's cursor, anew, without optional fields
         while not listing.ended:
+            limit = listing.limit
             try:
                 rows = self._page(edge, listing)
             except MetaCursorExpired:
-                if anew:
+                begun += 1
+                if begun > 3:
                     raise
                 log.warning("%s: the cursor has expired; from the first page again", edge)
-                anew, listing = True, self._listing(edge, None)
+                listing = self._listing(edge, None)
                 continue
             except MetaError as error:
                 listing = self._changed(edge, listing, error)
+                too_much = too_much or isinstance(error, MetaTooMuchData)
                 continue
+            if too_much:
+                self._plan.edge_pages[edge] = limit
             yield rows, listing.after
 
     def by_id(self, edge: str, ids: Sequence[str]) -> Iterator[list[Row]]:
@@ -171,7 +180,9 @@ class Reader:
             yield list(found.values())
 
     def _listing(self, edge: str, after: str | None) -> Listing:
-        names = EDGES[edge].fields + self._plan.given(edge, EDGES[edge].optional)
+        names = EDGES[edge].fields
+        if edge not in self._bare:
+            names += self._plan.given(edge, EDGES[edge].optional)
         return self._graph.listing(
             f"act_{self._account_id}/{edge}",
             fields=",".join(names),
@@ -182,22 +193,38 @@ class Reader:
 
     def _page(self, edge: str, listing: Listing) -> list[Row]:
         """The next page; where one of its optional fields or objects is broken, without that."""
+        optional = self._plan.given(edge, EDGES[edge].optional)
         try:
-            return _identified(edge, listing.read())
+            rows = _identified(edge, listing.read())
+            if edge not in self._bare:
+                return rows
         except MetaError as error:
-            optional = self._plan.given(edge, EDGES[edge].optional)
             if not error.may_be_field or error.named or not optional:
                 raise
-            rows = self._without(edge, listing, optional)
+            try:
+                rows = self._without(edge, listing, optional)
+            except MetaCursorExpired:  # it is one of the query with these fields
+                self._bare.add(edge)
+                raise
             log.warning("a page of %s came only without its optional fields: %s", edge, error)
         given = self._given_fields(edge, rows, optional)
-        if given != optional and not listing.ended:
+        if given != optional and not listing.ended and edge not in self._bare:
             listing.change(fields=",".join(EDGES[edge].fields + given))
         known: dict[str, Row] = {row["id"]: row for row in rows}
-        for some in self._by_id(edge, list(known), ("id", *given), IDS_AT_ONCE):
-            for row in some:
-                known[row["id"]] |= row
+        for names, ids in self._askable(list(known), given).items():
+            for some in self._by_id(edge, ids, ("id", *names), IDS_AT_ONCE):
+                for row in some:
+                    known[row["id"]] |= row
         return list(known.values())
+
+    def _askable(self, ids: list[str], names: tuple[str, ...]) -> dict[tuple[str, ...], list[str]]:
+        """The objects by the fields that Graph gives of them, as far as is known."""
+        broken, askable = set(self._plan.unreadable), dict[tuple[str, ...], list[str]]()
+        for one in ids:
+            given = tuple(name for name in names if f"{one}.{_bare(name)}" not in broken)
+            if given:
+                askable.setdefault(given, []).append(one)
+        return askable
 
     def _without(self, edge: str, listing: Listing, optional: tuple[str, ...]) -> list[Row]:
         """The next page without these fields; the pages behind it are asked for with them."""
@@ -210,12 +237,12 @@ class Reader:
     def _given_fields(
         self, edge: str, rows: list[Row], optional: tuple[str, ...]
     ) -> tuple[str, ...]:
-        """Those of the optional fields that Graph gives for one object at least, of two."""
+        """Those of the optional fields that Graph gives for one object at least, of a few."""
         if len(rows) < 2:
             return optional
         for name in optional:
             refusal = None
-            for row in (rows[0], rows[-1]):
+            for row in rows[:: max(1, len(rows) // _PROBES)][:_PROBES]:
                 try:
                     self._graph.get("", ids=row["id"], fields=f"id,{name}")
                 except MetaError as error:
@@ -233,7 +260,7 @@ class Reader:
         """The listing, asked for otherwise, where that may help; else the error."""
         statuses = self._plan.statuses(edge, EDGES[edge].statuses)
         if error.named in statuses:
-            refuse_status(self._plan, error)
+            refuse_status(self._plan, edge, error)
             listing.change(effective_status=self._plan.statuses(edge, EDGES[edge].statuses))
             return listing
         half = listing.limit // 2
@@ -241,7 +268,6 @@ class Reader:
             raise error
         log.warning("%s in pages of %d: %s; asking for %d", edge, listing.limit, error, half)
         listing.change(limit=half)
-        self._plan.edge_pages[edge] = half
         return listing
 
     def _by_id(
@@ -260,7 +286,7 @@ class Reader:
     def _smaller_by_id(
         self, edge: str, ids: Sequence[str], names: tuple[str, ...], error: MetaError
     ) -> Iterator[list[Row]]:
-        of_one = isinstance(error, MetaForbidden) or error.may_be_field
+        of_one = isinstance(error, MetaForbidden | MetaUnknown) or error.may_be_field
         if len(ids) > 1 and (of_one or isinstance(error, MetaTooMuchData) or error.may_be_size):
             yield from self._by_id(edge, ids, names, len(ids) // 2)
             return
@@ -277,7 +303,8 @@ class Reader:
             log.warning(
                 "%s of %s %s is left out: %s", _bare(optional[0]), _one(edge), ids[0], error
             )
-        elif isinstance(error, MetaForbidden | MetaRefused):
+            self._plan.unreadable.append(f"{ids[0]}.{_bare(optional[0])}")
+        elif isinstance(error, MetaForbidden | MetaRefused | MetaUnknown):
             log.warning("%s %s of an insights row cannot be read: %s", _one(edge), ids[0], error)
             self._plan.unreadable.append(ids[0])
         else:
@@ -290,11 +317,11 @@ def leave_out(plan: Plan, edge: str, name: str, error: MetaError) -> None:
     log.warning("the field %s of %s is left out for a week: %s", _bare(name), edge, error)
 
 
-def refuse_status(plan: Plan, error: MetaError) -> None:
+def refuse_status(plan: Plan, edge: str, error: MetaError) -> None:
     """Go on without a status that Graph no longer knows."""
     assert error.named is not None
-    plan.refused_statuses.append(error.named)
-    log.warning("the status %s is asked for no more for a week: %s", error.named, error)
+    plan.refused_statuses.append(f"{edge}.{error.named}")
+    log.warning("the status %s is asked for no more in %s for a week: %s", error.named, edge, error)
 
 
 def statuses_in_use(graph: Graph, account_id: str) -> set[str]:

@@ -19,9 +19,10 @@ class Plan:
         reports: whether report runs come to an end for this account.
         edge_pages: edge → objects of a page, where fewer than usual worked.
         left_out: `edge.field` that Meta does not give for this account.
-        refused_statuses: statuses that Meta refuses in a filter.
+        refused_statuses: `edge.STATUS` that Meta refuses in a filter.
         more_statuses: statuses that the account's ads have and the SDK does not list.
-        unreadable: ids of objects that Meta names in insights and does not give.
+        unreadable: ids of objects that Meta names in insights and does not give, and `id.field` of
+            those of which it does not give a field.
     """
 
     page_size: int = 500
@@ -54,5 +55,5 @@ class Plan:
 
     def statuses(self, edge: str, known: tuple[str, ...]) -> list[str]:
         """The statuses to ask for, so that what is archived or deleted comes as well."""
-        more = self.more_statuses if edge == "ads" else []
-        return [one for one in (*known, *more) if one not in self.refused_statuses]
+        more = self.more_statuses if edge in ("ads", "ad insights") else []
+        return [one for one in (*known, *more) if f"{edge}.{one}" not in self.refused_statuses]

@@ -18,7 +18,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from math import isfinite
@@ -144,6 +144,7 @@ class Insights:
             with.
         now: the clock by which reads are ordered.
         plan: what is known to work; changed where something else was found to.
+        timed_out: level and number of days of queries that timed out in this load.
 
     Attributes:
         began: when the oldest figures were computed; earlier than this object's own beginning
@@ -159,6 +160,7 @@ class Insights:
     series: str
     now: Callable[[], datetime]
     plan: Plan = field(default_factory=Plan)
+    timed_out: set[tuple[str, int]] = field(default_factory=set)
     began: datetime = field(init=False)
     left_out: dict[date, list[str]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -219,12 +221,14 @@ class Insights:
             if not (
                 isinstance(day, str)
                 and since <= day <= until
+                and len(day) == len(since)
                 and day == row.get("date_stop")
                 and isinstance(ad_id, str)
                 and ad_id
             ):
+                named = ad_id if str(ad_id).isdigit() else redacted(repr(ad_id))
                 wrong = (
-                    f"a row of ad {redacted(repr(ad_id))} from {redacted(repr(day))} to "
+                    f"a row of ad {named} from {redacted(repr(day))} to "
                     f"{redacted(repr(row.get('date_stop')))} is no ad's row of one of the days "
                     "asked for"
                 )
@@ -267,7 +271,8 @@ class Insights:
                 )  # fmt: skip
         return None
 
-    def _pages(self, query: _Query) -> Iterator[Page]:
+    def _pages(self, query: _Query) -> Generator[Page, None, bool]:
+        """Returns whether the query was answered as it was asked."""
         for attempt in itertools.count(1):
             number = next(self._numbers)
             try:
@@ -282,10 +287,13 @@ class Insights:
                 if not parts:
                     raise
                 log.warning("%s failed: %s; asking for %s", query, error, parts[0])
+                answered = []
                 for part in parts:
-                    yield from self._pages(part)
-                self._learn(query, parts)
-            return
+                    answered.append((yield from self._pages(part)))
+                self._learn(query, parts, answered[0], error)
+                return False
+            return True
+        raise AssertionError("unreachable")
 
     def _rows(self, query: _Query) -> Iterator[list[Row]]:
         if not query.asynchronous:
@@ -322,7 +330,7 @@ class Insights:
         if query.level == "account":
             return None
         filters: dict[str, list[str]] = {
-            "ad.effective_status": self.plan.statuses("ads", AD_STATUSES)
+            "ad.effective_status": self.plan.statuses("ad insights", AD_STATUSES)
         }
         if query.ids:
             filters[f"{query.ids.level}.id"] = list(query.ids.values)
@@ -395,8 +403,8 @@ class Insights:
 
     def _otherwise(self, query: _Query, error: MetaError) -> list[_Query]:
         """What to ask for in place of a query that failed; nothing when nothing else is left."""
-        if error.named in self.plan.statuses("ads", AD_STATUSES):
-            refuse_status(self.plan, error)
+        if error.named in self.plan.statuses("ad insights", AD_STATUSES):
+            refuse_status(self.plan, "ad insights", error)
             return [query]
         if isinstance(error, MetaReportHangs):
             self.plan.reports = False  # each further one would cost 40 minutes of waiting
@@ -481,10 +489,18 @@ class Insights:
                 yield Ids(level, tuple(below))
                 return
 
-    def _learn(self, failed: _Query, parts: list[_Query]) -> None:
-        """Begin next time where this time succeeded in the end."""
+    def _learn(self, failed: _Query, parts: list[_Query], answered: bool, error: MetaError) -> None:
+        """Begin next time where this time succeeded in the end.
+
+        Args:
+            answered: whether the first of the parts was answered as it was asked.
+        """
         part, plan = parts[0], self.plan
         if part.until < failed.until:
+            size = (failed.level, (failed.until - failed.since).days + 1)
+            if error.may_be_size and size not in self.timed_out:
+                self.timed_out.add(size)  # an outage may be the cause: only the second time counts
+                return
             days = (part.until - part.since).days + 1
             if part.level == "account":
                 plan.account_days = min(plan.account_days, days)
@@ -492,11 +508,11 @@ class Insights:
                 plan.days = min(plan.days, days)
         elif part.level == "account" or part.ids != failed.ids:
             return
-        elif part.page_size < failed.page_size:
+        elif part.page_size < failed.page_size and answered:
             plan.page_size = min(plan.page_size, part.page_size)
         elif part.asynchronous and not failed.asynchronous:
             plan.asynchronous = True
-        elif failed.asynchronous and not part.asynchronous:
+        elif failed.asynchronous and not part.asynchronous and answered:
             plan.asynchronous = plan.reports = False
 
 
@@ -507,4 +523,5 @@ def _as_failed(error: MetaError) -> MetaReportFailed:
 
 
 def _within(day: object, query: _Query) -> bool:
-    return isinstance(day, str) and query.since.isoformat() <= day <= query.until.isoformat()
+    since, until = query.since.isoformat(), query.until.isoformat()
+    return isinstance(day, str) and len(day) == len(since) and since <= day <= until

@@ -190,7 +190,8 @@ def stored_account_rows(connection: Connection, account_id: str) -> dict[date, R
     found = connection.execute(
         "select l.date, r.payload from ops.loads as l left join raw.meta_account_insights as r "
         "on r.account_id = l.account_id and r.date = l.date "
-        "where l.account_id = %s and l.report = %s and l.status = 'reconciled'",
+        "where l.account_id = %s and l.report = %s and l.status = 'reconciled' "
+        "and l.empty_since is null",
         [account_id, AD_INSIGHTS],
     )
     return {row["date"]: row["payload"] for row in found}

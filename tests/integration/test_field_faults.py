@@ -29,7 +29,7 @@ from conftest_of_loads import (
 )
 
 from include import warehouse as wh
-from include.errors import DaysVanished, Unreconciled
+from include.errors import DaysVanished, SettingsError, Unreconciled
 from include.extraction import Account, Result, Task, Window, reread_changed
 from include.meta import errors
 from include.meta.client import Graph
@@ -526,8 +526,9 @@ def test_an_account_without_a_currency_is_a_sentence(
 # Edges of what Meta keeps and knows.
 
 
+@pytest.mark.parametrize("days", [92, 1])
 def test_a_first_day_that_meta_keeps_no_longer_is_left_out(
-    warehouse: str, caplog: pytest.LogCaptureFixture
+    warehouse: str, caplog: pytest.LogCaptureFixture, days: int
 ) -> None:
     """Red: a load of 37 months would be refused whole for one day."""
     now = datetime.now(UTC)
@@ -535,6 +536,7 @@ def test_a_first_day_that_meta_keeps_no_longer_is_left_out(
     with serving(spec, LUMEN, start=now.date() - timedelta(days=1200)) as sandbox:
         sandbox.clock.set(now)
         sandbox.limits.change(retention_days_less=1)
+        known(warehouse, "62", days=days)
         first = Window(now, date(2000, 1, 1), now.date()).dates(
             Account("62", "meta", name="Acme"),
             now.tzinfo,
@@ -570,7 +572,7 @@ def test_a_status_that_meta_refuses_is_asked_for_no_more(
     fault = sandbox.faults.add(Fault("status_refused", value="PREAPPROVED"))
     _load(warehouse, sandbox, run="first")
     assert _left(warehouse) == clean
-    assert "the status PREAPPROVED is asked for no more for a week" in caplog.text
+    assert "the status PREAPPROVED is asked for no more in ads for a week" in caplog.text
     hits = fault.hits
     _load(warehouse, sandbox, run="second")
     assert fault.hits == hits
@@ -649,3 +651,176 @@ def test_what_another_version_has_learnt_is_ignored(
     assert _left(warehouse) == clean
     asked = [r.params["limit"] for r in sandbox.requests if r.params.get("level") == "ad"]
     assert set(asked) == {"50"}
+
+
+# What is learnt, and what is not.
+
+
+def _learned(uri: str) -> dict[str, Any]:
+    (row,) = query(uri, "select learned from ops.ad_accounts")
+    return dict(row["learned"])
+
+
+@pytest.mark.parametrize(
+    ("matching", "raises"),
+    [
+        ({"edge": "ads", "times": None}, True),
+        ({**_TOTALS, "times": 9}, False),
+        ({**_ROWS, "times": 9}, False),
+    ],
+)
+def test_a_passing_outage_teaches_nothing(
+    warehouse: str,
+    sandbox: MeetingSandbox,
+    clean: Tables,
+    matching: dict[str, Any],
+    raises: bool,
+) -> None:
+    """Red: a minute without an answer would cost a call for each ad, or each day, for a week."""
+    known(warehouse)
+    sandbox.faults.add(Fault("busy", **matching))
+    if raises:
+        with pytest.raises(errors.MetaTransient):
+            _load(warehouse, sandbox)
+        assert _left(warehouse)["ops.loads"] == clean["ops.loads"]
+    else:
+        _load(warehouse, sandbox)
+        assert _left(warehouse) == clean
+    learned = _learned(warehouse)
+    assert learned.get("edge_pages", {}) == {}
+    assert learned.get("account_days", 1200) == 1200
+    assert learned.get("days", 92) == 92
+
+
+def test_reports_that_work_for_fewer_days_are_kept_to(
+    warehouse: str, sandbox: MeetingSandbox, clean: Tables
+) -> None:
+    """Red: an account that only reports can read would be asked in pages for a week, and be red,
+    after one report that failed.
+    """
+    known(warehouse, asynchronous=True)
+    sandbox.faults.add(Fault("too_much_data", method="GET", times=None, **_ROWS))
+    sandbox.faults.add(Fault("report_failed", times=2))
+    _load(warehouse, sandbox, run="first")
+    assert _left(warehouse) == clean
+    learned = _learned(warehouse)
+    assert (learned["reports"], learned["asynchronous"], learned["page_size"]) == (True, True, 500)
+    _load(warehouse, sandbox, run="second")
+    assert _left(warehouse) == clean
+
+
+def test_an_outage_that_is_over_is_not_counted_to_the_next(
+    warehouse: str, sandbox: MeetingSandbox
+) -> None:
+    """Red: the second outage within a year would delete what the first one only threatened."""
+    load(warehouse, sandbox, until=LAST, attribution_windows=(), run="before")
+    left = _left(warehouse)["raw.meta_ad_insights"]
+    sandbox.faults.add(Fault("no_data"))
+    with pytest.raises(DaysVanished):
+        _reread(warehouse, sandbox, "the first outage")
+    sandbox.faults.clear()
+    assert _reread(warehouse, sandbox, "over").days == {"loaded": 0, "reconciled": 4}
+    assert query(warehouse, "select 1 from ops.loads where empty_since is not null") == []
+    sandbox.faults.add(Fault("no_data"))
+    with pytest.raises(DaysVanished):
+        _reread(warehouse, sandbox, "the second outage")
+    assert _left(warehouse)["raw.meta_ad_insights"] == left
+
+
+@pytest.mark.parametrize("edge", ["campaigns", "ads"])
+@pytest.mark.parametrize("status", ["DELETED", "ARCHIVED"])
+def test_a_status_that_one_edge_refuses_is_asked_for_elsewhere(
+    warehouse: str, sandbox: MeetingSandbox, clean: Tables, edge: str, status: str
+) -> None:
+    """Red: spend of archived ads would be missing since a list of campaigns has no such status."""
+    known(warehouse)
+    sandbox.faults.add(Fault("status_refused", value=status, edge=edge))
+    _load(warehouse, sandbox)
+    left = _left(warehouse)
+    assert left["ops.loads"] == clean["ops.loads"]
+    assert left["raw.meta_ad_insights"] == clean["raw.meta_ad_insights"]
+
+
+@pytest.mark.parametrize("which", ["last page", "both ends", "every fourth"])
+def test_broken_creatives_anywhere_cost_only_themselves_and_one_search_a_week(
+    warehouse: str, sandbox: MeetingSandbox, clean: Tables, which: str
+) -> None:
+    """Red: a broken ad behind the first page would end the list; two at the ends would take the
+    creatives of all; many would be searched for in every run.
+    """
+    known(warehouse, edge_pages={"ads": 20} if which == "last page" else {})
+    ids = sorted(ad.id for ad in sandbox.world.ads[ACCOUNT_ID])
+    broken = {
+        "last page": ids[-1:], "both ends": [ids[0], ids[-1]], "every fourth": ids[1:-1:4],
+    }[which]  # fmt: skip
+    for one in broken:
+        for edge in ("ads", "ids"):
+            sandbox.faults.add(Fault("broken_object", id=one, edge=edge))
+    for run, most in (("first", 250), ("second", 40)):
+        sandbox.requests.clear()
+        _load(warehouse, sandbox, run=run)
+        assert len([r for r in sandbox.requests if "ids" in r.params]) < most
+        found = query(warehouse, "select id, payload ? 'creative' as whole from raw.meta_ads")
+        assert {row["id"] for row in found} == set(ids)
+        assert {row["id"] for row in found if not row["whole"]} == set(broken)
+
+
+def test_ads_that_no_listing_shows_are_there_after_a_throttle(
+    warehouse: str, sandbox: MeetingSandbox, clean: Tables
+) -> None:
+    """Red: an ad's name would be missing for good where its day was stored before the throttle."""
+    known(warehouse)
+    sandbox.world.hide({row.ad.id for row in sandbox.world.full_day(ACCOUNT_ID, DAY)[:3]})
+    sandbox.faults.add(Fault("throttle_80004", minutes=5, edge="ids"))
+    memory = Notes()
+    with pytest.raises(errors.MetaThrottled):
+        _load(warehouse, sandbox, memory=memory)
+    _load(warehouse, sandbox, memory=memory)
+    assert _left(warehouse) == clean
+
+
+@pytest.mark.parametrize("level", ["ad", "account"])
+@pytest.mark.parametrize(
+    "row", ["x", None, {"date_start": "2025-03-25T00", "date_stop": "2025-03-25T00", "ad_id": "1"}]
+)
+def test_rows_of_any_shape_are_left_out_or_a_sentence(
+    warehouse: str, sandbox: MeetingSandbox, clean: Tables, level: str, row: Any
+) -> None:
+    """Red: an odd row would be a raw exception, of which neither page nor retries know anything."""
+
+    def tamper(call: Call, body: Any) -> Any:
+        if call.path.endswith("/insights") and call.params.get("level") == level:
+            body["data"].append(row)
+        return body
+
+    sandbox.tamper = tamper
+    if isinstance(row, dict):
+        _load(warehouse, sandbox)
+        assert _left(warehouse) == clean
+    else:
+        with pytest.raises(errors.MetaTransient, match="without a list of objects in `data`"):
+            _load(warehouse, sandbox)
+
+
+@pytest.mark.parametrize("actions", [None, 5, ["x"]])
+def test_totals_with_actions_of_any_shape_can_be_compared(
+    warehouse: str, sandbox: MeetingSandbox, actions: Any
+) -> None:
+    """Red: the weekly look would end with a raw exception, and with it all later days."""
+    load(warehouse, sandbox, until=LAST, attribution_windows=(), run="before")
+    sandbox.faults.add(Fault("changed_rows", set={"actions": actions}, level="account"))
+    assert _reread(warehouse, sandbox, "odd").days == {"loaded": 0, "reconciled": 1}
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "../etc"])
+def test_a_time_zone_that_is_none_is_a_sentence(
+    warehouse: str, sandbox: MeetingSandbox, zone: str
+) -> None:
+    """Red: a new zone of Meta's would be a raw exception of Python's."""
+
+    def tamper(call: Call, body: Any) -> Any:
+        return body | {"timezone_name": zone} if "timezone_name" in body else body
+
+    sandbox.tamper = tamper
+    with pytest.raises(SettingsError, match=f"the time zone '{zone}', which is not known here"):
+        _load(warehouse, sandbox)

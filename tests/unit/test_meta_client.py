@@ -401,7 +401,9 @@ def test_a_refusal_without_words_is_not_tried_again(
 
 def test_a_page_without_a_list_of_data_is_loud(serve: Callable[..., Server]) -> None:
     """Red: an answer of another shape would count as an empty list."""
-    with pytest.raises(MetaTransient, match=r"^Meta answered ads without a list of data$"):
+    with pytest.raises(
+        MetaTransient, match=r"^Meta answered ads without a list of objects in `data`$"
+    ):
         list(_graph(serve({"id": "1"})).pages("act_1/ads"))
 
 
