@@ -28,7 +28,7 @@ The log of a red `load_account` ends with one sentence that says what to do.
   as true, with a row in `ops.restatements`.
 * *the row of ad … has no number in …*: Meta sent a figure that is none. The row is left out, the
   day is `unreconciled`; clear the task to read it again.
-* *not all campaigns / adsets / ads are to be had* (a warning): the days are stored, the task fails
+* *some campaigns / adsets / ads could not be read* (a warning): the days are stored, the task fails
   in the end with Meta's reason; clear it when that has passed.
 * *the field … is left out for a week* (a warning): Meta does not give it for this account.
 * *Meta throttles …*: the task waits as long as Meta says, with its worker slot freed, and goes on

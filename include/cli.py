@@ -103,7 +103,7 @@ def status() -> None:
     airflow = services.airflow_to_ask(uri)
     if airflow is not None:
         _may_ask_airflow(airflow)
-        _tell_problems(uri)
+        _print_problems(uri)
         if services.process("airflow") is not None:
             services.check_page(airflow or dict(os.environ))
 
@@ -118,7 +118,7 @@ def _may_ask_airflow(variables: dict[str, str]) -> None:
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
 
 
-def _tell_problems(uri: str) -> None:
+def _print_problems(uri: str) -> None:
     """Print what keeps Airflow from doing its work, one sentence a line."""
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -354,7 +354,7 @@ def up() -> None:
         click.echo(f"          user {user}, password {services.password(variables, user)}")
     click.echo(f"Sandbox   {sandbox}")
     click.echo("`make down` stops them.")
-    _tell_problems(variables["TRIBUTARY_WAREHOUSE"])
+    _print_problems(variables["TRIBUTARY_WAREHOUSE"])
     services.check_page(variables)
 
 

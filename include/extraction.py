@@ -349,7 +349,7 @@ class _Extraction:
                         read[edge] = after
                         self.task.memory.set(self.hierarchy_key, read)
             except _DAYS_CAN_DO_WITHOUT as error:
-                log.warning("%s: not all %s are to be had: %s", self.account.name, edge, error)
+                log.warning("%s: some %s could not be read: %s", self.account.name, edge, error)
                 self.troubles.append(error)
                 continue
             read[edge] = "read"
@@ -447,13 +447,13 @@ class _Extraction:
             self.plan.more_statuses.extend(more)
 
     def _read_somehow(self, days: list[date], asynchronous: bool | None) -> _Read:
-        """`_read`; where the other way of asking is not to be had, the one that is."""
+        """`_read`; where the other way of asking fails, in pages."""
         try:
             return self._read(days, asynchronous)
         except (MetaRefused, MetaUnknown, MetaReportFailed) as error:
             if not asynchronous:
                 raise
-            log.warning("%s: no report run to be had: %s", self.account.name, error)
+            log.warning("%s: no report run came about: %s", self.account.name, error)
             return self._read(days, False)
 
     def _read(self, days: list[date], asynchronous: bool | None) -> _Read:
@@ -499,7 +499,7 @@ class _Extraction:
         return load.object_ids(self.connection, self.account.account_id, table, below)
 
     def _fetch_missing_parents(self) -> None:
-        """An ad may be in insights and on no edge any more; by id it is still to be had."""
+        """An ad may be in insights and on no edge any more; by id Graph still gives it."""
         for column, table in load.PARENTS.items():
             ids = load.missing_parents(self.connection, self.account.account_id, column)
             ids = [one for one in ids if one not in self.plan.unreadable]
@@ -514,7 +514,9 @@ class _Extraction:
                     began = load.clock(self.connection)
                     count += len(rows)
             except _DAYS_CAN_DO_WITHOUT as error:
-                log.warning("%s: %s by id are not to be had: %s", self.account.name, edge, error)
+                log.warning(
+                    "%s: some %s could not be read by id: %s", self.account.name, edge, error
+                )
                 self.troubles.append(error)
             log.info("%s: %d of %d missing %s by id", self.account.name, count, len(ids), edge)
 

@@ -220,8 +220,11 @@ def _family(name: str) -> list[psutil.Process]:
     one that does. The system gives no other process the session's id as long as there is one.
     """
     known = _started(name)
-    if known is None:
+    if known is None or known[1] < psutil.boot_time() - 1:
         return []
+    with suppress(psutil.NoSuchProcess):
+        if abs(psutil.Process(known[0]).create_time() - known[1]) >= 1:
+            return []  # the number, and with it the session, is another program's by now
     processes = {one.pid: one for one in psutil.process_iter(["ppid", "create_time"])}
     mine: set[int] = set()
     for pid, one in processes.items():
@@ -281,10 +284,9 @@ def _start_on_own_ports(
     leader = process(name)
     if leader is not None and time.time() - leader.create_time() > seconds:
         try:
-            well = healthy()
-        except (OSError, ValueError):
-            well = False
-        if not well:
+            if not _has_lost_a_part(name):
+                wait_until(healthy, min(seconds, 60), "")  # one slow answer is no reason to end it
+        except TributaryError:
             stop(name)
 
     def settled() -> bool:
@@ -379,7 +381,12 @@ def check_page(variables: dict[str, str]) -> None:
                 status, kind = answer.status, answer.headers.get_content_type()
         except urllib.error.HTTPError as error:
             status, kind = error.code, error.headers.get_content_type()
-        # 401: nobody is logged in here.
+        except OSError as error:
+            raise TributaryError(
+                f"Airflow does not answer at {variables['AIRFLOW__API__BASE_URL']} "
+                f"({getattr(error, 'reason', error)}): `make up` starts it again."
+            ) from None
+        # 401: this request has no login.
         if status in (200, 401) and kind in ("application/json", "application/problem+json"):
             continue
         if status == 200:

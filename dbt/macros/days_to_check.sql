@@ -68,23 +68,28 @@
 
 
 {#-
-    Purchases that the latest build of the credits has not seen as they are now: it did not know them,
-    or they changed since it began. Tests leave them out on both sides; the next build judges them.
-    The minute is for purchases that were about to commit. Expects `transactions`.
+    Purchases that the latest build has not seen as they are now: it did not read them, or they changed
+    since it began. Tests leave them out on both sides; the next build judges them. The minute is for
+    purchases that were about to commit. Expects `transactions`.
 -#}
 {% macro purchases_not_seen() %}
     select
         transactions.transaction_id,
         transactions.brand_slug
     from transactions
-    left join {{ mart_kept(ref('ad_attribution_credits')) }} as kept
+    left join {{ ref('int_transactions') }} as seen
         on
-            transactions.transaction_id = kept.transaction_id
-            and transactions.brand_slug = kept.brand_slug
+            transactions.transaction_id = seen.transaction_id
+            and transactions.brand_slug = seen.brand_slug
     where
-        kept.transaction_id is null
-        or greatest(transactions.transacted_at, transactions.refunded_at, transactions.updated_at)
-        >= '{{ run_started_at }}'::timestamptz - interval '1 minute'
+        (transactions.is_revenue and seen.transaction_id is null)
+        or (
+            (transactions.is_revenue, transactions.value, transactions.currency)
+            is distinct from (seen.transaction_id is not null, seen.value, seen.currency)
+            and greatest(
+                transactions.transacted_at, transactions.refunded_at, transactions.updated_at
+            ) >= '{{ run_started_at }}'::timestamptz - interval '1 minute'
+        )
 {% endmacro %}
 
 

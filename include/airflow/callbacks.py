@@ -18,8 +18,8 @@ def end_on_sigterm(context: Any) -> None:
     """Let SIGTERM end the process, as it ends any other; called before each try.
 
     Airflow's own handler calls the operator's `on_kill`, which a Python task does not have, so the
-    signal changes nothing: not for `airflow dags test`, not for a task that its supervisor tells to
-    stop. Ended by the signal, a task is tried again; what it has committed is kept.
+    signal changes nothing: not for `airflow dags test`, not for a task that its supervisor
+    stops. Ended by the signal, a task is tried again; what it has committed is kept.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -1,4 +1,4 @@
-"""What keeps Airflow from doing its work, in sentences: what its tasks' states do not tell.
+"""What keeps Airflow from doing its work, in sentences: what its tasks' states do not show.
 
 For processes that may ask Airflow's metadata: its API server, and commands that set
 `_AIRFLOW_PROCESS_CONTEXT`.
@@ -69,6 +69,9 @@ def _processes() -> Iterator[Problem]:
         ("dag_processor", "changes of DAGs are not seen"),
         ("triggerer", "deferred tasks do not go on"),
     ):
+        # A deployment without a triggerer has none on purpose: no task of ours is deferred.
+        if part == "triggerer" and health[part]["status"] is None:
+            continue
         if health[part]["status"] != HEALTHY:
             last = health[part][f"latest_{part}_heartbeat"]
             since = f"its last heartbeat was at {last[:16].replace('T', ' ')} UTC" if last else ""

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _CHUNK = 5_000
 _MANY = 10_000
 _WITHOUT_PERSON = "without person"
+_CLICKS = ("fbc", "fbclid", "fbp", "gclid", "gbraid", "wbraid")
 _TOUCHES = timedelta(days=90)  # how long Meta and Google keep a click
 
 
@@ -35,7 +36,7 @@ def enqueue(
 
     Returns:
         By brand: `accepted`, `duplicate`, `refused` (rows with a mistake and what intake refuses,
-        with a warning in the log that tells why), `adjustments`.
+        with a warning in the log that gives the reason), `adjustments`.
 
     Raises:
         WarehouseError: a brand's rows cannot be read or stored; the other brands' are.
@@ -61,7 +62,7 @@ def enqueue(
             except (WarehouseError, psycopg.Error) as error:
                 # A user's own view may break for one brand; its message may quote a row.
                 failed.append(slug)
-                log.error("%s: its transactions cannot be read: %s", slug, _told(error))
+                log.error("%s: its transactions cannot be read: %s", slug, _said(error))
             if counts["accepted"] >= _MANY:  # or the next comparison would be planned for few
                 writing.execute("analyze ops.conversion_events, ops.conversion_deliveries")
             done[slug] = dict(counts)
@@ -73,7 +74,7 @@ def enqueue(
     return done
 
 
-def _told(error: Exception) -> str:
+def _said(error: Exception) -> str:
     if isinstance(error, WarehouseError):
         return str(error)
     return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
@@ -102,7 +103,12 @@ def _new_transactions(
     for row in _rows(uri, _NEW, {"brand": brand.id, "slug": brand.slug, "since": since,
                                  "now": now, "touches": _TOUCHES}):  # fmt: skip
         problem, is_without_person = row.pop("problem"), row.pop("is_without_person")
-        left_out[_WITHOUT_PERSON] += is_without_person
+        if is_without_person and not any(row[name] for name in _CLICKS):
+            problem = (
+                "profile_duplicate"  # held until the view is repaired: it has no other address
+            )
+        elif is_without_person:
+            left_out[_WITHOUT_PERSON] += 1
         if problem:
             left_out[problem] += 1
         else:
@@ -114,8 +120,9 @@ def _warned(slug: str, left_out: Counter[str]) -> int:
     without = left_out.pop(_WITHOUT_PERSON, 0)
     if without:
         log.warning(
-            "%s: %d purchases go without their row of app.profiles, which is there more than once "
-            "and differs; marts.data_problems lists it.", slug, without,
+            "%s: %d purchases are sent by their click alone, and not again when app.profiles is "
+            "repaired: its rows of the person differ; marts.data_problems lists them.",
+            slug, without,
         )  # fmt: skip
     for problem, number in left_out.most_common():
         log.warning(
@@ -145,6 +152,7 @@ def _rows(uri: str, query: str, given: dict[str, Any]) -> Iterator[dict[str, Any
 # Why a row is left out, as `app_mistakes` of dbt has it, which shows the same rows in
 # `marts.data_problems`. A pending order may lack its moment: it is not paid.
 _STATE = "lower(trim(t.status))"
+_MOMENT = "coalesce(t.transacted_at, t.updated_at)"
 _MISTAKE = f"""
 case
     when coalesce(t.transaction_id, '') = '' then 'key_missing'
@@ -152,10 +160,9 @@ case
         then 'status_unknown'
     when not (abs(coalesce(t.amount, 0)::numeric) < 1e13
         and abs(coalesce(t.refunded_amount, 0)::numeric) < 1e13) then 'amount_impossible'
-    when t.transacted_at is null and {_STATE} in ('completed', 'refunded') then 'time_missing'
-    when not (coalesce(t.transacted_at, t.updated_at) >= '2000-01-01 00:00:00+00'
-        and coalesce(t.transacted_at, t.updated_at) < %(now)s + interval '1 day')
-        then 'time_impossible'
+    when {_MOMENT} is null and {_STATE} in ('completed', 'refunded') then 'time_missing'
+    when not ({_MOMENT} >= '2000-01-01 00:00:00+00'
+        and {_MOMENT} < %(now)s + interval '1 day') then 'time_impossible'
 end
 """
 _CONTENT = """hash_record_extended(row(
@@ -166,16 +173,15 @@ _PERSON = ", ".join(
     f"case when count(*) = 1 then min(p.{column}) end as {column}" for column in intake.PERSON
 )
 
-# A touchpoint's ip or user agent never stands in for the purchase's. Of a person who is there twice
-# nothing is known but whom he has refused.
+# A touchpoint's ip or user agent is never used for the purchase's. If a profile is there twice and
+# differs, only its refusals of consent are used.
 _NEW = f"""
 with rows as materialized (
-    select t.*, {_MISTAKE} as mistake from app.transactions as t
+    select t.*, {_MOMENT} as moment, {_MISTAKE} as mistake from app.transactions as t
     where t.brand_slug = %(slug)s and (
             ({_STATE} in ('completed', 'refunded')
-                and t.transacted_at >= %(since)s and t.transacted_at <= %(now)s)
-            or ({_MISTAKE} is not null
-                and coalesce(t.transacted_at, t.updated_at, %(since)s) >= %(since)s)
+                and {_MOMENT} >= %(since)s and {_MOMENT} <= %(now)s)
+            or ({_MISTAKE} is not null and coalesce({_MOMENT}, %(since)s) >= %(since)s)
         )
         and not exists (
             select 1 from ops.conversion_events as e
@@ -201,7 +207,7 @@ with rows as materialized (
         min(p.touched_at) over (partition by w.transaction_id, p.fbclid) as fbclid_seen_at
     from wanted as w inner join app.touchpoints as p
         on p.brand_slug = w.brand_slug and p.profile_id = w.profile_id
-        and p.touched_at <= w.transacted_at and p.touched_at > w.transacted_at - %(touches)s
+        and p.touched_at <= w.moment and p.touched_at > w.moment - %(touches)s
 ), touches as (
     select transaction_id,
         (array_agg(fbc order by touched_at desc)
@@ -233,7 +239,7 @@ with rows as materialized (
 )
 select w.problem, coalesce(p.rows > 1, false) as is_without_person,
     w.transaction_id, w.amount as value, w.currency,
-    case when w.problem is null then w.transacted_at end as event_time,
+    case when w.problem is null then w.moment end as event_time,
     w.event_id, w.action_source, w.event_source_url, w.ip, w.user_agent,
     w.profile_id as contact_id, coalesce(w.fbp, t.fbp) as fbp, coalesce(w.fbc, t.fbc) as fbc,
     t.fbclid, t.fbclid_seen_at, t.ad_id, t.gclid, t.gbraid, t.wbraid,

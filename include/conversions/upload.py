@@ -210,7 +210,8 @@ class _Upload:
                 for done in [pool.submit(self._thread) for _ in range(threads)]:
                     done.result()
         with warehouse.connect(self._uri, autocommit=True) as connection:
-            status = "ok" if summary.held is None else f"held: {summary.held}"
+            word = "held" if summary.needs_a_person else "throttled"
+            status = "ok" if summary.held is None else f"{word}: {summary.held}"
             destinations.record_sync(
                 connection, name, self._clock(connection), status[:300], summary.succeeded
             )

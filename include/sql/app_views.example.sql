@@ -2,7 +2,7 @@
 --
 --     psql "$TRIBUTARY_WAREHOUSE" -v ON_ERROR_STOP=1 -f app_views.sql
 --
--- Write each view over your tables. Every column must be there, with its type: `null::text` stands
+-- Write each view over your tables. Every column must be there, with its type: write `null::text`
 -- for what you do not have. Amounts are in major units, moments are timestamptz. `brand_slug` is the
 -- slug of the settings file. Leave out a view that you have nothing for, here and in the list below.
 --

@@ -311,5 +311,37 @@ def test_a_person_who_is_there_twice_is_nobody(warehouse: str, caplog: Any) -> N
     assert [tuple(row.values()) for row in rows] == [
         ("T-0", True, "true"), ("T-1", False, "true"), ("T-2", False, "false"),
     ]  # fmt: skip
-    assert "acme: 2 purchases go without their row of app.profiles, which is there" in caplog.text
+    assert "acme: 2 purchases are sent by their click alone, and not again when" in caplog.text
     assert states(warehouse) == {("pending", None): 2, ("skipped", "no_consent"): 1}
+
+
+def test_a_purchase_without_another_address_waits_for_its_person(
+    warehouse: str, caplog: Any
+) -> None:
+    """A red test here: a purchase is stored without an address for good, since a view showed its
+    person twice for a quarter of an hour.
+    """
+    configure(warehouse)
+    _insert(warehouse, "profiles", _profile(0), _profile(0, email="other@example.com"))
+    _insert(warehouse, "transactions", _sale(0), _sale(0, brand_slug="beta"))
+    assert _enqueue(warehouse)["acme"] == {
+        "accepted": 0, "duplicate": 0, "refused": 1, "adjustments": 0,
+    }  # fmt: skip
+    assert "acme: 1 rows of app.transactions were left out: profile_duplicate" in caplog.text
+    execute(warehouse, "delete from app.profiles where email = 'other@example.com'")
+    assert _enqueue(warehouse)["acme"]["accepted"] == 1
+    (row,) = query(
+        warehouse, "select user_email_hash is not null as has from ops.conversion_events"
+    )
+    assert row["has"]
+
+
+def test_a_sale_without_its_moment_is_dated_by_its_last_change(warehouse: str) -> None:
+    """A red test here: the marts count a purchase that the platforms never hear of."""
+    configure(warehouse)
+    changed = NOW - timedelta(hours=3)
+    _insert(warehouse, "profiles", _profile(0))
+    _insert(warehouse, "transactions", _sale(0, transacted_at=None, updated_at=changed))
+    assert _enqueue(warehouse)["acme"]["accepted"] == 1
+    (row,) = query(warehouse, "select event_time from ops.conversion_events")
+    assert row["event_time"] == changed

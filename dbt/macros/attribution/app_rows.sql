@@ -104,7 +104,7 @@
 {#-
     Rows whose key is there more than once, among those without a mistake: one row for each different
     one, with how often it is there, and how many different ones the key has. Most keys are there once:
-    numbers tell so at less cost than keys, and now and then find one too many, which the key settles.
+    comparing hashes is cheaper than comparing keys, and where two keys have one hash, the key decides.
 -#}
 {% macro app_repeated_rows(name) %}
     {%- set view = app_view(name) -%}
@@ -155,8 +155,8 @@ select * from repeated
     The rows of a view of the user's that have no mistake, each key once: of rows that are the same in
     all these columns one, of those that differ none. No `with` here, so that Postgres looks through it.
 
-    Of a brand that the settings do not name nothing is asked where it costs most: without its
-    purchases, its visits and profiles are nobody's.
+    The brand is not asked for where that costs most: without the purchases of an unknown brand, its
+    visits and profiles are never joined.
 -#}
 {% macro app_sound_rows(name) %}
     {%- set view = app_view(name) -%}
@@ -181,8 +181,8 @@ select * from repeated
 
 {#-
     A key as it may be shown: an e-mail address or a phone number, which some shops have as ids, as
-    `sha256:` and the first 16 digits of its SHA-256. Bare digits are an order's number, unless they
-    are a profile's id and ten or more.
+    `sha256:` and the first 16 digits of its SHA-256. Digits with dots, dashes or slashes are the number
+    of an order; as the id of a profile they are a phone's, and bare ones from ten digits on.
 -#}
 {% macro app_shown(text, bare_digits_are_a_phone='false') -%}
     case
@@ -191,7 +191,13 @@ select * from repeated
             or (
                 {{ text }} ~ '^[+(]?[\d\s().+/-]{6,}$'
                 and length(regexp_replace({{ text }}, '\D', '', 'g')) between 7 and 15
-                and ({{ text }} ~ '\D' or ({{ bare_digits_are_a_phone }} and length({{ text }}) >= 10))
+                and (
+                    {{ text }} ~ '[+() ]'
+                    or (
+                        {{ bare_digits_are_a_phone }}
+                        and ({{ text }} ~ '\D' or length({{ text }}) >= 10)
+                    )
+                )
             )
             then 'sha256:' || left(encode(sha256(convert_to({{ text }}, 'UTF8')), 'hex'), 16)
         else {{ text }}
@@ -199,22 +205,22 @@ select * from repeated
 {%- endmacro %}
 
 
-{#- Tells the build's log of what is left out: view, brand, problem, how many rows. -#}
+{#- Writes what is left out to the build's log: view, brand, problem, how many rows. -#}
 {% macro warn_of_data_problems() -%}
     {%- if execute -%}
-        {%- set told = run_query(
+        {%- set found = run_query(
             "select source, coalesce(brand_slug, '(none)') as brand, problem, sum(row_count) as rows "
             ~ "from " ~ this ~ " group by 1, 2, 3 order by 4 desc, 1, 2, 3"
         ).rows -%}
-        {%- for row in told[:50] -%}
+        {%- for row in found[:50] -%}
             {%- do exceptions.warn(
                 "WARNING: " ~ row[0] ~ ", brand " ~ row[1] ~ ": " ~ row[2] ~ ", rows left out: "
                 ~ row[3] ~ ". They are listed in " ~ this.schema ~ "." ~ this.identifier ~ "."
             ) -%}
         {%- endfor -%}
-        {%- if told | length > 50 -%}
+        {%- if found | length > 50 -%}
             {%- do exceptions.warn(
-                "WARNING: " ~ (told | length - 50) ~ " more kinds of problems are in "
+                "WARNING: " ~ (found | length - 50) ~ " more kinds of problems are in "
                 ~ this.schema ~ "." ~ this.identifier ~ "."
             ) -%}
         {%- endif -%}

@@ -352,6 +352,20 @@
     ).rows -%}
         {%- if held['conname'] is not none -%}
             {%- if held['columns'] != mart_primary_key() | join(',') -%}
+                {%- set readers = run_query(
+                    "select distinct ev_class::regclass::text from pg_depend "
+                    ~ "inner join pg_rewrite on pg_rewrite.oid = objid "
+                    ~ "inner join pg_constraint on pg_constraint.oid = refobjid "
+                    ~ "where classid = 'pg_rewrite'::regclass "
+                    ~ "and refclassid = 'pg_constraint'::regclass and conname = '" ~ held['conname']
+                    ~ "' and conrelid = '" ~ relation ~ "'::regclass"
+                ).columns[0].values() -%}
+                {%- if readers -%}
+                    {%- do exceptions.raise_compiler_error(
+                        "The key of " ~ relation ~ " changes, and views group by the old one: "
+                        ~ readers | join(', ') ~ ". Drop them, build, and create them again."
+                    ) -%}
+                {%- endif -%}
                 {%- do run_query(
                     "alter table " ~ relation ~ " drop constraint " ~ adapter.quote(held['conname'])
                 ) -%}

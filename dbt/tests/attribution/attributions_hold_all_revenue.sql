@@ -1,4 +1,5 @@
 -- depends_on: {{ ref('ad_attribution_credits') }}
+-- depends_on: {{ ref('int_transactions') }}
 -- Sums of revenue and numbers of purchases per brand and currency that differ between the shop's
 -- own purchases and `ad_attributions`: over all that there is.
 with

@@ -1,4 +1,5 @@
 -- depends_on: {{ ref('ad_performance') }}
+-- depends_on: {{ ref('int_transactions') }}
 -- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value.
 -- Of the newest week, and of all purchases that the latest build computed. It waits for a view on
 -- the credits: else `ad_attributions` would wait for it.

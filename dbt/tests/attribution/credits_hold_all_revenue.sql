@@ -1,4 +1,5 @@
 -- depends_on: {{ ref('ad_performance') }}
+-- depends_on: {{ ref('int_transactions') }}
 -- Sums of revenue and numbers of purchases per brand, currency and model that differ between the
 -- shop's own purchases and the credits: over all that there is. It reads every credit, so it waits
 -- for a view on them: else `ad_attributions` would wait for it.

@@ -152,7 +152,7 @@ async function askHealth() {
   try {
     problems = (await call("health")).problems;
   } catch {
-    return; // what could not be asked is no news
+    return; // the last answer is shown until there is another
   }
   $("problems").hidden = !problems.length;
   $("problems").replaceChildren(...problems.map((one) => h("li", {}, one.says)));
@@ -295,7 +295,7 @@ function state(one, now) {
 /** Without the name of the exception, which is for logs. */
 const sentence = (status) => status.replace(/^failed: \w+: /, "failed: ");
 
-const fails = (one) => one.last_sync_status != null && one.last_sync_status !== "ok";
+const fails = (one) => /^(failed|held)/.test(one.last_sync_status ?? "");
 
 function paused(one, now) {
   const until = one.paused_until ? ["until ", when(one.paused_until, now)] : ["until it is resumed"];
@@ -304,9 +304,9 @@ function paused(one, now) {
 
 function lastSync(one, now) {
   if (!one.last_sync_at) return h("span", { class: "zero" }, "never");
-  return [when(one.last_sync_at, now), fails(one)
-    ? h("small", { class: "bad" }, one.last_sync_status)
-    : h("small", {}, `${number(one.last_sync_count)} sent, ok`)];
+  return [when(one.last_sync_at, now), one.last_sync_status === "ok"
+    ? h("small", {}, `${number(one.last_sync_count)} sent, ok`)
+    : h("small", fails(one) ? { class: "bad" } : {}, one.last_sync_status)];
 }
 
 function buttons(one, may) {

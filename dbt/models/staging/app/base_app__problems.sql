@@ -1,4 +1,4 @@
-{#- Of a row with several mistakes the first one is told. -#}
+{#- Of a row with several mistakes only the first one is listed. -#}
 with
 
 {%- for name in ['transactions', 'profiles', 'touchpoints'] %}
