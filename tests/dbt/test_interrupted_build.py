@@ -79,3 +79,35 @@ def test_a_build_whose_connection_is_killed_is_tried_again(
     ]
     world.connection.close()
     assert "The warehouse interrupted the build: " in "".join(capfd.readouterr())
+
+
+@pytest.mark.slow
+def test_a_build_under_which_a_view_changed_is_tried_again(
+    airflow: None, warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: an order that a shop's view shows twice since a moment ago stops all brands' marts."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    world = Warehouse(warehouse)
+    world.purchase("once", "p1", "2026-03-01", "10")
+    world.purchase("once", "p2", "2026-03-01", "5", brand="lumen")
+    # The second row comes when the build has looked for keys that are there twice.
+    world.execute("alter table app.transactions rename to orders")
+    world.execute(
+        "create view app.transactions as select * from app.orders union all "
+        "select transaction_id, brand_slug, profile_id, status, amount + 1, currency, transacted_at, "
+        "refunded_amount, refunded_at, updated_at, event_id, action_source, event_source_url, ip, "
+        "user_agent, fbp, fbc from app.orders where brand_slug = 'acme' "
+        "and transaction_id = 'once' "
+        "and to_regclass('staging.base_app__repeated_transactions') is not null"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
+    run = DagBag(home.ROOT / "dags").dags["build_marts"].test()
+    assert [(str(task.state), task.try_number) for task in run.get_task_instances()] == [
+        ("success", 2)
+    ]
+    held = world.rows("select brand_slug from marts.ad_attributions where transaction_id = 'once'")
+    assert held == [{"brand_slug": "lumen"}]
+    problems = world.rows("select brand_slug, key, problem from marts.data_problems")
+    assert problems == [{"brand_slug": "acme", "key": "once", "problem": "duplicate"}]
+    world.connection.close()

@@ -147,3 +147,22 @@ def test_purchases_that_the_build_did_not_see_are_not_judged(between: Warehouse)
         ("acme", "late", 9), ("acme", "new", 7), ("acme", "old", 10), ("acme", "refunded", 0),
         ("lumen", "A", 70), ("lumen", "old", 5),
     ]  # fmt: skip
+
+
+def test_a_purchase_that_the_build_read_and_lost_is_judged(between: Warehouse) -> None:
+    """Red: a purchase of a view that says "changed tomorrow" could be lost in each build with all
+    tests green.
+    """
+    between.purchase("odd", "p1", "2026-03-01", "10", updated_at="tomorrow")
+    between.purchase("odd", "p2", "2026-03-01", "5", brand="lumen")
+    build_models(between.uri)
+    for mart in ("ad_attributions", "ad_attribution_credits"):
+        between.execute(
+            f"delete from marts.{mart} where transaction_id = 'odd' and brand_slug = 'acme'"
+        )
+    # Nor may it pass as one that the credits never knew.
+    between.execute(
+        "delete from intermediate.ad_attribution_credits__kept where transaction_id = 'odd'"
+    )
+    nodes = outcome(between.uri, "--select", *REVENUE)
+    assert {name for name, (status, _) in nodes.items() if status == "fail"} == set(REVENUE)

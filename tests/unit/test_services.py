@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -72,6 +74,41 @@ def test_a_service_that_is_well_is_left_alone(start: Callable[[], int]) -> None:
     first = start()
     listener = _listener()
     assert (start(), _listener()) == (first, listener)
+
+
+def test_a_slow_answer_does_not_end_a_service(
+    start: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: `make up` ends an Airflow that is busy with a backfill, and its tasks."""
+    first = start()
+    answers = iter([TimeoutError("timed out")])
+    leader = services.process("pair")
+    assert leader is not None
+    monkeypatch.setattr(time, "time", lambda: leader.create_time() + 3600)  # it is long up
+
+    def healthy() -> bool:
+        for error in answers:
+            raise error
+        return True
+
+    services._start_on_own_ports("pair", ("pair",), lambda: ([], {}), healthy, 20)
+    assert services.process("pair") == psutil.Process(first)
+
+
+def test_a_process_id_that_is_used_again_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: `make down` after a crash ends a session that has nothing to do with us."""
+    monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(command, start_new_session=True) as foreign:
+        try:
+            born = psutil.Process(foreign.pid).create_time()
+            (tmp_path / "pair.pid").write_text(json.dumps([foreign.pid, born - 60]))
+            assert services.stop("pair") is False
+            assert foreign.poll() is None
+        finally:
+            foreign.kill()
 
 
 def test_a_service_that_has_lost_a_part_is_started_again(start: Callable[[], int]) -> None:
