@@ -47,11 +47,13 @@ def test_every_answer_is_described(door: Door) -> None:
 @pytest.mark.slow
 def test_no_request_that_can_be_made_from_it_breaks_the_server(door: Door, tmp_path: Path) -> None:
     """Red: some odd but possible request is answered with a 5xx."""
+    # One worker: in several threads Python 3.11's `ast` fails now and then ("AST constructor
+    # recursion depth mismatch").
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{door.url}/openapi.json",
         "-H", f"Authorization: {door.bearer}", "--max-examples", "4", "--seed", "4711",
         "--checks", "not_a_server_error,response_schema_conformance,content_type_conformance,"
-        "status_code_conformance", "--phases", "examples,coverage,fuzzing", "--workers", "2",
+        "status_code_conformance", "--phases", "examples,coverage,fuzzing", "--workers", "1",
         # There is no Airflow here: 503 is its right answer.
         "--exclude-name", "POST /conversions/sync", "--generation-database", "none", "--no-color",
     ]  # fmt: skip
