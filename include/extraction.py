@@ -23,7 +23,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -63,7 +63,6 @@ _RAW = {"campaigns": "meta_campaigns", "adsets": "meta_adsets", "ads": "meta_ads
 # What fails in these ways fails the task in the end, and the days are loaded all the same.
 _DAYS_CAN_DO_WITHOUT = (MetaForbidden, MetaRefused, MetaTooMuchData, MetaTransient, MetaUnknown)
 _NOTHING = Totals(0, Decimal(0), 0)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -208,6 +207,7 @@ class _Extraction:
         self.differing: list[str] = []
         self.vanished: list[str] = []
         self.asked_for_statuses = False
+        self.days_too_old = 0
         self.timed_out: set[tuple[str, int]] = set()
         self.hierarchy_key = f"hierarchy {task.run.clear_number}"
 
@@ -245,18 +245,15 @@ class _Extraction:
         if result.skipped_days:
             log.info("%d days were finished by an earlier try", result.skipped_days)
         load.ensure_partitions(self.connection, days)
-        pending, too_old = [day for day in days if day not in finished], 0
+        pending = [day for day in days if day not in finished]
         while pending:
             chunk = self._chunk(pending)
-            pending = pending[len(chunk) :]
             try:
-                self._without_days_too_old(chunk, lambda days: self._load_days(days, result))
+                self._load_days(chunk, result)
             except MetaTooOld as error:
-                too_old += 1
-                if len(chunk) > 1 or not pending or too_old > _DAYS_TOO_OLD:
-                    raise
-                log.warning("%s: %s is left out: %s", self.account.name, chunk[0], error)
+                pending = self._without_oldest(pending, error)
                 continue
+            pending = pending[len(chunk) :]
             log.info(
                 "%s: %d of %d days, %d rows, %d calls, %.0f %% of the limits used",
                 self.account.name, sum(result.days.values()) + result.skipped_days, len(days),
@@ -264,18 +261,17 @@ class _Extraction:
             )  # fmt: skip
             self._learn()
 
-    def _without_days_too_old(self, days: list[date], ask: Callable[[list[date]], _T]) -> _T:
-        """Ask for the days; takes the oldest out of the list where Meta's 37 months end later than
-        ours.
+    def _without_oldest(self, days: list[date], error: MetaTooOld) -> list[date]:
+        """The days but the first, where Meta's 37 months end a little later than ours.
+
+        Raises:
+            MetaTooOld: the error itself, when it was the only day, or one of too many.
         """
-        for _ in range(_DAYS_TOO_OLD):
-            try:
-                return ask(days)
-            except MetaTooOld as error:
-                if len(days) == 1:
-                    raise
-                log.warning("%s: %s is left out: %s", self.account.name, days.pop(0), error)
-        return ask(days)
+        self.days_too_old += 1
+        if len(days) == 1 or self.days_too_old > _DAYS_TOO_OLD:
+            raise error
+        log.warning("%s: %s is left out: %s", self.account.name, days[0], error)
+        return days[1:]
 
     def _learn(self) -> None:
         if self.plan != self.known_plan:
@@ -288,9 +284,12 @@ class _Extraction:
     def changed_days_of(self, window: Window) -> list[date]:
         days = self.days_of(window)
         stored = load.stored_account_rows(self.connection, self.account.account_id)
-        now = self._without_days_too_old(
-            days, lambda days: self._insights().account_days(days[0], days[-1])
-        )
+        now: dict[date, Row] | None = None
+        while now is None:
+            try:
+                now = self._insights().account_days(days[0], days[-1])
+            except MetaTooOld as error:
+                days = self._without_oldest(days, error)
         changed = [
             day
             for day in days

@@ -16,14 +16,6 @@ from include import home
 from include.errors import SettingsError
 from include.warehouse import Connection
 
-# The connection type of each platform.
-CONN_TYPES = {
-    "meta": "meta",
-    "google_ads": "google_ads",
-    "google_data_manager": "google_data_manager",
-    "posthog": "posthog",
-}
-
 _USERS = """
 select conn_id, platform, format('ad account %s', coalesce(settings ->> 'name', account_id)) as name
 from ops.ad_accounts where is_active union all
@@ -138,7 +130,8 @@ def _connections(warehouse: Connection) -> Iterator[Problem]:
         wanted[row["conn_id"], row["platform"]].append(row["name"])
     for (conn_id, platform), names in wanted.items():
         try:
-            connection(conn_id, CONN_TYPES[platform], f"for {', '.join(names)}")
+            # The type of a connection is the name of its platform.
+            connection(conn_id, platform, f"for {', '.join(names)}")
         except SettingsError as error:
             yield Problem(str(error), conn_id)
 

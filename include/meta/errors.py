@@ -262,7 +262,8 @@ def from_answer(
     sentence = _SENTENCES.get(rule.error, "Meta: {meaning}.").format(who=who, meaning=rule.meaning)
     named = _REFUSED_VALUE.search(message)
     if quote:
-        sentence = f"{sentence} Meta said: {said}{_for_people(error)}"
+        to_people = said_to_people(error)
+        sentence = f"{sentence} Meta said: {said}" + (f" ({to_people})" if to_people else "")
         if named:
             sentence += f" It refuses the value {named[1]}."
     found = rule.error(
@@ -278,11 +279,12 @@ def from_answer(
     return found
 
 
-def _for_people(error: dict[str, Any]) -> str:
-    """What Meta says to people: the title and text of an error, which often name the cause."""
+def said_to_people(error: dict[str, Any]) -> str:
+    """Title and text that Meta has for people, of an error or a failed report run: they often name
+    the cause. Empty when there is none.
+    """
     said = [error.get(name) for name in ("error_user_title", "error_user_msg")]
-    text = ": ".join(redacted(one) for one in said if isinstance(one, str) and one)
-    return f" ({text})" if text else ""
+    return ": ".join(redacted(one) for one in said if isinstance(one, str) and one)
 
 
 _SENTENCES = {

@@ -26,7 +26,7 @@ from include.meta.errors import (
     MetaUnknown,
     redacted,
 )
-from include.meta.plan import Plan
+from include.meta.plan import Plan, bare
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class Reader:
         """The objects by the fields that Graph gives of them, as far as is known."""
         broken, askable = set(self._plan.unreadable), dict[tuple[str, ...], list[str]]()
         for one in ids:
-            given = tuple(name for name in names if f"{one}.{_bare(name)}" not in broken)
+            given = tuple(name for name in names if f"{one}.{bare(name)}" not in broken)
             if given:
                 askable.setdefault(given, []).append(one)
         return askable
@@ -300,10 +300,8 @@ class Reader:
             for name in optional if ids[0] not in self._plan.unreadable else ():
                 yield from self._by_id(edge, ids, ("id", name), 1)
         elif optional and error.may_be_field:
-            log.warning(
-                "%s of %s %s is left out: %s", _bare(optional[0]), _one(edge), ids[0], error
-            )
-            self._plan.unreadable.append(f"{ids[0]}.{_bare(optional[0])}")
+            log.warning("%s of %s %s is left out: %s", bare(optional[0]), _one(edge), ids[0], error)
+            self._plan.unreadable.append(f"{ids[0]}.{bare(optional[0])}")
         elif isinstance(error, MetaForbidden | MetaRefused | MetaUnknown):
             log.warning("%s %s of an insights row cannot be read: %s", _one(edge), ids[0], error)
             self._plan.unreadable.append(ids[0])
@@ -313,8 +311,8 @@ class Reader:
 
 def leave_out(plan: Plan, edge: str, name: str, error: MetaError) -> None:
     """Go on without a field that Graph does not give."""
-    plan.left_out.append(f"{edge}.{_bare(name)}")
-    log.warning("the field %s of %s is left out for a week: %s", _bare(name), edge, error)
+    plan.left_out.append(f"{edge}.{bare(name)}")
+    log.warning("the field %s of %s is left out for a week: %s", bare(name), edge, error)
 
 
 def refuse_status(plan: Plan, edge: str, error: MetaError) -> None:
@@ -356,11 +354,6 @@ def _identified(edge: str, rows: list[Row]) -> list[Row]:
     if len(found) < len(rows):
         log.warning("%d of the %s have no id and are left out", len(rows) - len(found), edge)
     return found
-
-
-def _bare(name: str) -> str:
-    """A field without the fields that are asked of it: `creative{id}` → `creative`."""
-    return name.partition("{")[0]
 
 
 def _one(edge: str) -> str:

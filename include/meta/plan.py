@@ -7,6 +7,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
+def bare(name: str) -> str:
+    """A field without the fields that are asked of it: `creative{id}` → `creative`."""
+    return name.partition("{")[0]
+
+
 @dataclass
 class Plan:
     """How an account's data is asked for.
@@ -50,8 +55,7 @@ class Plan:
 
     def given(self, edge: str, names: tuple[str, ...]) -> tuple[str, ...]:
         """The fields of an edge, without those that Meta does not give."""
-        bare = {name: f"{edge}.{name}".partition("{")[0] for name in names}
-        return tuple(name for name in names if bare[name] not in self.left_out)
+        return tuple(name for name in names if f"{edge}.{bare(name)}" not in self.left_out)
 
     def statuses(self, edge: str, known: tuple[str, ...]) -> list[str]:
         """The statuses to ask for, so that what is archived or deleted comes as well."""

@@ -34,6 +34,7 @@ from include.meta.errors import (
     MetaTooMuchData,
     MetaTransient,
     redacted,
+    said_to_people,
 )
 from include.meta.hierarchy import AD_STATUSES, leave_out, refuse_status
 from include.meta.plan import Plan
@@ -386,8 +387,7 @@ class Insights:
             if status == "Job Completed":
                 return
             if status in ("Job Failed", "Job Skipped"):
-                said = [state.get(name) for name in ("error_user_title", "error_user_msg")]
-                why = ": ".join(redacted(one) for one in said if isinstance(one, str) and one)
+                why = said_to_people(state)
                 raise MetaReportFailed(
                     f"Meta's report ended as {status}" + (f": {why}" if why else ""),
                     code=state.get("error_code"),

@@ -67,8 +67,8 @@ def page(
         paging["next"] = _next(listing, listing.params.get("after"))
     elif leads == "first":
         paging["next"] = _next(listing, None)
-    told = _spoilt(items, begin, shown, listing.faults)
-    return {"data": _rewritten([show(item) for item in told], listing.faults), "paging": paging}
+    rows = [show(item) for item in _spoilt(items, begin, shown, listing.faults)]
+    return {"data": _rewritten(rows, listing.faults), "paging": paging}
 
 
 def _astray(listing: Listing, last: bool) -> str | None:

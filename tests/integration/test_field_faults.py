@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from conftest_of_loads import (
@@ -538,9 +539,7 @@ def test_a_first_day_that_meta_keeps_no_longer_is_left_out(
         sandbox.limits.change(retention_days_less=1)
         known(warehouse, "62", days=days)
         first = Window(now, date(2000, 1, 1), now.date()).dates(
-            Account("62", "meta", name="Acme"),
-            now.tzinfo,
-            now,  # type: ignore[arg-type]
+            Account("62", "meta", name="Acme"), ZoneInfo("UTC"), now
         )[0]
         load(warehouse, sandbox, account_id="62", since=first, until=first + timedelta(days=2))
     found = query(warehouse, "select date, status from ops.loads order by date")
