@@ -29,7 +29,7 @@ from include.api.database import Database, database
 from include.api.models import Posted
 from include.api.problems import Refused, fault_of, unprocessable
 from include.api.sources import ADAPTERS, Meaning, Refund
-from include.conversions import contacts, erasure, intake, outbox
+from include.conversions import amend, contacts, erasure, intake, outbox
 from include.conversions.intake import Brand, EventRefused, Raw
 from include.errors import SettingsError
 from include.warehouse import Connection
@@ -305,7 +305,7 @@ def _act(
         field = receipt.field or "event"
         raise EventRefused(field, str(receipt.reason).removeprefix(f"{field}: "))
     assert receipt.id is not None
-    if receipt.status == "duplicate" and not intake.fill_in(
+    if receipt.status == "duplicate" and not amend.complete(
         connection, brand, receipt.id, raw, source=source, now=now
     ):
         return Posted(status="ignored", reason=intake.ERASED), None

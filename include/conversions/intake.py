@@ -165,7 +165,7 @@ def take(
             receipts[number] = Receipt("refused", None, str(error), error.field)
     rows.sort(key=lambda row: (row["event_name"], row["event_id"]))  # or two calls could deadlock
     try:
-        with _whole(connection):
+        with in_one_transaction(connection):
             for number, receipt in _store(connection, brand, rows, now):
                 receipts[number] = receipt
     except psycopg.Error as error:
@@ -182,7 +182,7 @@ def _store(
     connection: Connection, brand: Brand, rows: list[dict[str, Any]], now: datetime
 ) -> Iterator[tuple[int, Receipt]]:
     targets = destinations.active_for_intake(connection, brand.id, now)
-    suppressed = _suppressed(connection, brand, rows)
+    suppressed = erased_among(connection, brand, rows)
     for number in suppressed:
         yield number, Receipt("refused", None, ERASED, "event_id")
     rows = [row for row in rows if row["number"] not in suppressed]
@@ -195,7 +195,7 @@ def _store(
         yield row["number"], known.receipt(row)
 
 
-def _whole(connection: Connection) -> AbstractContextManager[object]:
+def in_one_transaction(connection: Connection) -> AbstractContextManager[object]:
     """A transaction, unless we are in one: a savepoint costs two more journeys."""
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         return nullcontext()
@@ -281,80 +281,16 @@ def test_event_for_google(event: Mapping[str, Any], event_name: str) -> dict[str
     return {**event, "event_name": event_name, "user_hashes": {"google": hashes}}
 
 
-def fill_in(
-    connection: Connection, brand: Brand, event: UUID, raw: Raw, *, source: str, now: datetime
-) -> bool:
-    """Complete a stored event by what a second report of it says, while nothing of it has left.
+def row_of(
+    connection: Connection, brand: Brand, raw: Raw, *, source: str, now: datetime
+) -> dict[str, Any]:
+    """An event of our own sources as the row that `take` would store; nothing is stored.
 
-    A payment provider tells of one purchase twice, and whom it is about perhaps only once. What
-    the first report said stays; deliveries that were skipped for what it lacked become pending.
-
-    Returns:
-        Whether the event is still there; false when it was erased.
+    Raises:
+        EventRefused: it cannot be taken.
     """
     contact = _clicked(connection, brand, [raw]).get(_text(raw.get("contact_id")) or "")
-    row = _prepared(brand, raw, now, source, internal=True, contact=contact)
-    with _whole(connection):
-        targets = {t.name: t for t in destinations.active_for_intake(connection, brand.id, now)}
-        deliveries = connection.execute(
-            "select destination, sync_status, outcome, unknown_since "
-            "from ops.conversion_deliveries "
-            "where event = %s for update",
-            [event],
-        ).fetchall()
-        known = connection.execute(
-            "select * from ops.conversion_events where id = %s for update", [event]
-        ).fetchone()
-        if known is None or known["erased_at"] is not None:
-            return False
-        left = any(
-            one["sync_status"] not in ("pending", "skipped") or one["unknown_since"]
-            for one in deliveries
-        )
-        if left or _suppressed(connection, brand, [{**row, "number": 0}]):
-            return True
-        for name in _FILLED:
-            known[name] = row[name] if known[name] is None else known[name]
-        for name in ("google_address", "custom_params"):
-            known[name] = {**row[name], **known[name]}
-        known["user_hashes"] = {
-            platform: {
-                **row["user_hashes"].get(platform, {}),
-                **known["user_hashes"].get(platform, {}),
-            }
-            for platform in {*row["user_hashes"], *known["user_hashes"]}
-        }
-        said = {key: value for key, value in known["consent"].items() if value is not None}
-        known["consent"] = {**row["consent"], **said}
-        known["consent"]["required"] = bool(row["consent"].get("required") or said.get("required"))
-        if known["action_source"] == "system_generated":
-            known["action_source"] = row["action_source"]
-        changed = (*_FILLED, "google_address", "custom_params", "user_hashes", "consent",
-                   "action_source")  # fmt: skip
-        connection.execute(
-            "update ops.conversion_events as e set updated_at = %s, "
-            + ", ".join(f"{name} = v.{name}" for name in changed)
-            + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
-            [now, _json([{name: known[name] for name in changed}])[1:-1], event],
-        )
-        for one in deliveries:
-            if one["outcome"] in _MENDABLE and one["destination"] in targets:
-                state = policies.first_state(known, targets[one["destination"]], now)
-                connection.execute(
-                    "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
-                    "batch_key = %s, next_attempt_at = %s, updated_at = %s "
-                    "where event = %s and destination = %s",
-                    [state.sync_status, state.outcome, state.batch_key, now, now, event,
-                     one["destination"]],
-                )  # fmt: skip
-    return True
-
-
-_FILLED = (
-    "event_source_url", "campaign_id", "contact_id", "user_ip", "user_agent", "fbp", "fbc",
-    "gclid", "gbraid", "wbraid", "ad_id",
-)  # fmt: skip
-_MENDABLE = (None, "no_consent", "unaddressable")
+    return _prepared(brand, raw, now, source, internal=True, contact=contact)
 
 
 # From a raw event to a row.
@@ -713,12 +649,13 @@ def _insert(
             "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
             "outcome text, deadline timestamptz, batch_key text, now timestamptz) "
             "inner join new on new.id = event) select id from new",
-            [_json(complete), _json(deliveries)],
+            [as_json(complete), as_json(deliveries)],
         )
     }
 
 
-def _json(rows: list[dict[str, Any]]) -> str:
+def as_json(rows: list[dict[str, Any]]) -> str:
+    """For `jsonb_populate_recordset`."""
     return orjson.dumps(rows, default=str).decode()
 
 
@@ -784,7 +721,7 @@ where e.brand_id = %(brand)s and e.kind = 'conversion'
 """
 
 
-def _suppressed(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
+def erased_among(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
     """Numbers of rows whose event or person was erased."""
     people = {row["number"]: erasure.hashes_of(row) for row in rows}
     found = connection.execute(

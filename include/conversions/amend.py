@@ -1,0 +1,125 @@
+"""Changes of a stored event while nothing of it has left; a platform keeps what it has got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from include.conversions import destinations, intake, policies
+from include.conversions.intake import Brand, Raw
+from include.warehouse import Connection
+
+# What a second report may add, where the first one lacks it.
+_COMPLETED = (
+    "event_source_url", "campaign_id", "contact_id", "user_ip", "user_agent", "fbp", "fbc",
+    "gclid", "gbraid", "wbraid", "ad_id",
+)  # fmt: skip
+# Deliveries that are judged again: those that wait, and those skipped for what the event lacked.
+_OPEN = (None, "no_consent", "unaddressable")
+
+
+class Stored(NamedTuple):
+    """An event and its deliveries, locked until the transaction ends."""
+
+    event: dict[str, Any]
+    deliveries: list[dict[str, Any]]
+
+    @property
+    def has_left(self) -> bool:
+        """Whether a request held it, or holds it now."""
+        return any(
+            one["sync_status"] not in ("pending", "skipped") or one["unknown_since"]
+            for one in self.deliveries
+        )
+
+
+def locked(connection: Connection, event: UUID) -> Stored | None:
+    """Lock an event with its deliveries; None when it was erased."""
+    deliveries = connection.execute(
+        "select destination, sync_status, outcome, unknown_since "
+        "from ops.conversion_deliveries where event = %s for update",
+        [event],
+    ).fetchall()
+    found = connection.execute(
+        "select * from ops.conversion_events where id = %s for update", [event]
+    ).fetchone()
+    if found is None or found["erased_at"] is not None:
+        return None
+    return Stored(found, deliveries)
+
+
+def complete(
+    connection: Connection, brand: Brand, event: UUID, raw: Raw, *, source: str, now: datetime
+) -> bool:
+    """Complete a stored event by what a second report of it says, while nothing of it has left.
+
+    A payment provider reports one purchase twice, and names the person perhaps only once. What
+    the first report said stays; deliveries that were skipped for what it lacked become pending.
+
+    Returns:
+        Whether the event is still there; false when it was erased.
+    """
+    row = intake.row_of(connection, brand, raw, source=source, now=now)
+    with intake.in_one_transaction(connection):
+        targets = destinations.active_for_intake(connection, brand.id, now)
+        stored = locked(connection, event)
+        if stored is None:
+            return False
+        if stored.has_left or intake.erased_among(connection, brand, [{**row, "number": 0}]):
+            return True
+        known = stored.event
+        for name in _COMPLETED:
+            known[name] = row[name] if known[name] is None else known[name]
+        for name in ("google_address", "custom_params"):
+            known[name] = {**row[name], **known[name]}
+        known["user_hashes"] = {
+            platform: {
+                **row["user_hashes"].get(platform, {}),
+                **known["user_hashes"].get(platform, {}),
+            }
+            for platform in {*row["user_hashes"], *known["user_hashes"]}
+        }
+        said = {key: value for key, value in known["consent"].items() if value is not None}
+        known["consent"] = {**row["consent"], **said}
+        known["consent"]["required"] = bool(row["consent"].get("required") or said.get("required"))
+        if known["action_source"] == "system_generated":
+            known["action_source"] = row["action_source"]
+        changed = (*_COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
+                   "action_source")  # fmt: skip
+        write(connection, stored, changed, targets, now)
+    return True
+
+
+def write(
+    connection: Connection,
+    stored: Stored,
+    changed: Iterable[str],
+    targets: Iterable[destinations.Destination],
+    now: datetime,
+) -> None:
+    """Store changed columns of an event, and judge its open deliveries again.
+
+    Args:
+        changed: the columns that `stored.event` has anew.
+        targets: the brand's active destinations.
+    """
+    event, columns = stored.event, list(changed)
+    connection.execute(
+        "update ops.conversion_events as e set updated_at = %s, "
+        + ", ".join(f"{name} = v.{name}" for name in columns)
+        + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
+        [now, intake.as_json([{name: event[name] for name in columns}])[1:-1], event["id"]],
+    )
+    active: Mapping[str, destinations.Destination] = {target.name: target for target in targets}
+    for one in stored.deliveries:
+        if one["outcome"] in _OPEN and one["destination"] in active:
+            state = policies.first_state(event, active[one["destination"]], now)
+            connection.execute(
+                "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
+                "batch_key = %s, next_attempt_at = %s, updated_at = %s "
+                "where event = %s and destination = %s",
+                [state.sync_status, state.outcome, state.batch_key, now, now, event["id"],
+                 one["destination"]],
+            )  # fmt: skip
