@@ -29,7 +29,7 @@ from include.api.database import Database, database
 from include.api.models import Posted
 from include.api.problems import Refused, fault_of, unprocessable
 from include.api.sources import ADAPTERS, Meaning, Refund
-from include.conversions import amend, contacts, erasure, intake, outbox
+from include.conversions import amend, contacts, erasure, intake, outbox, retention
 from include.conversions.intake import Brand, EventRefused, Raw
 from include.errors import SettingsError
 from include.warehouse import Connection
@@ -130,9 +130,7 @@ class Hooks:
         with self._lock:
             secret, plain = self._secret_of(row.pop("conn_id"))
         now = outbox.now_of(connection)
-        outbox.forget_payloads(
-            connection, now
-        )  # also where the upload DAG, that does it, is paused
+        retention.forget_payloads(connection, now)  # also where every DAG is paused
         behind = now - datetime.now(UTC)
         hook = Hook(Brand(**row), source, secret, plain, behind)
         self._known[key] = time.monotonic() + _REMEMBERED, hook

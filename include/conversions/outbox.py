@@ -27,7 +27,6 @@ Event = dict[str, Any]
 
 LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
 VERDICTS = 5
-_PAYLOADS_KEPT = timedelta(days=7)
 _FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
 
 
@@ -448,30 +447,6 @@ def retire(connection: Connection, now: datetime, destination: str | None = None
         "and (dl.sync_status in ('pending', 'failed') "
         "or (dl.sync_status = 'queued' and dl.lease_until <= %(now)s))",
         {"now": now, "destination": destination},
-    ).rowcount
-
-
-def forget_people(connection: Connection, now: datetime) -> int:
-    """Clear IP and user agent of events whose deliveries have all ended.
-
-    One that a person may yet bring back has ended when the platform would not take it either.
-    """
-    return connection.execute(
-        "update ops.conversion_events as e set user_ip = null, user_agent = null, "
-        "updated_at = %(now)s "
-        "where (e.user_ip is not null or e.user_agent is not null) and not exists ("
-        "select 1 from ops.conversion_deliveries as d where d.event = e.id "
-        "and (d.sync_status in ('pending', 'queued', 'failed') "
-        "or (d.deadline > %(now)s and (d.sync_status = 'dead' "
-        "or d.outcome in ('inactive', 'before_send_from')))))",
-        {"now": now},
-    ).rowcount
-
-
-def forget_payloads(connection: Connection, now: datetime) -> int:
-    """Drop what webhooks brought after seven days."""
-    return connection.execute(
-        "delete from ops.webhook_payloads where received_at < %s", [now - _PAYLOADS_KEPT]
     ).rowcount
 
 

@@ -23,7 +23,7 @@ from doors import SECRET, Door, connections, edge, key, post, signed, two_brands
 from outgoing import execute, states
 
 from include import warehouse as wh
-from include.conversions import outbox
+from include.conversions import outbox, retention
 from include.conversions.identity import hashed
 from include.home import ROOT
 
@@ -558,8 +558,8 @@ def test_payloads_go_after_a_week(door: Door, uri: str) -> None:
     post(door, "stripe", session())
     with wh.connect(uri, autocommit=True) as connection:
         now = outbox.now_of(connection)
-        assert outbox.forget_payloads(connection, now + timedelta(days=6, hours=23)) == 0
-        assert outbox.forget_payloads(connection, now + timedelta(days=7, minutes=1)) == 1
+        assert retention.forget_payloads(connection, now + timedelta(days=6, hours=23)) == 0
+        assert retention.forget_payloads(connection, now + timedelta(days=7, minutes=1)) == 1
     assert said(post(door, "stripe", session())) == "duplicate"  # the event itself is known
 
 
