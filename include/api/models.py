@@ -293,6 +293,12 @@ class Erasure(BaseModel):
     deliveries_skipped: int
     contacts: int
     webhook_payloads: int
+    refused_files: int = Field(
+        0, description="Files of refused lines that held the person, deleted; absent when none."
+    )
+    refused_files_left: int = Field(
+        0, description="Such files on other machines, or not ours to delete; absent when none."
+    )
     already_sent: dict[str, int] = Field(
         description="Per destination, what it has already: ask the platform to delete it."
     )

@@ -290,7 +290,7 @@ def _act(
                 return Posted(status="ignored", reason=intake.ERASED), None
             known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
             clicks = intake.clicks(meaning.contact, said_at, known)
-            contacts.remember(connection, brand.id, contact_id, clicks, said_at)
+            contacts.remember(connection, brand.id, contact_id, clicks, said_at, hashes)
         return Posted(status="ignored", reason=meaning.ignored), None
     raw = {**_with_contact(connection, brand, meaning.event, said_at), "id": to_be}
     transaction = raw.get("transaction_id")

@@ -49,18 +49,21 @@ def remember(
     contact_id: str,
     clicks: Mapping[str, str | None],
     seen_at: datetime,
+    hashes: Iterable[str],
 ) -> None:
     """Keep what is new about a contact; what this event does not say stays as it was.
 
     Args:
         clicks: any of `CLICKS`, already checked.
+        hashes: of the person's e-mail and phone, so that an erasure finds the contact.
     """
-    row = {"brand": brand_id, "contact": contact_id, "seen": seen_at}
+    row = {"brand": brand_id, "contact": contact_id, "seen": seen_at, "hashes": list(hashes)}
     connection.execute(
         "insert into ops.contacts as c (brand_id, contact_id, fbclid, fbp, fbc, ad_id, gclid, "
-        "first_seen_at, last_seen_at) values (%(brand)s, %(contact)s, %(fbclid)s, %(fbp)s, "
-        "%(fbc)s, %(ad_id)s, %(gclid)s, %(seen)s, %(seen)s) "
-        f"{_MERGE}",
+        "first_seen_at, last_seen_at, hashes) values (%(brand)s, %(contact)s, %(fbclid)s, %(fbp)s, "
+        "%(fbc)s, %(ad_id)s, %(gclid)s, %(seen)s, %(seen)s, %(hashes)s) "
+        f"{_MERGE}, hashes = array(select unnest(c.hashes || excluded.hashes) "
+        "group by 1 order by 1)",
         {**dict.fromkeys(CLICKS), **{k: v for k, v in clicks.items() if k in CLICKS}, **row},
     )
 

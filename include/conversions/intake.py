@@ -724,15 +724,19 @@ where e.brand_id = %(brand)s and e.kind = 'conversion'
 def erased_among(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
     """Numbers of rows whose event or person was erased."""
     people = {row["number"]: erasure.hashes_of(row) for row in rows}
+    events = {
+        row["number"]: {
+            (row["event_name"], row["event_id"]),
+            (row["event_name"], erasure.tombstone(row["event_name"], row["event_id"])),
+        }
+        for row in rows
+    }
+    ids = [event_id for names in events.values() for _, event_id in names]
     found = connection.execute(
         "select hash, event_name, event_id from ops.erasures where brand_id = %s "
         "and (hash = any(%s) or event_id = any(%s))",
-        [brand.id, list(set().union(*people.values())), [row["event_id"] for row in rows]],
+        [brand.id, list(set().union(*people.values())), ids],
     ).fetchall()
     erased = {(row["event_name"], row["event_id"]) for row in found}
     hashes = {row["hash"] for row in found}
-    return {
-        row["number"]
-        for row in rows
-        if (row["event_name"], row["event_id"]) in erased or hashes & people[row["number"]]
-    }
+    return {number for number in people if events[number] & erased or hashes & people[number]}

@@ -375,6 +375,8 @@ contacts = Table(
     *(Column(name, Text) for name in ("fbclid", "fbp", "fbc", "ad_id", "gclid")),
     _moment("first_seen_at"),
     _moment("last_seen_at"),
+    # Of e-mails and phones that posts named which became no event: an erasure finds it by them.
+    Column("hashes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "contact_id"),
     schema="ops",
 )
@@ -405,6 +407,19 @@ erasures = Table(
         unique=True,
         postgresql_where=text("hash is not null"),
     ),
+    schema="ops",
+)
+
+# Files of refused lines that imports wrote, and the hashes of who is in them.
+refused_files = Table(
+    "refused_files",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE")),
+    Column("hashes", ARRAY(Text), nullable=False),
+    _moment("written_at", now=True),
     schema="ops",
 )
 

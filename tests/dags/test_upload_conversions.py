@@ -167,7 +167,7 @@ def test_transactions_reach_both_brands_pixels_once(
     assert sandbox.events.totals(ACME_PIXEL)["received"] == 5
 
 
-def test_nobody_is_remembered_for_what_is_paused(run: Any, warehouse: str) -> None:
+def test_people_are_forgotten_whatever_is_paused(run: Any, warehouse: str) -> None:
     """Red: while uploads or a destination are paused, IP addresses stay for ever."""
     from airflow.dag_processing.dagbag import DagBag
 
