@@ -163,7 +163,7 @@ class _Theirs:
     def grow(self, connection: Connection, brand_id: UUID) -> bool:
         """Search once; whether anything new was found."""
         before = (len(self.hashes), len(self.external), len(self.contacts), len(self.events))
-        named = {
+        named: dict[str, Any] = {
             "brand": brand_id,
             "hashes": list(self.hashes | self.external),
             "suppressed": list(self.suppressed()),
@@ -240,7 +240,8 @@ def _lock(connection: Connection, brand_id: UUID) -> None:
 
 
 def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased:
-    given = {"ids": list(ids), "now": now}
+    events = list(ids)
+    given = {"ids": events, "now": now}
     done = Erased()
     done.deliveries_skipped = connection.execute(
         "update ops.conversion_deliveries set sync_status = 'skipped', outcome = 'erased', "
@@ -254,7 +255,7 @@ def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased
         given,
     )
     done.already_sent = {row["destination"]: row["events"] for row in sent}
-    _hide_contacts(connection, given["ids"])
+    _hide_contacts(connection, events)
     connection.execute(
         "insert into ops.erasures (brand_id, event_name, event_id, erased_at) "
         "select distinct brand_id, event_name, event_id, %(now)s::timestamptz "
