@@ -12,12 +12,14 @@ import os
 import secrets
 import shlex
 import socket
+import stat
 import sys
+import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,10 +27,59 @@ TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")  # what of a warehouse's U
 
 
 def home() -> Path:
-    """The directory of local state, made when absent."""
+    """The directory of local state, made when absent: secrets and logs, for its owner alone."""
     path = Path(os.environ.get("TRIBUTARY_HOME") or ROOT / ".tributary").resolve()
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        _tighten(path)
     return path
+
+
+def _tighten(path: Path) -> None:
+    """Close a directory of an earlier version; the group may pass where `let_pass` said so."""
+    found = path.stat()
+    shared = found.st_mode & stat.S_ISVTX or path == path.parent  # such as /tmp: not ours alone
+    if found.st_uid == os.geteuid() and not shared and found.st_mode & 0o067:
+        path.chmod(0o700)
+
+
+def let_pass(group: int) -> None:
+    """Let one group through this home to what it owns in it, without a look at the rest."""
+    path = home()
+    if path.stat().st_gid != group or not path.stat().st_mode & stat.S_IXGRP:
+        os.chown(path, -1, group)
+        path.chmod(0o710)
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that its owner alone may read, complete or not there at all.
+
+    It is written under a name of its own and takes the place of what is at `path`, which may be a
+    link of somebody else's: that is replaced and never followed.
+    """
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put a text into a file that its owner alone may read."""
+    with private_file(path) as file:
+        file.write(text.encode())
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log to append to, for its owner alone."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    os.fchmod(handle, 0o600)
+    return os.fdopen(handle, "ab")
 
 
 def cap_on_waits() -> float:
@@ -39,7 +90,7 @@ def cap_on_waits() -> float:
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the file lock `name` of this home; other processes wait."""
-    with open(home() / f"{name}.lock", "w") as handle:
+    with open_log(home() / f"{name}.lock") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -51,7 +102,7 @@ def remembered(key: str, make: Any) -> Any:
         values = json.loads(path.read_text()) if path.exists() else {}
         if key not in values:
             values[key] = make()
-            _write(path, values)
+            write_private(path, json.dumps(values, indent=2, sort_keys=True))
         return values[key]
 
 
@@ -61,14 +112,7 @@ def forget(key: str) -> None:
     with locked("local"):
         values = json.loads(path.read_text()) if path.exists() else {}
         values.pop(key, None)
-        _write(path, values)
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    draft = path.with_suffix(".new")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps(values, indent=2, sort_keys=True))
-    draft.replace(path)
+        write_private(path, json.dumps(values, indent=2, sort_keys=True))
 
 
 def secret(name: str) -> str:

@@ -97,8 +97,7 @@ def _prepare_airflow(variables: dict[str, str]) -> None:
     directory.mkdir(exist_ok=True)
     passwords = _passwords(variables)
     if not passwords.exists():
-        passwords.touch(mode=0o600)
-        passwords.write_text(json.dumps({"admin": home.secret("ui_password")}))
+        home.write_private(passwords, json.dumps({"admin": home.secret("ui_password")}))
     metadata = variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     done = directory / "migrated"
     version = f"{importlib.metadata.version('apache-airflow-core')} {warehouse.where(metadata)}"
@@ -165,8 +164,7 @@ def import_connections(
 ) -> None:
     """Write connections into Airflow's metadata, in place of those of the same id."""
     path = home.home() / "connections.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(connections))
+    home.write_private(path, json.dumps(connections))
     try:
         _airflow(variables, "connections", "import", "--overwrite", str(path))
     finally:
@@ -177,13 +175,13 @@ def start(name: str, command: list[str], variables: dict[str, str]) -> bool:
     """Run a command in the background, in a session of its own; False when it runs already."""
     if process(name) is not None:
         return False
-    with open(home.home() / f"{name}.log", "ab") as words:
+    with home.open_log(home.home() / f"{name}.log") as words:
         running = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=home.ROOT,
             env=_child(variables), start_new_session=True,
         )  # fmt: skip
     born = psutil.Process(running.pid).create_time()
-    (home.home() / f"{name}.pid").write_text(json.dumps([running.pid, born]))
+    home.write_private(home.home() / f"{name}.pid", json.dumps([running.pid, born]))
     return True
 
 

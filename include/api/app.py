@@ -10,8 +10,8 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
-from include.api import conversions, destinations, erasure, problems, sync
-from include.api.access import Access, Reader, by_airflow, by_key
+from include.api import conversions, destinations, erasure, permissions, problems, sync
+from include.api.access import Access, Reader, by_key
 from include.api.database import Database
 from include.api.models import Health
 
@@ -47,12 +47,14 @@ def edge() -> FastAPI:
             connection.execute("select 1")
         return Health(status="ok")
 
+    permissions.check(app)
     return app
 
 
 def in_airflow() -> FastAPI:
     """For Airflow's API server: its login, its roles. Webhooks are the edge's."""
     from include.airflow.connections import warehouse_uri
+    from include.api.in_airflow import by_airflow
 
     app = _app(Database(warehouse_uri), by_airflow, sync.of_request, openapi_url=None)
 
@@ -60,6 +62,7 @@ def in_airflow() -> FastAPI:
     def openapi(caller: Reader, request: Request) -> dict[str, Any]:
         return app.openapi()
 
+    permissions.check(app)
     return app
 
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from include.api.access import UPLOAD_DAG, Caller, Reader, Writer
+from include.api.access import Caller, Reader, Writer
 from include.api.database import database
 from include.api.models import (
     BrandResult,
@@ -25,6 +25,7 @@ from include.api.models import (
     SyncSummary,
     Text,
 )
+from include.api.permissions import UPLOAD_DAG
 from include.api.problems import Refused
 from include.conversions import ledger
 from include.conversions.intake import EventRefused

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,7 @@ import pandas as pd
 
 from include.conversions import intake, refused_files
 from include.errors import SettingsError
+from include.home import private_file
 from include.warehouse import Connection
 
 _CHUNK = 5_000
@@ -239,11 +241,16 @@ def _not_erased(
 
 def _write(target: Path, lines: pd.DataFrame) -> Path:
     lines = lines.map(lambda v: v.removeprefix(_SURPLUS) if isinstance(v, str) else v)
-    if target.suffix.lower() == ".csv":
-        lines.to_csv(target, index=False, errors="surrogateescape")
-    elif target.suffix.lower() == ".parquet":
-        lines.to_parquet(target, index=False)
-    else:
-        lines.to_excel(target, index=False)
-    target.chmod(0o600)  # personal data, as it was handed in
+    # Personal data, as it was handed in.
+    with private_file(target) as file:
+        if target.suffix.lower() == ".csv":
+            text = io.TextIOWrapper(
+                file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
+            )
+            lines.to_csv(text, index=False)
+            text.detach()
+        elif target.suffix.lower() == ".parquet":
+            lines.to_parquet(file, index=False)
+        else:
+            lines.to_excel(file, index=False, engine="openpyxl")
     return target

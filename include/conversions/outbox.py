@@ -138,6 +138,8 @@ class Outbox:
         quota: what every request is counted against before it leaves.
         one_by_one: claims of the destination wait for each other, so that an adjustment and its
             successor are never claimed at the same moment.
+        settings: of the destination, by which the caller sends: nothing is claimed once they are
+            others, since an event whose answer gets lost would go elsewhere at its next try.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class Outbox:
         clock: Clock = now_of,
         quota: Quota | None = None,
         one_by_one: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         set_json_loads(orjson.loads, connection)
         self.connection = connection
@@ -158,6 +161,7 @@ class Outbox:
         self._run_id = run_id
         self._clock = clock
         self._quota, self._one_by_one = quota, one_by_one
+        self._settings = None if settings is None else Jsonb(dict(settings))
 
     def now(self) -> datetime:
         """The time that counts."""
@@ -258,11 +262,12 @@ class Outbox:
         return batch, [verdict for _, verdict in ended]
 
     def _is_open(self, now: datetime) -> bool:
-        """Whether nobody has paused or deactivated the destination meanwhile."""
+        """Whether the destination has not been paused, deactivated or changed meanwhile."""
         found = self.connection.execute(
             "select 1 from ops.destinations where name = %s and is_active "
-            "and (paused_until is null or paused_until <= %s)",
-            [self._destination, now],
+            "and (paused_until is null or paused_until <= %s) "
+            "and coalesce(settings = %s, true) for key share",
+            [self._destination, now, self._settings],
         )
         return found.fetchone() is not None
 

@@ -235,6 +235,7 @@ class _Upload:
             clock=self._clock,
             quota=platform.quota,
             one_by_one="adjustment" in rules.kinds,
+            settings=self._destination.settings,
         )
 
     def _work(self, outbox: Outbox, platform: Platform, *, only_one: bool = False) -> None:

@@ -437,6 +437,20 @@ api_keys = Table(
     schema="ops",
 )
 
+# Who asked for a change at the edge, before it was made; Airflow has the same of its own users. It
+# outlives keys and brands.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _moment("at", now=True),
+    Column("event", Text, nullable=False),  # such as tributary_erasure_erase
+    Column("owner", Text, nullable=False),  # id of the API key
+    Column("brand", Text, nullable=False),  # slug
+    Column("extra", JSONB, nullable=False),  # the method, and what the path names
+    schema="ops",
+)
+
 # What providers posted, encrypted, for seven days: for a replay, and to know a repetition.
 webhook_payloads = Table(
     "webhook_payloads",

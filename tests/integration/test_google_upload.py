@@ -494,8 +494,10 @@ def test_two_destinations_share_the_quota_of_their_project(
     monkeypatch.setattr(data_manager, "REQUESTS_PER_MINUTE", 3)
     sandbox.google.per_minute = 3
     targets = [
-        google_destination("google_data_manager", f"dm-{n}", batch_size=1, in_flight=1)
-        for n in range(2)
+        google_destination(
+            "google_data_manager", f"dm-{n}", batch_size=1, in_flight=1, events={"Purchase": action}
+        )
+        for n, action in enumerate(("42", "43"))
     ]
     configure(warehouse, "acme", *targets)
     sales(warehouse, range(2))
