@@ -340,6 +340,8 @@ class Outbox:
         )
 
     def _settle(self, batch: Batch, verdicts: Mapping[UUID, Verdict], now: datetime) -> int:
+        if not verdicts:  # nobody is left of a batch; a statement wants a row
+            return 0
         before = {event["id"]: event for event in batch.events}
         rows = [_settled(before[event], verdict, now) for event, verdict in verdicts.items()]
         columns = list(zip(*rows, strict=True))
