@@ -19,14 +19,15 @@ _PATIENCE = timedelta(hours=24)
 
 
 def in_turn(platform: str, event: Mapping[str, Any], now: datetime) -> Verdict | None:
-    """What keeps an adjustment or enhancement from leaving now; None when nothing does.
+    """What keeps an event from leaving now for its adjustments or original; None: nothing does.
 
     Args:
         event: as the outbox claims it, with the state of its original at the same destination
-            (`original_*`) and of other revisions (`is_superseded`, `is_underway`).
+            (`original_*`) and of other revisions (`is_superseded`, `is_underway`), or whether its
+            own newest adjustment leaves nothing of its value (`is_void`).
     """
     if event["adjusts"] is None:
-        return None
+        return Verdict("skipped", "cancelled") if event["is_void"] else None
     if event["is_superseded"]:
         return Verdict("skipped", "superseded")
     if event["is_underway"]:

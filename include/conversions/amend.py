@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -92,6 +92,63 @@ def complete(
     return True
 
 
+def correct(
+    connection: Connection,
+    brand: Brand,
+    event: UUID,
+    raw: Raw,
+    *,
+    is_void: bool,
+    source: str,
+    now: datetime,
+) -> bool:
+    """Give a stored event another value and currency, while nothing of it has left.
+
+    Where one destination has got it, an adjustment says it instead, and what waits for the others
+    leaves with the newest adjustment's value.
+
+    Args:
+        raw: the event with its `value` in major units, what is left of it, and its `currency`.
+        is_void: whether the order is cancelled, wholly refunded or no longer paid: then what waits
+            is `skipped / cancelled`, else what was skipped as that is judged again.
+
+    Returns:
+        Whether the event itself says it now, or is gone; false when it has left.
+
+    Raises:
+        EventRefused: such a value or currency cannot be.
+    """
+    row = intake.row_of(connection, brand, raw, source=source, now=now)
+    with intake.in_one_transaction(connection):
+        targets = destinations.active_for_intake(connection, brand.id, now)
+        stored = locked(connection, event)
+        if stored is None:
+            return True
+        if stored.has_left or _is_adjusted(connection, event):
+            return False
+        stored.event.update(event_value=row["event_value"], currency=row["currency"])
+        write(connection, stored, ("event_value", "currency"), targets, now)
+        if is_void:
+            connection.execute(
+                "update ops.conversion_deliveries set sync_status = 'skipped', "
+                "outcome = 'cancelled', updated_at = %s "
+                "where event = %s and sync_status = 'pending'",
+                [now, event],
+            )
+        else:
+            _judge(connection, stored, ("cancelled",), targets, now)
+    return True
+
+
+def _is_adjusted(connection: Connection, event: UUID) -> bool:
+    """Whether a change is recorded of it; then the newest one is what counts."""
+    found = connection.execute(
+        "select 1 from ops.conversion_events where adjusts = %s and kind = 'adjustment' limit 1",
+        [event],
+    )
+    return found.fetchone() is not None
+
+
 def write(
     connection: Connection,
     stored: Stored,
@@ -112,9 +169,21 @@ def write(
         + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
         [now, intake.as_json([{name: event[name] for name in columns}])[1:-1], event["id"]],
     )
+    _judge(connection, stored, _OPEN, targets, now)
+
+
+def _judge(
+    connection: Connection,
+    stored: Stored,
+    outcomes: Container[str | None],
+    targets: Iterable[destinations.Destination],
+    now: datetime,
+) -> None:
+    """Judge the deliveries that have one of these outcomes as if they came in now."""
+    event = stored.event
     active: Mapping[str, destinations.Destination] = {target.name: target for target in targets}
     for one in stored.deliveries:
-        if one["outcome"] in _OPEN and one["destination"] in active:
+        if one["outcome"] in outcomes and one["destination"] in active:
             state = policies.first_state(event, active[one["destination"]], now)
             connection.execute(
                 "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "

@@ -77,6 +77,14 @@ _OURS = {
         "The destination does not take events of this name.",
         "Add the name to the destination's `events`, if it should.",
     ),
+    "not_adjustable": Meaning(
+        "A sale that this platform has got has changed, and it takes no changes.",
+        "Nothing can be sent: its reports keep what was sent before.",
+    ),
+    "cancelled": Meaning(
+        "The order was cancelled, wholly refunded or unpaid again before anything of it left.",
+        "Nothing: when the order is completed again, it is sent.",
+    ),
     "test": Meaning(
         "A test event, and the destination takes none.",
         "Nothing, or give the destination a test_event_code.",

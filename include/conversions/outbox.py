@@ -232,13 +232,18 @@ class Outbox:
                 )
             if not self._is_open(now):
                 return None, []
+            due = self.connection.execute(
+                _DUE, {"destination": self._destination, "now": now, "limit": limit}
+            ).fetchall()
+            if not due:
+                return None, []
+            # In a statement of its own: it sees what changed until the deliveries were locked.
             events = _distinct(
                 self.connection.execute(
-                    _DUE, {"destination": self._destination, "now": now, "limit": limit}
+                    _EVENTS,
+                    {"destination": self._destination, "ids": [row["event"] for row in due]},
                 )
             )
-            if not events:
-                return None, []
             judged = [(event, judge(event)) for event in events]
             ended = [(event["id"], verdict) for event, verdict in judged if verdict]
             leaving = [event for event, verdict in judged if verdict is None]
@@ -344,6 +349,8 @@ class Outbox:
         )
 
     def _settle(self, batch: Batch, verdicts: Mapping[UUID, Verdict], now: datetime) -> int:
+        if not verdicts:  # nobody is left of a batch; a statement wants a row
+            return 0
         before = {event["id"]: event for event in batch.events}
         rows = [_settled(before[event], verdict, now) for event, verdict in verdicts.items()]
         columns = list(zip(*rows, strict=True))
@@ -384,28 +391,34 @@ def _distinct(rows: Iterable[Event]) -> list[Event]:
 
 
 _DUE = """
-with due as (
-    select event, sync_attempts, unknown_since from ops.conversion_deliveries
-    where destination = %(destination)s and sync_status in ('pending', 'failed')
-        and next_attempt_at <= %(now)s and batch_key = (
-            select batch_key from ops.conversion_deliveries
-            where destination = %(destination)s and sync_status in ('pending', 'failed')
-                and next_attempt_at <= %(now)s
-            order by deadline limit 1
-        )
-    order by deadline limit %(limit)s for update skip locked
-)
+select event from ops.conversion_deliveries
+where destination = %(destination)s and sync_status in ('pending', 'failed')
+    and next_attempt_at <= %(now)s and batch_key = (
+        select batch_key from ops.conversion_deliveries
+        where destination = %(destination)s and sync_status in ('pending', 'failed')
+            and next_attempt_at <= %(now)s
+        order by deadline limit 1
+    )
+order by deadline limit %(limit)s for update skip locked
+"""
+
+# Of a purchase of which nothing has left, what is left of it leaves: the newest adjustment's value
+# and currency, which the destinations that have got it are told by that adjustment.
+_EVENTS = """
 select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,
-    e.action_source, e.event_source_url, e.event_value, e.currency, e.transaction_id,
-    e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid, e.wbraid,
-    e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
+    e.action_source, e.event_source_url,
+    coalesce(c.event_value, e.event_value) as event_value,
+    case when c.event_value is null then e.currency else c.currency end as currency,
+    coalesce(c.event_value = 0, false) as is_void,
+    e.transaction_id, e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid,
+    e.wbraid, e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
     e.erased_at, due.sync_attempts, due.unknown_since,
     p.consent_ad_user_data as ad_user_data,
     p.consent_ad_personalization as ad_personalization, p.country,
     o.event_time as adjusts_time, od.sync_status as original_status,
     od.outcome as original_outcome, od.synced_at as original_synced_at,
     ob.state as original_state, n.is_superseded, n.is_underway
-from due
+from ops.conversion_deliveries as due
 inner join ops.conversion_events as e on e.id = due.event
 inner join ops.brands as b on b.id = e.brand_id
 left join app.profiles as p on p.profile_id = e.contact_id and p.brand_slug = b.slug
@@ -420,6 +433,12 @@ left join lateral (
         on ad.event = a.id and ad.destination = %(destination)s
     where a.adjusts = e.adjusts and a.kind = e.kind and a.id <> e.id
 ) as n on e.adjusts is not null
+left join lateral (
+    select a.event_value, a.currency from ops.conversion_events as a
+    where a.adjusts = e.id and a.kind = 'adjustment' order by a.revision desc limit 1
+) as c on due.sync_status = 'pending' and due.unknown_since is null
+where due.destination = %(destination)s and due.event = any(%(ids)s)
+order by due.deadline
 """
 
 _SETTLE = """

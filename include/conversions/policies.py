@@ -130,8 +130,8 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
     outcome = None
     if event.get("erased_at"):
         outcome = "erased"
-    elif not is_mapped(event, destination):
-        outcome = "not_mapped"
+    elif refusal := not_taken(event, destination):
+        outcome = refusal
     elif event["is_test"] and not destination.is_for_tests:
         outcome = "test"
     elif not consent_of(event["consent"], destination.brand_settings).user_data:
@@ -146,12 +146,12 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
     return FirstState(status, outcome, until, rules.batch_key(event))
 
 
-def is_mapped(event: Event, destination: Any) -> bool:
-    """Whether the destination takes events of that name and kind at all."""
+def not_taken(event: Event, destination: Any) -> str | None:
+    """The outcome of an event whose name or kind the destination does not take; None: it does."""
     if event["kind"] not in rules_of(destination.platform).kinds:
-        return False
+        return "not_adjustable" if event["kind"] == "adjustment" else "not_mapped"
     events = destination.settings.get("events")
-    return events is None or event["event_name"] in events
+    return None if events is None or event["event_name"] in events else "not_mapped"
 
 
 class Action(Enum):

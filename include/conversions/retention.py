@@ -52,7 +52,7 @@ def forget_people(connection: Connection, now: datetime) -> int:
         "select 1 from ops.conversion_deliveries as d where d.event = e.id "
         "and (d.sync_status in ('pending', 'queued', 'failed') "
         "or (d.deadline > %(now)s and (d.sync_status = 'dead' "
-        "or d.outcome in ('inactive', 'before_send_from')))))",
+        "or d.outcome in ('inactive', 'before_send_from', 'cancelled')))))",
         {"now": now},
     ).rowcount
 

@@ -1,4 +1,4 @@
-"""The user's own transactions as events: what is not yet in the outbox, and refunds of what is.
+"""The user's own transactions as events: what is not yet in the outbox, and changes of what is.
 
 No watermark: rows of a view may appear late, and their `updated_at` is not to be trusted. Every
 run compares all confirmed transactions of the widest window that a destination takes.
@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from include import warehouse
-from include.conversions import destinations, intake, policies
+from include.conversions import amend, destinations, intake, policies
 from include.conversions.outbox import Clock, now_of
 from include.errors import WarehouseError
 
@@ -36,7 +36,8 @@ def enqueue(
 
     Returns:
         By brand: `accepted`, `duplicate`, `refused` (rows with a mistake and what intake refuses,
-        with a warning in the log that gives the reason), `adjustments`.
+        with a warning in the log that gives the reason), `changed` (events that had not left),
+        `adjustments` (of those that had).
 
     Raises:
         WarehouseError: a brand's rows cannot be read or stored; the other brands' are.
@@ -57,8 +58,11 @@ def enqueue(
                     new = _new_transactions(uri, known, since, now, left_out)
                     counts.update(_take(writing, known, new, now))
                     counts["refused"] += _warned(slug, left_out)
-                    refunds = _take(writing, known, _adjustments(uri, known, since, now), now)
-                    counts["adjustments"] = refunds["accepted"]
+                    changes = _changes(uri, writing, known, since, now, counts)
+                    adjusted = _take(writing, known, changes, now)
+                    counts["adjustments"] = adjusted["accepted"]
+                    counts["refused"] += adjusted["refused"]
+                    _reopen(writing, [one.name for one in active], now)
             except (WarehouseError, psycopg.Error) as error:
                 # A user's own view may break for one brand; its message may quote a row.
                 failed.append(slug)
@@ -91,9 +95,13 @@ def _take(
         )
         counts.update(intake.counted(receipts))
         reasons.update(receipt.reason for receipt in receipts if receipt.reason)
-    for reason, number in reasons.most_common():
-        log.warning("%s: %d transactions were refused: %s", brand.slug, number, reason)
+    _warn_refused(brand.slug, reasons)
     return counts
+
+
+def _warn_refused(slug: str, reasons: Counter[str]) -> None:
+    for reason, number in reasons.most_common():
+        log.warning("%s: %d transactions were refused: %s", slug, number, reason)
 
 
 def _new_transactions(
@@ -132,13 +140,48 @@ def _warned(slug: str, left_out: Counter[str]) -> int:
     return left_out.total()
 
 
-def _adjustments(
-    uri: str, brand: intake.Brand, since: datetime, now: datetime
+def _changes(
+    uri: str,
+    writing: warehouse.Connection,
+    brand: intake.Brand,
+    since: datetime,
+    now: datetime,
+    counts: Counter[str],
 ) -> Iterator[intake.Raw]:
-    """Transactions whose value is not (or no longer) what was last recorded of it."""
+    """Transactions that no longer are what was last recorded of them, as adjustments.
+
+    Those of which nothing has left become no adjustment: the event itself changes, and is counted
+    as `changed`.
+    """
+    refused: Counter[str] = Counter()
+    counts["changed"] = 0
     for row in _rows(uri, _CHANGED, {"brand": brand.id, "slug": brand.slug, "since": since,
                                      "now": now}):  # fmt: skip
-        yield {"kind": "adjustment", **row}
+        has_left, is_changed, is_void, is_pending = (
+            row.pop(name) for name in ("has_left", "is_changed", "is_void", "is_pending")
+        )
+        if not has_left:
+            new = {key: row[key] for key in ("event_name", "transaction_id", "value", "currency")}
+            try:
+                if amend.correct(writing, brand, row["adjusts"], new, is_void=is_void,
+                                 source="transactions", now=now):  # fmt: skip
+                    counts["changed"] += 1
+                    continue
+            except intake.EventRefused as error:
+                refused[str(error)] += 1
+                continue
+        if is_changed and not is_pending:
+            yield {"kind": "adjustment", **row}
+    _warn_refused(brand.slug, refused)
+    counts["refused"] += refused.total()
+
+
+def _reopen(connection: warehouse.Connection, names: list[str], now: datetime) -> None:
+    """Orders that are none of the cancelled any more wait again where nothing has left.
+
+    Of those that another destination has got; the others' events say it themselves.
+    """
+    connection.execute(_REOPEN, {"names": names, "now": now})
 
 
 def _rows(uri: str, query: str, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -165,6 +208,22 @@ case
         and {_MOMENT} < %(now)s + interval '1 day') then 'time_impossible'
 end
 """
+# What is left of a transaction's value, in major units. Nothing is known of one without an amount;
+# a negative one is for intake to refuse.
+_LEFT = f"""
+case
+    when {_STATE} in ('cancelled', 'pending') then 0
+    when t.amount < 0 then t.amount
+    when t.amount is not null then greatest(t.amount::numeric - coalesce(
+        t.refunded_amount, case when {_STATE} = 'refunded' then t.amount else 0 end
+    )::numeric, 0)
+end
+"""
+# Whether it is no purchase any more: cancelled, wholly refunded, no longer paid.
+_VOID = f"""(
+    {_STATE} in ('cancelled', 'pending')
+    or ({_LEFT} = 0 and ({_STATE} = 'refunded' or coalesce(t.refunded_amount, 0) > 0))
+)"""
 _CONTENT = """hash_record_extended(row(
     t.profile_id, t.status, t.amount, t.currency, t.transacted_at, t.refunded_amount, t.refunded_at,
     t.updated_at, t.event_id, t.action_source, t.event_source_url, t.ip, t.user_agent, t.fbp, t.fbc
@@ -177,9 +236,10 @@ _PERSON = ", ".join(
 # differs, only its refusals of consent are used.
 _NEW = f"""
 with rows as materialized (
-    select t.*, {_MOMENT} as moment, {_MISTAKE} as mistake from app.transactions as t
+    select t.*, {_MOMENT} as moment, {_MISTAKE} as mistake, {_LEFT} as worth
+    from app.transactions as t
     where t.brand_slug = %(slug)s and (
-            ({_STATE} in ('completed', 'refunded')
+            ({_STATE} in ('completed', 'refunded') and not coalesce({_VOID}, false)
                 and {_MOMENT} >= %(since)s and {_MOMENT} <= %(now)s)
             or ({_MISTAKE} is not null and coalesce({_MOMENT}, %(since)s) >= %(since)s)
         )
@@ -238,7 +298,7 @@ with rows as materialized (
     group by p.profile_id
 )
 select w.problem, coalesce(p.rows > 1, false) as is_without_person,
-    w.transaction_id, w.amount as value, w.currency,
+    w.transaction_id, w.worth as value, w.currency,
     case when w.problem is null then w.moment end as event_time,
     w.event_id, w.action_source, w.event_source_url, w.ip, w.user_agent,
     w.profile_id as contact_id, coalesce(w.fbp, t.fbp) as fbp, coalesce(w.fbc, t.fbc) as fbc,
@@ -253,38 +313,59 @@ where w.problem is not null or w.copy = 1
 
 # The original's own hashes go along: Google asks for the same identifiers. Each revision is later
 # than the one before it: Google drops a second one of the same moment. Of rows of one sale that
-# differ nothing is known.
+# differ nothing is known. An order that is pending again was paid once by our own account of it;
+# where another source said so, the view only lags behind.
 _CHANGED = f"""
-select distinct on (e.id) e.event_name, e.event_id, e.id as adjusts, e.transaction_id, s.currency,
-    coalesce(a.revision, 0) + 1 as revision, n.value, e.contact_id, e.action_source,
+select distinct on (e.id) e.event_name, e.event_id, e.id as adjusts, e.transaction_id,
+    case when s.is_void then coalesce(a.currency, e.currency) else s.currency end as currency,
+    coalesce(a.revision, 0) + 1 as revision, s.worth as value, e.contact_id, e.action_source,
     greatest(
         least(coalesce(s.refunded_at, s.updated_at, %(now)s), %(now)s),
         coalesce(a.event_time, e.event_time) + interval '1 second'
     ) as event_time, e.event_time as adjusts_time,
     e.gclid, e.gbraid, e.wbraid, e.event_source_url, e.is_test,
-    e.user_hashes, e.google_address, e.consent
+    e.user_hashes, e.google_address, e.consent,
+    s.is_void, s.state = 'pending' as is_pending, n.is_changed,
+    a.revision is not null or exists (
+        select 1 from ops.conversion_deliveries as d where d.event = e.id
+            and (d.sync_status not in ('pending', 'skipped') or d.unknown_since is not null)
+    ) as has_left
 from ops.conversion_events as e
 inner join (
-    select t.*, {_STATE} as state, {_CONTENT} as content from app.transactions as t
-    where t.brand_slug = %(slug)s and {_STATE} in ('completed', 'refunded', 'cancelled')
-        and {_MISTAKE} is null
-) as s on s.transaction_id = e.transaction_id and upper(s.currency) = e.currency
-cross join lateral (
-    select greatest(s.amount - coalesce(
-        case when s.state = 'cancelled' then s.amount end, s.refunded_amount,
-        case when s.state = 'refunded' then s.amount else 0 end
-    ), 0) as value
-) as n
+    select t.transaction_id, t.currency, t.refunded_at, t.updated_at, {_STATE} as state,
+        {_LEFT} as worth, {_VOID} as is_void, {_CONTENT} as content
+    from app.transactions as t
+    where t.brand_slug = %(slug)s and {_MISTAKE} is null
+) as s on s.transaction_id = e.transaction_id
 left join lateral (
-    select a.revision, a.event_value, a.event_time from ops.conversion_events as a
+    select a.revision, a.event_value, a.currency, a.event_time from ops.conversion_events as a
     where a.adjusts = e.id and a.kind = 'adjustment' order by a.revision desc limit 1
 ) as a on true
+cross join lateral (
+    select s.worth <> coalesce(a.event_value, e.event_value)
+        or (not s.is_void and upper(trim(s.currency)) <> coalesce(a.currency, e.currency))
+    as is_changed
+) as n
 where e.brand_id = %(brand)s and e.kind = 'conversion' and e.event_name = 'Purchase'
     and e.erased_at is null and e.event_time >= %(since)s
-    and n.value <> coalesce(a.event_value, e.event_value)
+    and (s.state <> 'pending' or e.source = 'transactions')
+    and (n.is_changed or (e.event_value = 0 and exists (
+        select 1 from ops.conversion_deliveries as d where d.event = e.id
+            and case when s.is_void then d.sync_status = 'pending' else d.outcome = 'cancelled' end
+    )))
     and not exists (
         select 1 from app.transactions as t
         where t.brand_slug = %(slug)s and t.transaction_id = s.transaction_id
             and {_CONTENT} <> s.content and {_MISTAKE} is null
     )
+"""
+
+_REOPEN = """
+update ops.conversion_deliveries as d set sync_status = 'pending', outcome = null,
+    next_attempt_at = %(now)s, updated_at = %(now)s
+where d.destination = any(%(names)s) and d.sync_status = 'skipped' and d.outcome = 'cancelled'
+    and d.deadline > %(now)s and (
+        select a.event_value from ops.conversion_events as a
+        where a.adjusts = d.event and a.kind = 'adjustment' order by a.revision desc limit 1
+    ) > 0
 """

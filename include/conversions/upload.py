@@ -42,9 +42,9 @@ from include.conversions.policies import (
     consent_of,
     consent_required,
     is_final,
-    is_mapped,
     is_throttle,
     is_unknown,
+    not_taken,
     outcome_of,
     rules_of,
 )
@@ -289,8 +289,8 @@ class _Upload:
             if not consent.user_data:
                 return Verdict("skipped", "no_consent")
             event["opt_out"] = not consent.personalization
-            if not is_mapped(event, self._destination):
-                return Verdict("skipped", "not_mapped")
+            if outcome := not_taken(event, self._destination):
+                return Verdict("skipped", outcome)
             verdict = adjustments.in_turn(self._destination.platform, event, now)
             if verdict is not None:
                 return verdict

@@ -516,6 +516,7 @@ def _adjusted(google: Google, row: Any, *, only: bool) -> list[Problem]:
     restated = row.restatement_value.adjusted_value if kind == "RESTATEMENT" else None
     known.adjustments.append((at, kind, restated))
     known.value = restated if kind == "RESTATEMENT" else 0.0
+    known.currency = row.restatement_value.currency_code or known.currency
     return []
 
 

@@ -17,6 +17,7 @@ from to_google import (
 )
 
 from include.conversions import transactions
+from include.conversions.upload import Troubled
 from include.sandbox.google import GoogleFault
 from include.sandbox.server import Sandbox
 
@@ -155,10 +156,11 @@ def test_an_adjustment_waits_for_its_original(
     name = platform.replace("_", "-")
     _buy(warehouse, NOW - 2 * DAY)
     _enqueue(warehouse, sandbox)
+    sandbox.google.faults.append(GoogleFault("unavailable", times=3))
+    with pytest.raises(Troubled):
+        send(warehouse, sandbox, name)  # Google may have it
     _refund(warehouse, NOW - DAY, "30")
     _enqueue(warehouse, sandbox)
-    sandbox.google.faults.append(GoogleFault("quota", retry_delay=60))
-    send(warehouse, sandbox, name)
     assert _of_kind(warehouse, name)["adjustment", 1] == ("pending", None)
     sandbox.clock.advance(timedelta(minutes=1))
     assert send(warehouse, sandbox, name).succeeded == 1
@@ -180,14 +182,16 @@ def test_an_adjustment_of_what_google_does_not_have_is_not_sent(
     warehouse: str, sandbox: Sandbox, platform: str, end: str
 ) -> None:
     """Red: an unknown id would make a new conversion of the rest of a refund."""
-    configure_google(warehouse, platform)
+    configure_google(warehouse, *BOTH)
     name = platform.replace("_", "-")
     _buy(warehouse, NOW - 2 * DAY)
     _enqueue(warehouse, sandbox)
     status = {"unmatched": "sent"}.get(end, end)
     execute(
         warehouse,
-        f"update ops.conversion_deliveries set sync_status = '{status}', outcome = '{end}'",
+        "update ops.conversion_deliveries set "
+        f"sync_status = case destination when '{name}' then '{status}' else 'sent' end, "
+        f"outcome = case destination when '{name}' then '{end}' else 'confirmed' end",
     )
     _refund(warehouse, NOW - DAY, "30")
     _enqueue(warehouse, sandbox)
@@ -247,12 +251,50 @@ def test_a_cancelled_order_is_taken_back(warehouse: str, sandbox: Sandbox) -> No
     assert _google(sandbox).is_retracted
 
 
+@pytest.mark.parametrize("platform", BOTH)
+def test_a_currency_that_changed_is_told(warehouse: str, sandbox: Sandbox, platform: str) -> None:
+    """Red: Google would go on bidding for dollars that were rupiah."""
+    configure_google(warehouse, platform)
+    name = platform.replace("_", "-")
+    _buy(warehouse, NOW - 2 * DAY)
+    execute(warehouse, "update app.transactions set brand_slug = 'lumen'")  # its own order T-1
+    _buy(warehouse, NOW - 2 * DAY)
+    _enqueue(warehouse, sandbox)
+    send(warehouse, sandbox, name)
+    sandbox.clock.advance(timedelta(hours=1))
+    if platform == "google_data_manager":
+        ask(warehouse, sandbox)
+    for number, currency in ((1, "IDR"), (0, "rupiah")):  # one that is none is refused, once a run
+        execute(
+            warehouse,
+            f"update app.transactions set currency = '{currency}' where brand_slug = 'acme'",
+        )
+        counts = _enqueue(warehouse, sandbox)
+        assert (counts["adjustments"], counts["refused"]) == (number, 1 - number)
+    assert send(warehouse, sandbox, name).succeeded == 1
+    assert (_google(sandbox).value, _google(sandbox).currency) == (100, "IDR")
+
+
+def test_what_google_takes_no_longer_is_in_the_ledger(warehouse: str, sandbox: Sandbox) -> None:
+    """Red: a refund after Google's 54 days would vanish without a word."""
+    configure_google(warehouse, *BOTH)
+    _buy(warehouse, NOW - 55 * DAY)
+    _enqueue(warehouse, sandbox)
+    for name in (DM, ADS):
+        send(warehouse, sandbox, name)
+    _refund(warehouse, NOW, "30")
+    assert _enqueue(warehouse, sandbox)["adjustments"] == 1
+    for name in (DM, ADS):
+        assert _of_kind(warehouse, name)["adjustment", 1] == ("skipped", "expired")
+
+
 def test_an_adjustment_has_a_clock_of_its_own(warehouse: str, sandbox: Sandbox) -> None:
     """Red: it would be given up with its original's 90 days, or tried after Google's 54."""
     configure_google(warehouse, *BOTH)
     bought = NOW - 50 * DAY
     _buy(warehouse, bought)
     _enqueue(warehouse, sandbox)
+    send(warehouse, sandbox, ADS)
     _refund(warehouse, NOW, "30")
     _enqueue(warehouse, sandbox)
     found = query(

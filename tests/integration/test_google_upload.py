@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from conftest_of_loads import query
@@ -90,6 +91,29 @@ def test_bad_events_are_told_by_row(
         assert row["sync_error"]
         assert "zz" not in row["sync_error"]
         assert "click id" not in row["sync_error"]
+
+
+def test_a_second_refusal_that_names_all_that_is_left(
+    warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: the upload would die with an error of the database, and its events stay leased."""
+    configure_google(warehouse, "google_data_manager")
+    sales(warehouse, range(3))
+    sandbox.google.refuse["T-0"] = "INVALID_FORMAT"
+    enter = sandbox.google.enter
+
+    def and_then_the_others(*call: Any) -> Any:
+        if sandbox.google.counts["data_manager"]:
+            sandbox.google.refuse |= {"T-1": "INVALID_EVENT", "T-2": "SOMETHING_NEW"}
+        return enter(*call)
+
+    monkeypatch.setattr(sandbox.google, "enter", and_then_the_others)
+    summary = send(warehouse, sandbox, DM)
+    assert (summary.requests, summary.dead, summary.failed) == (2, 2, 1)
+    assert states(warehouse, DM) == {
+        ("dead", "INVALID_FORMAT"): 1, ("dead", "INVALID_EVENT"): 1, ("failed", "SOMETHING_NEW"): 1,
+    }  # fmt: skip
+    assert query(warehouse, "select id from ops.upload_batches where ended_at is null") == []
 
 
 @pytest.mark.parametrize("platform", BOTH)

@@ -1,18 +1,41 @@
 """The user's own transactions: each confirmed one becomes one event, whenever its row appears."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from conftest_of_loads import query
-from outgoing import NOW, configure, execute, meta_destination, purchase, states, take
+from outgoing import (
+    NOW,
+    OTHER_PIXEL,
+    OTHER_TOKEN,
+    PIXEL,
+    configure,
+    counted_once,
+    execute,
+    meta_destination,
+    purchase,
+    sandbox_with_pixels,
+    send,
+    states,
+    take,
+)
 
 from include import warehouse as wh
-from include.conversions import transactions
+from include.conversions import outbox, transactions
 from include.errors import WarehouseError
+from include.sandbox.graph import Token
+from include.sandbox.server import Sandbox
 
 _FBC = "fb.1.1700000000000.IwAR_clicked"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with sandbox_with_pixels() as running:
+        yield running
 
 
 def _enqueue(uri: str, now: datetime = NOW) -> dict[str, dict[str, int]]:
@@ -53,6 +76,10 @@ def _profile(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+def _are_taken(uri: str) -> None:
+    execute(uri, "update ops.conversion_deliveries set sync_status = 'sent', outcome = 'accepted'")
+
+
 def test_confirmed_transactions_enter_once_however_late(warehouse: str) -> None:
     """A red test here: a row that a view shows late is never sent, or one is sent twice."""
     configure(warehouse)
@@ -66,7 +93,7 @@ def test_confirmed_transactions_enter_once_however_late(warehouse: str) -> None:
         _sale(3, brand_slug="of another brand"),
     )
     assert _enqueue(warehouse) == {
-        "acme": {"accepted": 1, "duplicate": 0, "refused": 0, "adjustments": 0}
+        "acme": {"accepted": 1, "duplicate": 0, "refused": 0, "changed": 0, "adjustments": 0}
     }
     # Later: the pending one is confirmed, and one turns up whose every date is long past.
     execute(warehouse, "update app.transactions set status = 'completed' where amount = 20 "
@@ -91,7 +118,7 @@ def test_a_purchase_that_came_by_another_door_is_the_same(warehouse: str) -> Non
         _sale(1, amount="19.90", event_id="seen-by-pixel"),
     )
     assert _enqueue(warehouse)["acme"] == {
-        "accepted": 0, "duplicate": 1, "refused": 0, "adjustments": 0,
+        "accepted": 0, "duplicate": 1, "refused": 0, "changed": 0, "adjustments": 0,
     }  # fmt: skip
     rows = query(
         warehouse,
@@ -144,6 +171,7 @@ def test_refunds_and_changed_amounts_become_adjustments(warehouse: str) -> None:
     configure(warehouse)
     _insert(warehouse, "transactions", *(_sale(number) for number in range(4)))
     _enqueue(warehouse)
+    _are_taken(warehouse)
     for number, change in enumerate(
         [
             "status = 'refunded', refunded_at = now()",  # in full, the amount left out
@@ -173,7 +201,7 @@ def test_refunds_and_changed_amounts_become_adjustments(warehouse: str) -> None:
         ("T-1", 2, "12.00", True),
         ("T-2", 1, "25", True),
     ]
-    assert states(warehouse)["skipped", "not_mapped"] == 4  # Meta knows no adjustments
+    assert states(warehouse)["skipped", "not_adjustable"] == 4  # Meta knows no adjustments
 
 
 def test_a_brand_without_a_destination_waits(warehouse: str) -> None:
@@ -256,8 +284,8 @@ def test_a_row_with_a_mistake_is_left_out_and_told(warehouse: str, caplog: Any) 
     caplog.clear()
     counts = _enqueue(warehouse)  # told again for as long as it is so
     assert counts == {
-        "acme": {"accepted": 0, "duplicate": 0, "refused": 10, "adjustments": 0},
-        "beta": {"accepted": 0, "duplicate": 0, "refused": 0, "adjustments": 0},
+        "acme": {"accepted": 0, "duplicate": 0, "refused": 10, "changed": 0, "adjustments": 0},
+        "beta": {"accepted": 0, "duplicate": 0, "refused": 0, "changed": 0, "adjustments": 0},
     }
     rows = query(
         warehouse,
@@ -281,7 +309,7 @@ def test_a_row_with_a_mistake_is_left_out_and_told(warehouse: str, caplog: Any) 
     _insert(warehouse, "transactions", _sale(0, amount="25.00"))
     assert _enqueue(warehouse)["acme"]["adjustments"] == 0
     execute(warehouse, "delete from app.transactions where status = ' Completed'")
-    assert _enqueue(warehouse)["acme"]["adjustments"] == 1
+    assert _enqueue(warehouse)["acme"]["changed"] == 1  # nothing of it has left
 
 
 def test_a_person_who_is_there_twice_is_nobody(warehouse: str, caplog: Any) -> None:
@@ -301,7 +329,7 @@ def test_a_person_who_is_there_twice_is_nobody(warehouse: str, caplog: Any) -> N
     )
     _insert(warehouse, "transactions", *(_sale(number, fbc=_FBC) for number in range(3)))
     assert _enqueue(warehouse)["acme"] == {
-        "accepted": 3, "duplicate": 0, "refused": 0, "adjustments": 0,
+        "accepted": 3, "duplicate": 0, "refused": 0, "changed": 0, "adjustments": 0,
     }  # fmt: skip
     rows = query(
         warehouse,
@@ -325,7 +353,7 @@ def test_a_purchase_without_another_address_waits_for_its_person(
     _insert(warehouse, "profiles", _profile(0), _profile(0, email="other@example.com"))
     _insert(warehouse, "transactions", _sale(0), _sale(0, brand_slug="beta"))
     assert _enqueue(warehouse)["acme"] == {
-        "accepted": 0, "duplicate": 0, "refused": 1, "adjustments": 0,
+        "accepted": 0, "duplicate": 0, "refused": 1, "changed": 0, "adjustments": 0,
     }  # fmt: skip
     assert "acme: 1 rows of app.transactions were left out: profile_duplicate" in caplog.text
     execute(warehouse, "delete from app.profiles where email = 'other@example.com'")
@@ -345,3 +373,201 @@ def test_a_sale_without_its_moment_is_dated_by_its_last_change(warehouse: str) -
     assert _enqueue(warehouse)["acme"]["accepted"] == 1
     (row,) = query(warehouse, "select event_time from ops.conversion_events")
     assert row["event_time"] == changed
+
+
+def _sold(uri: str, sandbox: Sandbox, pixel: str) -> dict[str, tuple[float, str]]:
+    """What Meta counts, by order: value and currency; fails when it counts one twice."""
+    counted = counted_once(sandbox, pixel)
+    taken = [one.event for one in sandbox.events.received if one.pixel == pixel]
+    found = {
+        one["custom_data"]["order_id"]: (
+            one["custom_data"]["value"],
+            one["custom_data"]["currency"],
+        )
+        for one in taken
+    }
+    assert len(found) == counted
+    return found
+
+
+def _two_brands(uri: str, sales: int, *more: dict[str, Any]) -> None:
+    """Both sell under the same order numbers."""
+    configure(uri, "acme", meta_destination(), *more)
+    configure(uri, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
+    for brand in ("acme", "lumen"):
+        _insert(uri, "profiles", *(_profile(n, brand_slug=brand) for n in range(sales)))
+        _insert(uri, "transactions", *(_sale(n, brand_slug=brand) for n in range(sales)))
+
+
+def _change(uri: str, order: str, change: str) -> None:
+    execute(
+        uri,
+        f"update app.transactions set {change} "
+        f"where brand_slug = 'acme' and transaction_id = '{order}'",
+    )
+
+
+_REFUNDED = "status = 'refunded', refunded_at = now()"
+
+
+def test_what_changes_before_it_leaves_leaves_as_it_is_now(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """Red: Meta would be sent an old amount or currency, or a cancelled order, and keep it."""
+    _two_brands(warehouse, 8)
+    _enqueue(warehouse)
+    for order, change in {
+        "T-0": "amount = 25",
+        "T-1": "currency = 'eur'",
+        "T-2": "status = 'cancelled'",
+        "T-3": _REFUNDED,  # in full, the amount left out
+        "T-4": f"{_REFUNDED}, refunded_amount = 5",
+        "T-5": "status = 'pending'",
+        "T-6": "refunded_amount = 20",
+    }.items():
+        _change(warehouse, order, change)
+    unchanged = {"accepted": 0, "duplicate": 0, "refused": 0, "changed": 0, "adjustments": 0}
+    assert _enqueue(warehouse) == {"acme": {**unchanged, "changed": 7}, "lumen": unchanged}
+    assert _enqueue(warehouse) == {"acme": unchanged, "lumen": unchanged}
+    assert states(warehouse) == {("pending", None): 4, ("skipped", "cancelled"): 4}
+    assert query(warehouse, "select 1 from ops.conversion_events where adjusts is not null") == []
+    send(warehouse, sandbox)
+    send(warehouse, sandbox, "lumen-meta", token=OTHER_TOKEN)
+    assert _sold(warehouse, sandbox, PIXEL) == {
+        "T-0": (25, "USD"), "T-1": (20, "EUR"), "T-4": (15, "USD"), "T-7": (20, "USD"),
+    }  # fmt: skip
+    assert _sold(warehouse, sandbox, OTHER_PIXEL) == {f"T-{n}": (20, "USD") for n in range(8)}
+
+
+def test_an_order_that_is_completed_again_is_sent(warehouse: str, sandbox: Sandbox) -> None:
+    """Red: a purchase that was cancelled by mistake is never sent, or without its browser."""
+    _two_brands(warehouse, 3)
+    _change(warehouse, "T-0", "action_source = 'website', user_agent = 'Firefox', "
+                              "event_source_url = 'https://shop.example/thanks'")  # fmt: skip
+    _change(warehouse, "T-1", "amount = 0")  # nothing was to be paid
+    _enqueue(warehouse)
+    for order in ("T-0", "T-1", "T-2"):
+        _change(warehouse, order, "status = 'cancelled'")
+    assert _enqueue(warehouse)["acme"]["changed"] == 3
+    assert states(warehouse) == {("skipped", "cancelled"): 3}
+    with wh.connect(warehouse, autocommit=True) as connection:
+        outbox.forget_people(connection, NOW)
+    for order in ("T-0", "T-1"):
+        _change(warehouse, order, "status = 'completed'")
+    assert _enqueue(warehouse)["acme"]["changed"] == 2
+    assert _enqueue(warehouse)["acme"]["changed"] == 0
+    send(warehouse, sandbox)
+    assert _sold(warehouse, sandbox, PIXEL) == {"T-0": (20, "USD"), "T-1": (0, "USD")}
+    assert states(warehouse) == {("sent", "accepted"): 2, ("skipped", "cancelled"): 1}
+
+
+def test_where_one_destination_has_it_the_others_get_what_is_left(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """Red: a second pixel is sent the old value of a sale, since the first one has it already."""
+    sandbox.tokens[OTHER_TOKEN] = Token(frozenset(), pixels=frozenset({OTHER_PIXEL, "2000000099"}))
+    _two_brands(warehouse, 4, meta_destination("acme-second", pixel_id="2000000099"))
+    _enqueue(warehouse)
+    send(warehouse, sandbox)
+    _change(warehouse, "T-0", "amount = 25")
+    _change(warehouse, "T-1", "currency = 'EUR'")
+    _change(warehouse, "T-2", "status = 'cancelled'")
+    _change(warehouse, "T-3", f"{_REFUNDED}, refunded_amount = 20")
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 4
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 0
+    send(warehouse, sandbox, "acme-second", token=OTHER_TOKEN)
+    assert _sold(warehouse, sandbox, "2000000099") == {"T-0": (25, "USD"), "T-1": (20, "EUR")}
+    # What Meta has got stays as it was; the ledger says so.
+    assert _sold(warehouse, sandbox, PIXEL) == {f"T-{n}": (20, "USD") for n in range(4)}
+    assert states(warehouse) == {("sent", "accepted"): 4, ("skipped", "not_adjustable"): 4}
+    assert states(warehouse, "acme-second") == {
+        ("sent", "accepted"): 2, ("skipped", "cancelled"): 2, ("skipped", "not_adjustable"): 4,
+    }  # fmt: skip
+    _change(warehouse, "T-2", "status = 'completed', amount = 30")
+    assert _enqueue(warehouse)["acme"]["adjustments"] == 1
+    send(warehouse, sandbox, "acme-second", token=OTHER_TOKEN)
+    assert _sold(warehouse, sandbox, "2000000099")["T-2"] == (30, "USD")
+    send(warehouse, sandbox, "lumen-meta", token=OTHER_TOKEN)
+    assert _sold(warehouse, sandbox, OTHER_PIXEL) == {f"T-{n}": (20, "USD") for n in range(4)}
+
+
+def test_a_webhooks_purchase_does_not_wait_for_the_table(warehouse: str) -> None:
+    """Red: what Stripe says is paid is held back, since the shop's table still says pending."""
+    configure(warehouse)
+    take(warehouse, [purchase(0), purchase(1)])
+    _insert(warehouse, "transactions", _sale(0, status="pending", amount="19.90"))
+    _insert(warehouse, "transactions", _sale(1, status="cancelled", amount="19.90"))
+    assert _enqueue(warehouse)["acme"]["changed"] == 1
+    assert states(warehouse) == {("pending", None): 1, ("skipped", "cancelled"): 1}
+
+
+def test_a_refund_of_an_order_that_was_never_seen(warehouse: str, sandbox: Sandbox) -> None:
+    """Red: a purchase that was paid back before its row appeared is sent as a sale."""
+    configure(warehouse)
+    _insert(warehouse, "profiles", *(_profile(n) for n in range(3)))
+    _insert(warehouse, "transactions", _sale(0, status="refunded"),
+            _sale(1, status="refunded", refunded_amount="20.00"),
+            _sale(2, status="refunded", refunded_amount="5.00"))  # fmt: skip
+    assert _enqueue(warehouse)["acme"]["accepted"] == 1
+    send(warehouse, sandbox)
+    assert _sold(warehouse, sandbox, PIXEL) == {"T-2": (15, "USD")}
+
+
+def _claims(uri: str) -> tuple[wh.Connection, outbox.Outbox]:
+    connection = wh.connect(uri, autocommit=True)
+    box = outbox.Outbox(connection, "acme-meta", dedup_window=None, clock=lambda _: NOW)
+    return connection, box
+
+
+def test_a_change_waits_for_a_claim_that_is_under_way(warehouse: str) -> None:
+    """Red: the event changes while a request leaves with the old value, and nothing says so."""
+    _two_brands(warehouse, 1)
+    _enqueue(warehouse)
+    _change(warehouse, "T-0", "amount = 25")
+    connection, box = _claims(warehouse)
+    with connection, ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            batch, _ = box.claim(10, lambda event: None)
+            enqueued = pool.submit(_enqueue, warehouse)
+            waiting = "datname = current_database() and wait_event_type = 'Lock'"
+            while not query(warehouse, f"select 1 from pg_stat_activity where {waiting}"):
+                assert not enqueued.done()
+        assert enqueued.result()["acme"]["adjustments"] == 1
+    assert batch is not None
+    assert [str(event["event_value"]) for event in batch.events] == ["20.00"]
+    rows = query(
+        warehouse,
+        "select kind, event_value::text as v from ops.conversion_events as e "
+        "inner join ops.brands as b on b.id = e.brand_id where slug = 'acme' order by 1",
+    )
+    assert [tuple(row.values()) for row in rows] == [("adjustment", "25"), ("conversion", "20.00")]
+
+
+def test_a_claim_never_takes_an_old_value(warehouse: str) -> None:
+    """Red: a request leaves with what the event said when the claim began, not when it was made."""
+    _two_brands(warehouse, 1)
+    execute(
+        warehouse,
+        "insert into app.transactions (transaction_id, brand_slug, profile_id, status, amount, "
+        "currency, transacted_at) select 'T-' || n, 'acme', 'p0', 'completed', 20, 'USD', "
+        f"'{NOW.isoformat()}'::timestamptz - n * interval '1 second' "
+        "from generate_series(1, 1500) as n",
+    )
+    _enqueue(warehouse)
+    execute(warehouse, "update app.transactions set amount = 25 where brand_slug = 'acme' "
+            f"and transacted_at >= '{(NOW - timedelta(seconds=100)).isoformat()}'")  # fmt: skip
+    changed = "select id, event_value::text as v from ops.conversion_events where event_value = 25"
+    connection, box = _claims(warehouse)
+    with connection, ThreadPoolExecutor(1) as pool:
+        enqueued = pool.submit(_enqueue, warehouse)
+        while not query(warehouse, changed):
+            assert not enqueued.done()
+        batch, _ = box.claim(1501, lambda event: None)  # in order of deadline: those come last
+        counts = enqueued.result()["acme"]
+    assert batch is not None
+    assert counts["changed"] + counts["adjustments"] == 100
+    now = {row["id"]: row["v"] for row in query(
+        warehouse, "select id, event_value::text as v from ops.conversion_events "
+        "where kind = 'conversion'")}  # fmt: skip
+    left = {event["id"]: str(event["event_value"]) for event in batch.events}
+    assert {id_: now[id_] for id_ in left} == left
