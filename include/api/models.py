@@ -144,9 +144,10 @@ class Conversions(BaseModel):
     """A page of conversions, the newest first."""
 
     data: list[Conversion]
-    count: int = Field(description="How many there are on all pages.")
+    count: int = Field(description="How many there are on all pages; 10000: or more.")
     limit: int
     offset: int
+    next: UUID | None = Field(description="What to give as `after` for the next page.")
 
 
 class Batch(BaseModel):
@@ -321,3 +322,4 @@ class Health(BaseModel):
     """The API and its warehouse answer."""
 
     status: Literal["ok"]
+    degraded: list[str] | None = Field(None, description="What works in a poorer way meanwhile.")

@@ -25,6 +25,7 @@ from fastapi.concurrency import run_in_threadpool
 from stripe import SignatureVerificationError, WebhookSignature
 
 from include.airflow import connections
+from include.api.access import Failures
 from include.api.database import Database, database
 from include.api.models import Posted
 from include.api.problems import Refused, fault_of, unprocessable
@@ -81,19 +82,30 @@ class Hook:
 async def post(brand: str, source: str, request: Request) -> Posted:
     """Take a provider's webhook. The same one again changes nothing."""
     body = await request.body()
-    return await run_in_threadpool(
-        _post, request.app.state.hooks, database(request), brand, source, body, request.headers,
-    )  # fmt: skip
+    hooks: Hooks = request.app.state.hooks
+    warehouse = database(request)
+    failures: Failures = request.app.state.failures
+    async with failures.counted(request, f"{brand}/{source}") as place:
+        hook = hooks.known(brand, source)
+        if hook is None:
+            warehouse.refuse_while_down()
+            async with place:
+                hook = await run_in_threadpool(_found, hooks, warehouse, brand, source)
+        request.state.route = f"/webhooks/{hook.brand.slug}/{hook.source}"
+        _prove(hook, body, request.headers)
+    async with warehouse.share(brand):
+        return await run_in_threadpool(_taken, warehouse, hook, source, body)
 
 
-def _post(
-    hooks: Hooks, database: Database, brand: str, source: str, body: bytes, headers: Headers
-) -> Posted:
+def _found(hooks: Hooks, database: Database, brand: str, source: str) -> Hook:
     with database.connection() as connection:
-        hook = hooks.find(connection, brand, source)
-        _prove(hook, body, headers)
-        payload = _read(body)
-        now = datetime.now(UTC) + hook.behind
+        return hooks.find(connection, brand, source)
+
+
+def _taken(database: Database, hook: Hook, source: str, body: bytes) -> Posted:
+    payload = _read(body)
+    now = datetime.now(UTC) + hook.behind
+    with database.connection() as connection:
         return take(connection, hook.brand, source, payload, body, now)
 
 
@@ -105,17 +117,19 @@ class Hooks:
         self._known: dict[tuple[str, str], tuple[float, Hook]] = {}
         self._lock = threading.Lock()
 
+    def known(self, brand: str, source: str) -> Hook | None:
+        """The webhook of a brand, where it was asked for lately."""
+        until, hook = self._known.get((brand, source), (0.0, None))
+        return hook if until > time.monotonic() else None
+
     def find(self, connection: Connection, brand: str, source: str) -> Hook:
-        """The webhook of a brand.
+        """The webhook of a brand, asked for anew.
 
         Raises:
             Refused: there is none.
             SettingsError: its connection is missing or incomplete.
         """
         key = (brand, source)
-        until, hook = self._known.get(key, (0.0, None))
-        if hook is not None and until > time.monotonic():
-            return hook
         row = None
         if source in ADAPTERS and brand.isprintable():
             row = connection.execute(

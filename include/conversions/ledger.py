@@ -47,6 +47,7 @@ where e.erased_at is null
         select 1 from ops.conversion_deliveries as d
         where d.event = e.id and d.sync_status = %(status)s))
 """
+MOST_COUNTED = 10_000
 FILTERS = ("status", "event_name", "brand", "campaign_id", "since", "until")
 
 
@@ -56,19 +57,46 @@ def find(
     filters: Mapping[str, Any],
     *,
     limit: int,
-    offset: int,
+    offset: int = 0,
+    after: UUID | None = None,
 ) -> tuple[list[Row], int]:
     """A page of conversions, the newest first, and how many there are on all pages.
 
     Args:
         only: the brand whose rows may be seen; None: all.
         filters: any of `FILTERS`; `since` is included, `until` is not.
+        after: the last conversion of the page before; a page that is asked for in this way costs
+            the same wherever it is.
+
+    Returns:
+        The rows, and their number on all pages; `MOST_COUNTED` where there are as many or more.
+
+    Raises:
+        EventRefused: `after` is no conversion that may be seen.
     """
     given = {**dict.fromkeys(FILTERS), **filters, "only": only, "limit": limit, "offset": offset}
     with connection.transaction():
-        counted = connection.execute(f"select count(*)::int as number {_FROM}", given).fetchone()
+        connection.execute("set local statement_timeout = '10s'")
+        counted = connection.execute(
+            f"select count(*)::int as number from (select 1 {_FROM} limit {MOST_COUNTED}) as e",
+            given,
+        ).fetchone()
+        onward = ""
+        if after is not None:
+            last = connection.execute(
+                "select created_at from ops.conversion_events where id = %(after)s "
+                "and (%(only)s::uuid is null or brand_id = %(only)s)",
+                {"after": after, "only": only},
+            ).fetchone()
+            if last is None:
+                raise EventRefused("after", "is no conversion that you may see")
+            given |= {"after": after, "moment": last["created_at"]}
+            onward = (
+                "and e.created_at <= %(moment)s and (e.created_at < %(moment)s or e.id > %(after)s)"
+            )
         rows = connection.execute(
-            f"{_SHOWN} {_FROM} order by e.created_at desc, e.id limit %(limit)s offset %(offset)s",
+            f"{_SHOWN} {_FROM} {onward} order by e.created_at desc, e.id "
+            "limit %(limit)s offset %(offset)s",
             given,
         ).fetchall()
     assert counted is not None

@@ -223,7 +223,7 @@ def test_refunds_adjust_the_purchase(door: Door, uri: str) -> None:
     assert {row["event_id"] for row in rows} == {"pi_3N1"}
     assert {row["adjusts"] for row in rows[1:]} == {rows[0]["id"]}
     assert rows[1]["user_hashes"] == rows[0]["user_hashes"]
-    assert states(uri) == {("pending", None): 1, ("skipped", "not_mapped"): 2}
+    assert states(uri) == {("pending", None): 1, ("skipped", "not_adjustable"): 2}
 
 
 def test_a_refund_waits_for_its_purchase(door: Door, uri: str) -> None:
