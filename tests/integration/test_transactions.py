@@ -12,7 +12,7 @@ from include import warehouse as wh
 from include.conversions import transactions
 from include.errors import WarehouseError
 
-_FBC = "fb.1.1700000000000.IwAR_clicked"
+_FBC = "fb.1.1794000000000.IwAR_clicked"
 
 
 def _enqueue(uri: str, now: datetime = NOW) -> dict[str, dict[str, int]]:
@@ -345,3 +345,50 @@ def test_a_sale_without_its_moment_is_dated_by_its_last_change(warehouse: str) -
     assert _enqueue(warehouse)["acme"]["accepted"] == 1
     (row,) = query(warehouse, "select event_time from ops.conversion_events")
     assert row["event_time"] == changed
+
+
+def test_ids_that_are_none_are_nobodys(warehouse: str, caplog: Any) -> None:
+    """A red test here: all guests of a shop (the customer 0) are one person with one click, and of
+    the orders `undefined` one is sent.
+    """
+    for brand, pixel in (("acme", "1234567890"), ("beta", "99")):
+        configure(warehouse, brand, meta_destination(f"{brand}-meta", pixel_id=pixel))
+    _insert(
+        warehouse, "profiles", _profile(0, profile_id="0"),
+        _profile(1, phone="undefined", last_name="Null"),
+    )  # fmt: skip
+    touch = {"brand_slug": "acme", "touched_at": NOW - timedelta(days=2)}
+    page = "https://shop.example/?fbclid=IwAR_landing&x=1#gclid=Cj0-landing"
+    _insert(
+        warehouse,
+        "touchpoints",
+        {**touch, "profile_id": "0", "gclid": "Cj0-of-another-guest"},
+        {**touch, "profile_id": "p1", "landing_url": page, "fbclid": "", "gclid": "null"},
+        {**touch, "profile_id": "p1", "touched_at": NOW - timedelta(days=1),
+         "gclid": "undefined", "fbp": "{{fbp}}", "ad_id": "{{ad.id}}"},
+    )  # fmt: skip
+    _insert(
+        warehouse,
+        "transactions",
+        _sale(0, profile_id="0", fbc=_FBC),
+        _sale(1, fbp="undefined"),
+        _sale(2, transaction_id="Undefined"),
+        _sale(3, transaction_id="undefined", brand_slug="beta"),
+        _sale(4, transaction_id="order-{{ id }}"),
+        _sale(5, transaction_id="0"),
+    )
+    counts = _enqueue(warehouse)
+    assert (counts["acme"]["accepted"], counts["acme"]["refused"]) == (2, 3)
+    assert (counts["beta"]["accepted"], counts["beta"]["refused"]) == (0, 1)
+    assert "acme: 3 rows of app.transactions were left out: key_missing" in caplog.text
+    guest, known = query(
+        warehouse,
+        "select contact_id, gclid, fbc, fbp, ad_id, array(select jsonb_object_keys("
+        "coalesce(user_hashes -> 'meta', '{}')) order by 1) as person "
+        "from ops.conversion_events order by transaction_id",
+    )
+    assert tuple(guest.values()) == (None, None, _FBC, None, None, [])
+    seen = int(touch["touched_at"].timestamp())
+    assert tuple(known.values()) == (
+        "p1", "Cj0-landing", f"fb.1.{seen}000.IwAR_landing", None, None, ["country", "em"],
+    )  # fmt: skip
