@@ -96,7 +96,7 @@ _BARE_FBC = re.compile(r"(?:Iw[A-Z]|PA[A-Za-z])[\w-]{3,1000}", re.ASCII)
 # "keep fbc for 90 days": a click is attributed no longer than that.
 # https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
 _CLICK_LIVES = timedelta(days=90)
-_CLICK = re.compile(r"[\w.~=-]{1,512}", re.ASCII)
+_MOST_CLICK = 512  # characters of a click id of Google's
 # In queries, fragments and addresses within addresses, once their percent-encoding is undone.
 _IN_URL = re.compile(r"(?<![\w-])(fbclid|gclid|gbraid|wbraid)=([\w.~=-]{1,1000})", re.ASCII)
 _URL_CLICKS = ("fbclid", "gclid", "gbraid", "wbraid")
@@ -379,7 +379,7 @@ def _prepared(
         "user_agent": agent,
         "fbp": _matching(_FBP, given.get("fbp")),
         "fbc": _fbc(given, at, seen, contact, notes),
-        **{key: _matching(_CLICK, given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
+        **{key: _click(given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
         "user_hashes": given.get("user_hashes")
         or {
             platform: found
@@ -716,8 +716,14 @@ def clicks(raw: Raw, now: datetime, contact: Mapping[str, Any] | None) -> dict[s
         "fbp": _matching(_FBP, given.get("fbp")),
         "fbc": _fbc(given, now, now, contact, []),
         "ad_id": _identifier("ad_id", given.get("ad_id")),
-        "gclid": _matching(_CLICK, given.get("gclid")),
+        "gclid": _click(given.get("gclid")),
     }
+
+
+def _click(value: Any) -> str | None:
+    """A click id of Google's, which alone knows its form."""
+    text = _text(value)
+    return text if text and len(text) <= _MOST_CLICK and not personal_in(text) else None
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str | None:

@@ -29,7 +29,7 @@ from outgoing import (
 )
 
 from include import warehouse as wh
-from include.conversions import erasure, intake, ledger, outbox
+from include.conversions import contacts, erasure, intake, ledger, outbox
 from include.errors import SettingsError, WarehouseError
 
 
@@ -866,3 +866,21 @@ def test_pages_that_are_kept_alike_are_told_apart(warehouse: str) -> None:
         [{**view, "event_source_url": f"https://shop.example/p?id={n}"} for n in (1, 2)],
     )
     assert [receipt.status for receipt in receipts] == ["accepted", "accepted"]
+
+
+def test_contacts_are_one_person_and_not_in_clear(warehouse: str) -> None:
+    """A red test here: all contacts `undefined` share one click, or a phone is a contact's id."""
+    configure(warehouse)
+    with wh.connect(warehouse, autocommit=True) as connection:
+        brand = intake.brands(connection)["acme"]
+        said = {"event_source_url": "https://shop.example/?fbclid=IwAR_page", "gclid": "null",
+                "fbp": "{{fbp}}"}  # fmt: skip
+        found = intake.clicks(said, NOW, None)
+        for contact in ("undefined", "{{contact.id}}", "+49 151 12345678", "c-1"):
+            contacts.remember(connection, brand.id, contact, found, NOW)
+    assert query(warehouse, "select contact_id, fbclid, fbc, fbp, gclid from ops.contacts") == [
+        {"contact_id": "c-1", "fbclid": "IwAR_page", "fbp": None, "gclid": None,
+         "fbc": f"fb.1.{int(NOW.timestamp())}000.IwAR_page"},
+    ]  # fmt: skip
+    assert intake.with_clicks({"gclid": "own", **said})["fbclid"] == "IwAR_page"
+    assert intake.with_clicks({**said, "fbclid": "IwAR_own"})["fbclid"] == "IwAR_own"
