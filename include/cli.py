@@ -154,6 +154,8 @@ def import_events(file: Path, brand: str | None) -> None:
         f"{report.accepted:,} accepted, {report.duplicate:,} duplicate, "
         f"{len(report.refused):,} refused"
     )
+    for note, number in report.notes.most_common():
+        click.echo(f"{number:,} accepted lines: {note}")
     if report.refused_file:
         click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
         raise SystemExit(1)

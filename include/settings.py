@@ -187,6 +187,9 @@ def _beyond_schema(settings: Settings) -> Iterator[str]:
             yield f"{place}.time_zone: {brand['time_zone']!r} is no IANA time zone"
         if pycountry.currencies.get(alpha_3=brand["reporting_currency"]) is None:
             yield f"{place}.reporting_currency: {brand['reporting_currency']!r} is no currency"
+        country = brand["default_country"]
+        if country is not None and pycountry.countries.get(alpha_2=country) is None:
+            yield f"{place}.default_country: {country!r} is no country of ISO 3166-1"
         yield from _template(f"{place}.event_id_template", brand["event_id_template"])
         for j, account in enumerate(brand["ad_accounts"]):
             key = (account["platform"], account["account_id"])

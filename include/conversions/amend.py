@@ -189,6 +189,6 @@ def _judge(
                 "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
                 "batch_key = %s, next_attempt_at = %s, updated_at = %s "
                 "where event = %s and destination = %s",
-                [state.sync_status, state.outcome, state.batch_key, now, now, event["id"],
+                [state.sync_status, state.outcome, state.batch_key, state.due, now, event["id"],
                  one["destination"]],
             )  # fmt: skip

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from include.conversions import identity, personal
 from include.warehouse import Connection
 
 CLICKS = ("fbclid", "fbp", "fbc", "ad_id", "gclid")
@@ -53,10 +54,15 @@ def remember(
 ) -> None:
     """Keep what is new about a contact; what this event does not say stays as it was.
 
+    Nothing of an id that is a placeholder, which is that of many people, or an e-mail address or
+    phone number, which is not kept in clear.
+
     Args:
         clicks: any of `CLICKS`, already checked.
         hashes: of the person's e-mail and phone, so that an erasure finds the contact.
     """
+    if identity.why_absent(contact_id) or personal.personal_in(contact_id):
+        return
     row = {"brand": brand_id, "contact": contact_id, "seen": seen_at, "hashes": list(hashes)}
     connection.execute(
         "insert into ops.contacts as c (brand_id, contact_id, fbclid, fbp, fbc, ad_id, gclid, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,6 +38,8 @@ class Report:
     accepted: int = 0
     duplicate: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)  # line number and reason
+    # What was left out of accepted lines, or stands for what was missing, and of how many.
+    notes: Counter[str] = field(default_factory=Counter)
     refused_file: Path | None = None
 
 
@@ -93,6 +96,7 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
                 owners[index] = known[slug].id
                 report.accepted += receipt.status == "accepted"
                 report.duplicate += receipt.status == "duplicate"
+                report.notes.update(receipt.notes)
                 if receipt.status == "refused":
                     reasons[index] = str(receipt.reason)
         report.refused += sorted(reasons.items())

@@ -21,7 +21,7 @@ _SHOWN = """
 select e.id, b.slug as brand, e.event_name, e.event_id, e.kind, e.adjusts, e.revision,
     e.event_time, e.action_source, e.event_source_url, e.event_value, e.currency,
     e.transaction_id, e.campaign_id, e.ad_id, e.contact_id, e.source, e.custom_params, e.is_test,
-    e.created_at, e.updated_at,
+    e.notes, e.created_at, e.updated_at,
     e.user_email_hash is not null as has_email, e.user_phone_hash is not null as has_phone,
     e.user_first_name_hash is not null or e.user_last_name_hash is not null as has_name,
     e.user_ip is not null as has_ip, e.user_agent is not null as has_user_agent,
@@ -145,7 +145,7 @@ def change_delivery(
             )
         connection.execute(
             "update ops.conversion_deliveries set sync_status = %(status)s, "
-            "outcome = %(outcome)s, sync_attempts = 0, next_attempt_at = %(now)s, "
+            "outcome = %(outcome)s, sync_attempts = 0, next_attempt_at = %(due)s, "
             "sync_error = null, updated_at = %(now)s, "
             # The platform's dedup clock runs on, unless a person takes the risk by this very wish.
             "unknown_since = case when outcome "
@@ -155,6 +155,7 @@ def change_delivery(
                 "status": status,
                 "outcome": outcome,
                 "now": now,
+                "due": max(now, found["event_time"]),
                 "event": event["id"],
                 "destination": destination,
             },

@@ -254,6 +254,8 @@ conversion_events = Table(
     Column("consent", JSONB, nullable=False, server_default=text("'{}'")),
     Column("custom_params", JSONB, nullable=False, server_default=text("'{}'")),
     Column("is_test", Boolean, nullable=False, server_default=text("false")),
+    # What intake left out of it, and why; sentences for people.
+    Column("notes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # Those that were active at intake: each has exactly one delivery.
     Column("destinations", ARRAY(Text), nullable=False),
     _moment("erased_at", nullable=True),  # when the person's data was taken out; the row stays

@@ -16,7 +16,9 @@ from facebook_business.adobjects.serverside.normalize import Normalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include import home
 from include.conversions.identity import (
+    PLACEHOLDERS,
     country_alpha2,
     google_identifiers,
     hashed,
@@ -398,6 +400,13 @@ def test_placeholders_are_nobody(platform: str, field: str, text: str) -> None:
     """Red: everybody whose shop wrote `undefined` is one person to the platform."""
     assert normalise(platform, field, text, "US") is None
     assert normalise("meta", "external_id", 0) is None
+
+
+def test_the_marts_know_the_same_placeholders() -> None:
+    """Red: a purchase that is never sent stands in the marts, or the other way round."""
+    macro = (home.ROOT / "dbt/macros/attribution/app_rows.sql").read_text()
+    listed = macro.split("app_is_placeholder(column)")[1].split("in (")[1].split(")\n")[0]
+    assert re.findall(r"'([^']*)'", listed) == list(PLACEHOLDERS)
 
 
 @pytest.mark.parametrize(
