@@ -26,6 +26,8 @@ deliveries wait in the outbox until the platform takes them no longer (Meta: 7 d
 * *Meta throttles …* is only a warning: the destination waits as long as Meta says.
 * *Events were refused one by one and none was taken*: not the events but something that all have
   in common is wrong; the code in the sentence says what.
+* *… events are refused one by one* is only a warning: the destination takes others, so it is these
+  events. Each is tried five times, after and apart from the others, and is then `dead / attempts`.
 * Dead deliveries: `select outcome, count(*) from ops.conversion_deliveries where sync_status =
   'dead' group by 1`; when their cause is mended, `python -m include.cli deliveries retry`.
 * `dead / outcome_unknown`: a request got no answer for two days; sending it again might count it

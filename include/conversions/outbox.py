@@ -28,6 +28,7 @@ Event = dict[str, Any]
 LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
 VERDICTS = 5
 _FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
+_LATELY = timedelta(days=7)  # longer than five verdicts take, also of a daily upload
 
 
 class LeaseLost(WarehouseError):
@@ -207,12 +208,15 @@ class Outbox:
             ).rowcount
         return {"lost_lease": len(lost), "outcome_unknown": unknown, "expired": expired}
 
-    def claim(self, limit: int, judge: Judge) -> tuple[Batch | None, list[Verdict]]:
+    def claim(
+        self, limit: int, judge: Judge, *, tried: bool = False
+    ) -> tuple[Batch | None, list[Verdict]]:
         """Lease the deliveries whose deadline is nearest, commit the request's row, then return.
 
         All of them have the same `batch_key`: that of the delivery which is due first.
 
         Args:
+            tried: those that have a verdict against them, instead of those that have none.
             judge: says of an event that it need not leave (its consent was withdrawn, it is known
                 to be refused); such deliveries are settled at once.
 
@@ -233,7 +237,8 @@ class Outbox:
             if not self._is_open(now):
                 return None, []
             due = self.connection.execute(
-                _DUE, {"destination": self._destination, "now": now, "limit": limit}
+                _DUE,
+                {"destination": self._destination, "now": now, "limit": limit, "tried": tried},
             ).fetchall()
             if not due:
                 return None, []
@@ -265,6 +270,15 @@ class Outbox:
                     "update ops.upload_batches set ended_at = %s where id = %s", [now, batch.id]
                 )
         return batch, [verdict for _, verdict in ended]
+
+    def took_lately(self) -> bool:
+        """Whether the platform has taken a request of the last week."""
+        found = self.connection.execute(
+            "select 1 from ops.upload_batches where destination = %s and started_at > %s "
+            "and http_status = 200 and error_code is null limit 1",
+            [self._destination, self.now() - _LATELY],
+        )
+        return found.fetchone() is not None
 
     def _is_open(self, now: datetime) -> bool:
         """Whether the destination has not been paused, deactivated or changed meanwhile."""
@@ -393,10 +407,10 @@ def _distinct(rows: Iterable[Event]) -> list[Event]:
 _DUE = """
 select event from ops.conversion_deliveries
 where destination = %(destination)s and sync_status in ('pending', 'failed')
-    and next_attempt_at <= %(now)s and batch_key = (
+    and next_attempt_at <= %(now)s and (sync_attempts > 0) = %(tried)s and batch_key = (
         select batch_key from ops.conversion_deliveries
         where destination = %(destination)s and sync_status in ('pending', 'failed')
-            and next_attempt_at <= %(now)s
+            and next_attempt_at <= %(now)s and (sync_attempts > 0) = %(tried)s
         order by deadline limit 1
     )
 order by deadline limit %(limit)s for update skip locked

@@ -1,8 +1,9 @@
 """From the outbox to a platform: batches, isolation of bad events, pauses.
 
 A batch that the platform refuses for one of its events is halved until the bad ones stand alone;
-all others are delivered. What is known to be refused is told before anything leaves, so that this
-is rare. Requests are under way in several threads, each with a connection and a client of its own.
+all others are delivered. Those that may yet be taken are tried again apart from the others, and
+after them: they delay nobody. What is known to be refused is told before anything leaves, so that
+this is rare. Requests are under way in several threads, each with a connection and a client of its own.
 """
 
 from __future__ import annotations
@@ -210,6 +211,7 @@ class _Upload:
                 for done in [pool.submit(self._thread) for _ in range(threads)]:
                     done.result()
         with warehouse.connect(self._uri, autocommit=True) as connection:
+            self._work(self._outbox(connection, platform), platform, tried=True)
             word = "held" if summary.needs_a_person else "throttled"
             status = "ok" if summary.held is None else f"{word}: {summary.held}"
             destinations.record_sync(
@@ -238,19 +240,27 @@ class _Upload:
             settings=self._destination.settings,
         )
 
-    def _work(self, outbox: Outbox, platform: Platform, *, only_one: bool = False) -> None:
+    def _work(
+        self,
+        outbox: Outbox,
+        platform: Platform,
+        *,
+        only_one: bool = False,
+        tried: bool = False,
+    ) -> None:
         while not self._stopped.is_set():
             wanted = self._take(platform.max_batch)
             if wanted == 0:
                 return
             try:
-                batch, settled = outbox.claim(wanted, self._judge(platform, outbox.now()))
+                judge = self._judge(platform, outbox.now())
+                batch, settled = outbox.claim(wanted, judge, tried=tried)
             except QuotaReached as error:
                 self._stop(outbox, error)
                 return
+            self._give_back(wanted - len(batch.events if batch else ()) - len(settled))
             if batch is None:
                 return
-            self._give_back(wanted - len(batch.events) - len(settled))
             self._summary.add(settled)
             if batch.events:
                 try:
@@ -335,13 +345,18 @@ class _Upload:
                 self._dead_alone += 1
             else:
                 alone.append(_Refused(part, error, answer))
-            if not self._isolates(error) or self._nothing_is_taken(batch, alone):
+            if not self._isolates(error) or self._nothing_is_taken(outbox, batch, alone):
                 for rest in (*waiting, *(one.batch for one in alone)):
                     self._release(outbox, rest, error, answer, unknown)
                 self._stop(outbox, error)
                 return
         for one in alone:
             self._refuse(outbox, one, unknown)
+        if alone:
+            log.warning(
+                "%s: %d events are refused one by one, and are tried again apart from the others: "
+                "%s", self._destination.name, len(alone), alone[-1].error,
+            )  # fmt: skip
 
     def _isolates(self, error: TributaryError) -> bool:
         """Whether to halve the batch; also when an answered 5xx lasts: one event may cause it."""
@@ -350,14 +365,20 @@ class _Upload:
         lasting = self._destination.failures >= _LASTING
         return action.isolates or (action is Action.RETRY and answered and lasting)
 
-    def _nothing_is_taken(self, batch: Batch, alone: Sequence[_Refused]) -> bool:
-        """Whether the events are not to blame: as many were refused, and not one was taken."""
+    def _nothing_is_taken(self, outbox: Outbox, batch: Batch, alone: Sequence[_Refused]) -> bool:
+        """Whether the events are not to blame: as many were refused, and not one was taken.
+
+        Of events that have been refused before, others taken within the last week say that they
+        are to blame; of those that are new only others taken now do.
+        """
         if self._flowing:
             return False
-        if len(alone) == len(batch.events) > 1:
-            return True
         outage = alone and action_for(alone[-1].error) is Action.RETRY
-        return len(alone) + self._dead_alone >= (2 if outage else _ALL_REFUSED)
+        all_alone = len(alone) == len(batch.events) > 1
+        if not all_alone and len(alone) + self._dead_alone < (2 if outage else _ALL_REFUSED):
+            return False
+        tried = all(event["sync_attempts"] for event in batch.events)
+        return bool(outage) or not tried or not outbox.took_lately()
 
     def _send(
         self, outbox: Outbox, platform: Platform, batch: Batch, unknown: set[UUID]

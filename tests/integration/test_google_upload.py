@@ -509,6 +509,32 @@ def test_a_code_that_nobody_knows_is_tried_five_times_and_told(
     assert counted_once(sandbox) == 2
 
 
+@pytest.mark.parametrize("platform", BOTH)
+def test_a_few_bad_sales_delay_nobody_and_end(
+    warehouse: str, sandbox: Sandbox, platform: str
+) -> None:
+    """Red: three sales that Google refuses alone would pause the destination again and again."""
+    configure_google(warehouse, platform)
+    name = platform.replace("_", "-")
+    sales(warehouse, range(10))
+    is_ads = platform == "google_ads"
+    code = "request_error.INVALID_PAGE_TOKEN" if is_ads else "INVALID_ARGUMENT"
+    sandbox.google.refuse = dict.fromkeys(("T-1", "T-4", "T-6"), code)
+    assert send(warehouse, sandbox, name).succeeded == 7
+    sandbox.google.refuse.clear()
+    # Once more by themselves, without a word which of them it is.
+    sandbox.google.faults.append(GoogleFault("error", code=code, times=None))
+    for _ in range(4):
+        sandbox.clock.advance(timedelta(hours=7))
+        assert send(warehouse, sandbox, name).held is None
+    assert states(warehouse, name)["dead", "attempts"] == 3
+    assert states(warehouse, name).total() == 10
+    sandbox.google.faults.clear()
+    sales(warehouse, range(10, 12))
+    assert send(warehouse, sandbox, name).succeeded == 2
+    assert counted_once(sandbox) == 9
+
+
 def test_two_destinations_share_the_quota_of_their_project(
     warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,71 @@ def test_five_verdicts_with_growing_delays_then_dead(warehouse: str, sandbox: Sa
     assert counted_once(sandbox) == 1
 
 
+def test_a_few_bad_events_delay_nobody_and_end(
+    warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Red: three events that Meta refuses pause the destination for an hour, again and again."""
+    configure(warehouse)
+    configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
+    bad = [f"order-{number}" for number in (3, 30, 35)]
+    sandbox.faults.add(Fault("refuse_event", event_id=bad, subcode=2804017, pixel=PIXEL))
+    for brand in ("acme", "lumen"):
+        take(warehouse, [purchase(number) for number in range(40)], brand)
+    assert send(warehouse, sandbox).succeeded == 37
+    for run in range(1, 41):  # ten hours
+        sandbox.clock.advance(timedelta(minutes=15))
+        if run % 5 == 0:
+            take(warehouse, [purchase(100 + run)], now=sandbox.clock.now())
+        caplog.clear()
+        summary = send(warehouse, sandbox)  # not stopped
+        assert (summary.succeeded, summary.held) == (int(run % 5 == 0), None)
+        if summary.failed:
+            assert f"{summary.failed} events are refused one by one" in caplog.text
+    assert states(warehouse) == {("sent", "accepted"): 37 + 8, ("dead", "attempts"): 3}
+    assert counted_once(sandbox) == 45
+    rows = query(warehouse, "select distinct failures, paused_until from ops.destinations")
+    assert rows == [{"failures": 0, "paused_until": None}]
+    assert send(warehouse, sandbox, "lumen-meta", token=OTHER_TOKEN).succeeded == 40
+
+
+def test_a_setting_that_breaks_later_stops_the_new_and_spares_the_old(
+    warehouse: str, sandbox: Sandbox
+) -> None:
+    """Red: what was taken this morning hides that nothing is taken now, and events die of it."""
+    configure(warehouse)
+    sandbox.faults.add(Fault("refuse_event", event_id="order-3", subcode=2804017))
+    take(warehouse, [purchase(number) for number in range(10)])
+    assert send(warehouse, sandbox).succeeded == 9
+    every = [f"order-{number}" for number in range(20)]
+    broken = sandbox.faults.add(Fault("refuse_event", event_id=every, subcode=2809999))
+    take(warehouse, [purchase(number) for number in range(10, 20)])
+    for _ in range(8):
+        sandbox.clock.advance(timedelta(hours=7))
+        with pytest.raises(Troubled, match="none was taken"):
+            send(warehouse, sandbox)
+    assert states(warehouse) == {
+        ("sent", "accepted"): 9, ("failed", "100/2804017"): 1, ("pending", None): 10,
+    }  # fmt: skip
+    sandbox.faults.remove(broken)
+    sandbox.clock.advance(timedelta(hours=1))
+    assert send(warehouse, sandbox).succeeded == 10
+    assert query(warehouse, "select max(sync_attempts) as n from ops.conversion_deliveries") == [
+        {"n": 2}
+    ]
+
+
+def test_a_limit_leaves_room_for_those_that_were_refused(warehouse: str, sandbox: Sandbox) -> None:
+    """Red: a run with a limit never tries again what was refused once."""
+    configure(warehouse)
+    fault = sandbox.faults.add(Fault("refuse_event", event_id="order-1", subcode=2804017))
+    take(warehouse, [purchase(1), purchase(2)])
+    send(warehouse, sandbox)
+    sandbox.faults.remove(fault)
+    sandbox.clock.advance(timedelta(minutes=15))
+    take(warehouse, [purchase(3)])
+    assert send(warehouse, sandbox, limit=2).succeeded == 2
+
+
 def test_an_hours_outage_loses_and_kills_nothing(warehouse: str, sandbox: Sandbox) -> None:
     """A red test here: an outage at Meta costs events, or their attempts."""
     configure(warehouse)
