@@ -25,6 +25,7 @@ from include.api.database import Database
 from include.api.problems import Refused
 from include.errors import SettingsError
 
+
 @dataclass(frozen=True)
 class Caller:
     """Somebody who may do what the route does."""
