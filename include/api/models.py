@@ -106,7 +106,10 @@ class Delivery(BaseModel):
 
 
 class Conversion(BaseModel):
-    """A stored conversion. What identifies the person is not shown, only whether it is there."""
+    """A stored conversion. What identifies the person is not shown, only whether it is there.
+
+    Neither is what may: the page that it came from, and the custom parameters.
+    """
 
     id: UUID
     brand: str
@@ -117,15 +120,12 @@ class Conversion(BaseModel):
     revision: int
     event_time: datetime
     action_source: str
-    event_source_url: str | None
     event_value: Decimal | None = Field(description="Major units, as text, exact.")
     currency: str | None
     transaction_id: str | None
     campaign_id: str | None
     ad_id: str | None
-    contact_id: str | None
     source: str
-    custom_params: dict[str, Any]
     is_test: bool
     has_email: bool
     has_phone: bool
@@ -135,6 +135,7 @@ class Conversion(BaseModel):
     has_fbp: bool
     has_fbc: bool
     has_gclid: bool
+    has_contact_id: bool
     created_at: datetime
     updated_at: datetime
     deliveries: list[Delivery]

@@ -398,13 +398,17 @@ def _adjust(
     return Posted(status=receipt.status), receipt.id
 
 
+OF_ANOTHER_KEY = "of another key"
+
+
 def replay(
     connection: Connection, *, brand: str | None = None, source: str | None = None
 ) -> dict[str, int]:
     """Take kept payloads again; what was taken changes nothing.
 
     Returns:
-        How many by what became of them: accepted, duplicate, ignored, refused.
+        How many by what became of them: accepted, duplicate, ignored, refused; and those that
+            cannot be read with the key that is set, where there are any.
     """
     now, known = outbox.now_of(connection), intake.brands(connection)
     slugs = {one.id: one.slug for one in known.values()}
@@ -429,7 +433,9 @@ def replay(
             body = _fernet().decrypt(row["payload"])
             done = take(connection, owner, key["source"], _read(body), body, now, at)
             counts[done.status] += 1
-        except (Refused, EventRefused, InvalidToken):  # the last: of a key that is gone
+        except InvalidToken:
+            counts[OF_ANOTHER_KEY] = counts.get(OF_ANOTHER_KEY, 0) + 1
+        except (Refused, EventRefused):
             counts["refused"] += 1
     return counts
 

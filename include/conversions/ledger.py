@@ -19,13 +19,14 @@ Row = dict[str, Any]
 
 _SHOWN = """
 select e.id, b.slug as brand, e.event_name, e.event_id, e.kind, e.adjusts, e.revision,
-    e.event_time, e.action_source, e.event_source_url, e.event_value, e.currency,
-    e.transaction_id, e.campaign_id, e.ad_id, e.contact_id, e.source, e.custom_params, e.is_test,
+    e.event_time, e.action_source, e.event_value, e.currency,
+    e.transaction_id, e.campaign_id, e.ad_id, e.source, e.is_test,
     e.notes, e.created_at, e.updated_at,
     e.user_email_hash is not null as has_email, e.user_phone_hash is not null as has_phone,
     e.user_first_name_hash is not null or e.user_last_name_hash is not null as has_name,
     e.user_ip is not null as has_ip, e.user_agent is not null as has_user_agent,
     e.fbp is not null as has_fbp, e.fbc is not null as has_fbc, e.gclid is not null as has_gclid,
+    e.contact_id is not null as has_contact_id,
     (select coalesce(jsonb_agg(jsonb_build_object(
         'destination', d.destination, 'sync_status', d.sync_status, 'outcome', d.outcome,
         'sync_attempts', d.sync_attempts, 'next_attempt_at', d.next_attempt_at,

@@ -67,9 +67,14 @@ def test_a_private_file_is_whole_or_not_there(tmp_path: Path) -> None:
     victim, path = tmp_path / "victim", tmp_path / "secret"
     victim.write_text("theirs")
     path.symlink_to(victim)
-    with pytest.raises(KeyboardInterrupt), home.private_file(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+
+    def broken_off() -> None:
+        with home.private_file(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
     assert path.is_symlink()
     home.write_private(path, "whole")
     assert (victim.read_text(), path.read_text(), path.is_symlink()) == ("theirs", "whole", False)
