@@ -28,6 +28,9 @@ Event = dict[str, Any]
 LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
 VERDICTS = 5
 _PAYLOADS_KEPT = timedelta(days=7)
+# What waits for its payment: those of delayed methods take up to 14 days.
+# https://docs.stripe.com/payments/payment-methods#payment-notification
+_WAITING_KEPT = timedelta(days=30)
 _FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
 
 
@@ -469,9 +472,11 @@ def forget_people(connection: Connection, now: datetime) -> int:
 
 
 def forget_payloads(connection: Connection, now: datetime) -> int:
-    """Drop what webhooks brought after seven days."""
+    """Drop what webhooks brought after seven days, what waits for its payment after thirty."""
     return connection.execute(
-        "delete from ops.webhook_payloads where received_at < %s", [now - _PAYLOADS_KEPT]
+        "delete from ops.webhook_payloads where received_at < %s "
+        "and (status <> 'waiting' or received_at < %s)",
+        [now - _PAYLOADS_KEPT, now - _WAITING_KEPT],
     ).rowcount
 
 
