@@ -207,7 +207,13 @@ def _beyond_schema(settings: Settings) -> Iterator[str]:
         sources = [webhook["source"] for webhook in brand["webhooks"]]
         for source in sorted({s for s in sources if sources.count(s) > 1}):
             yield f"{place}.webhooks: {source} stands there twice"
+        for j, webhook in enumerate(brand["webhooks"]):
+            for key in sorted(webhook.keys() & _WEBHOOK_KEYS.keys()):
+                if webhook["source"] != _WEBHOOK_KEYS[key]:
+                    yield f"{place}.webhooks[{j}].{key}: is a setting of {_WEBHOOK_KEYS[key]} alone"
 
+
+_WEBHOOK_KEYS = {"renewals": "stripe", "disputes": "stripe", "events": "ghl"}
 
 _TEMPLATE_FIELDS = ("transaction_id", "event_name", "contact_id", "brand")
 
@@ -282,7 +288,7 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                     connection, "webhooks", ["brand_id", "source"],
                     {
                         "brand_id": brand_id, "source": webhook["source"],
-                        "conn_id": webhook["conn_id"],
+                        "conn_id": webhook["conn_id"], "settings": Jsonb(webhook),
                     },
                 )  # fmt: skip
                 lines.append(f"webhook {brand['slug']}/{webhook['source']}: {did}")

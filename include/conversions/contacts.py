@@ -31,6 +31,22 @@ def known(connection: Connection, brand_id: UUID, ids: Iterable[str]) -> dict[st
     return {row["contact_id"]: row for row in rows}
 
 
+def lend(
+    connection: Connection, brand_id: UUID, raw: Mapping[str, Any], now: datetime
+) -> Mapping[str, Any]:
+    """An event with what it lacks of its click and browser and its contact is known to have."""
+    contact_id = raw.get("contact_id")
+    if not isinstance(contact_id, str):
+        return raw
+    contact = known(connection, brand_id, [contact_id]).get(contact_id)
+    if contact is None:
+        return {**raw, "fbclid_seen_at": raw.get("event_time") or now}
+    lacking = {name: contact[name] for name in ("fbp", "ad_id", "gclid") if not raw.get(name)}
+    if not raw.get("fbc") and not raw.get("fbclid"):
+        lacking["fbc"] = contact["fbc"]
+    return {**raw, **lacking}
+
+
 def fbc(contact: Mapping[str, Any] | None, fbclid: str, otherwise: datetime) -> str:
     """The click in Meta's form, with the time at which the contact was first seen with it.
 

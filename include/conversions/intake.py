@@ -82,6 +82,7 @@ _INTERNAL = (
 )  # fmt: skip
 
 ERASED = "this person or event was erased on request"  # why something is refused
+TAKEN_ID = "event_id: belongs to another transaction already"
 
 _NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
 _FUTURE = timedelta(minutes=10)  # clocks differ
@@ -742,14 +743,14 @@ def _consent(brand: Brand, given: Raw) -> dict[str, Any]:
     return {**answers, "required": required}
 
 
-_YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
+_YES, NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
 
 
 def _flag(field: str, value: Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     text = str(value).strip().lower()
-    if text not in _YES | _NO:
+    if text not in _YES | NO:
         raise EventRefused(field, "must be true, false or empty")
     return text in _YES
 
@@ -893,9 +894,7 @@ class _Known:
         if first is None:
             first = self._by_transaction[row["event_name"], row["transaction_id"]]
         elif row["transaction_id"] and first["transaction_id"] not in (None, row["transaction_id"]):
-            return Receipt(
-                "refused", None, "event_id: belongs to another transaction already", "event_id"
-            )
+            return Receipt("refused", None, TAKEN_ID, "event_id")
         return Receipt("duplicate", first["id"])
 
 

@@ -12,6 +12,9 @@ from include.conversions import destinations, outbox, policies
 from include.warehouse import Connection
 
 _PAYLOADS_KEPT = timedelta(days=7)
+# What waits for its payment: those of delayed methods take up to 14 days.
+# https://docs.stripe.com/payments/payment-methods#payment-notification
+_WAITING_KEPT = timedelta(days=30)
 
 
 def enforce(connection: Connection, now: datetime) -> dict[str, int]:
@@ -58,7 +61,9 @@ def forget_people(connection: Connection, now: datetime) -> int:
 
 
 def forget_payloads(connection: Connection, now: datetime) -> int:
-    """Drop what webhooks brought after seven days."""
+    """Drop what webhooks brought after seven days, what waits for its payment after thirty."""
     return connection.execute(
-        "delete from ops.webhook_payloads where received_at < %s", [now - _PAYLOADS_KEPT]
+        "delete from ops.webhook_payloads where received_at < %s "
+        "and (status <> 'waiting' or received_at < %s)",
+        [now - _PAYLOADS_KEPT, now - _WAITING_KEPT],
     ).rowcount

@@ -167,6 +167,7 @@ webhooks = Table(
     Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE")),
     Column("source", Text),
     Column("conn_id", Text, nullable=False),
+    Column("settings", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "source"),
     schema="ops",
 )
@@ -453,7 +454,8 @@ audit_log = Table(
     schema="ops",
 )
 
-# What providers posted, encrypted, for seven days: for a replay, and to know a repetition.
+# What providers posted, encrypted, for seven days: for a replay, and to know a repetition. What
+# waits for its payment stays for thirty.
 webhook_payloads = Table(
     "webhook_payloads",
     metadata,
@@ -468,7 +470,17 @@ webhook_payloads = Table(
     Column("events", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
     Column("hashes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "source", "provider_id"),
-    CheckConstraint("status in ('taken', 'refused')", name="webhook_payloads_status"),
+    # Ids of the payment and the person that it is about, by which its other reports find it.
+    Column("links", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    CheckConstraint("status in ('taken', 'refused', 'waiting')", name="webhook_payloads_status"),
     Index("webhook_payloads_received", "received_at"),
+    # Without the list of what is not yet sorted in: every post looks into the index.
+    Index(
+        "webhook_payloads_links",
+        "links",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+        postgresql_where=text("links <> '{}'"),
+    ),
     schema="ops",
 )

@@ -571,6 +571,8 @@ def test_a_claim_never_takes_an_old_value(warehouse: str) -> None:
         "where kind = 'conversion'")}  # fmt: skip
     left = {event["id"]: str(event["event_value"]) for event in batch.events}
     assert {id_: now[id_] for id_ in left} == left
+
+
 def test_ids_that_are_none_are_nobodys(warehouse: str, caplog: Any) -> None:
     """A red test here: all guests of a shop (the customer 0) are one person with one click, and of
     the orders `undefined` one is sent.
