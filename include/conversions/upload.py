@@ -3,7 +3,8 @@
 A batch that the platform refuses for one of its events is halved until the bad ones stand alone;
 all others are delivered. Those that may yet be taken are tried again apart from the others, and
 after them: they delay nobody. What is known to be refused is told before anything leaves, so that
-this is rare. Requests are under way in several threads, each with a connection and a client of its own.
+this is rare. Requests are under way in several threads, each with a connection and a client of its
+own.
 """
 
 from __future__ import annotations
