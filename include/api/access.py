@@ -115,17 +115,20 @@ class Counts:
 
     def hit(self, key: str) -> int | None:
         """Count once more; the seconds to wait where that is too often, and is not counted."""
-        if self._shared is not None and (self._down_until or 0.0) <= time.monotonic():
-            before, self._down_until = self._down_until, time.monotonic() + _REDIS_MEMORY
+        down = self._down_until
+        if self._shared is not None and (down is None or down <= time.monotonic()):
+            if down is not None:  # one asks again, and no other meanwhile
+                self._down_until = time.monotonic() + _REDIS_MEMORY
             try:
                 wait = self._hit(self._shared, key)
             except StorageError as error:
-                if before is None:
-                    kind = type(error.storage_error).__name__
+                if self._down_until is None:
                     log.warning(
                         "TRIBUTARY_RATE_LIMIT_STORAGE does not answer (%s): each process of the "
-                        "edge counts its own requests meanwhile.", kind,
-                    )  # fmt: skip
+                        "edge counts its own requests meanwhile.",
+                        type(error.storage_error).__name__,
+                    )
+                self._down_until = time.monotonic() + _REDIS_MEMORY
             else:
                 self._down_until = None
                 return wait
@@ -158,7 +161,7 @@ class Failures:
         """Around what proves a caller; yields the place for what has to be looked up.
 
         Args:
-            tried: what all addresses together are counted for, too.
+            tried: what all addresses together are counted for, too, where it exists.
 
         Raises:
             Refused: 429 in the place of the 401 or 404 of one failure too many.
@@ -174,7 +177,9 @@ class Failures:
         except Refused as error:
             if error.status not in (401, 404):
                 raise
-            waits = [self._counts.hit(key) for key in (client, tried) if key]
+            # Names that do not exist are made up by the client, and would be kept.
+            counted = (client, tried) if error.status == 401 and tried else (client,)
+            waits = [self._counts.hit(key) for key in counted]
             wait = max((one for one in waits if one is not None), default=None)
             if wait is None:
                 raise

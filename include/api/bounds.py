@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import socket
+import struct
 from asyncio import TimerHandle
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_network
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,6 +28,8 @@ log = logging.getLogger("tributary.access")
 
 _SLICE = 16 * 1024  # bytes that are parsed before they are counted
 _MOST_PIPELINED = 8  # requests sent before the first one is answered
+_Part = Literal["head", "body"]
+_LINGER_ZERO = struct.pack("ii", 1, 0)
 _GOING = 1.0  # seconds that a refused client has to read why
 _UNBOUNDED = (
     "The edge bounds its connections only in uvicorn, with its lifespan and without --log-level "
@@ -79,7 +83,7 @@ class Crowd:
         if place is None:
             return False
         if place is not one:
-            place.transport.abort()
+            place.abort()
             self.leave(place)
         self.connections.add(one)
         self.of_address[one.address] = self.of_address.get(one.address, 0) + 1
@@ -119,17 +123,17 @@ class Protocol(HttpToolsProtocol):
         self.held = 0
         self._crowd, self._bounds = crowd, crowd.bounds
         self._beside = 0
-        self._receiving = False
+        self._coming: _Part | None = None
         self._deadline: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let it in, or say that there is no place."""
         super().connection_made(transport)
         self.address = address(self.client[0]) if self.client else ""
-        if not self._crowd.enter(self):
+        if self._crowd.enter(self):
+            self._wait_for("head")
+        else:
             self.refuse(503)
-            return
-        self._wait(self._bounds.head_seconds, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give its place to others."""
@@ -147,6 +151,7 @@ class Protocol(HttpToolsProtocol):
             if self._beside > self._bounds.beside:
                 self.refuse(431)
             if self.transport.is_closing():
+                self._go()
                 return
 
     def on_message_begin(self) -> None:
@@ -154,13 +159,12 @@ class Protocol(HttpToolsProtocol):
         if len(self.pipeline) >= _MOST_PIPELINED:
             raise ValueError("too many requests at once")  # the parser's caller answers with 400
         super().on_message_begin()
-        self._receiving = True
-        self._wait(self._bounds.head_seconds, self._late)
+        self._wait_for("head")
 
     def on_headers_complete(self) -> None:
         """From here its body has."""
         super().on_headers_complete()
-        self._wait(self._bounds.body_seconds, self._late)
+        self._wait_for("body")
 
     def on_body(self, body: bytes) -> None:
         """Count what is held until it is answered."""
@@ -172,51 +176,75 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """From here it is for the app to act."""
         super().on_message_complete()
-        self._receiving, self._beside = False, 0
-        self._stop()
-        if self.cycle.response_complete:
-            self._answered()
-        else:
-            self._crowd.waiting.pop(self, None)
+        self._beside = 0
+        self._wait_for(None)
 
     def on_response_complete(self) -> None:
         """From here the client has its time to read, and to ask again."""
         super().on_response_complete()
         if self.cycle.response_complete:  # else another one was sent before this answer
             self._crowd.release(self)
-            if not self._receiving:
-                self._answered()
+        self._wait_for(self._coming)
 
-    def _answered(self) -> None:
-        self._wait(self._bounds.answer_seconds, self.transport.abort)
+    def pause_writing(self) -> None:
+        """From here, too: it has not read what it was sent."""
+        super().pause_writing()
+        self._wait_for(self._coming)
+
+    def resume_writing(self) -> None:
+        """It reads."""
+        super().resume_writing()
+        self._wait_for(self._coming)
 
     def refuse(self, status: int) -> None:
         """Say why, where no answer has begun, and close."""
         if self.transport.is_closing():
             return
         log.info("- - %d", status)  # as of a request without a route
-        self._crowd.leave(self)
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n"
                 "retry-after: 5\r\ncontent-length: 0\r\n\r\n".encode()
             )
         self.transport.close()
-        self._stop()
-        self._deadline = self.loop.call_later(_GOING, self.transport.abort)
+        self._go()
 
-    def _late(self) -> None:
-        self.refuse(408)
+    def _wait_for(self, coming: _Part | None) -> None:
+        """Give the client its time, counted from now, where it is for the client to act.
 
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        """Give the client so much time, counted from now."""
+        Args:
+            coming: the part of a request that is coming in.
+        """
+        self._coming = coming
         self._stop()
-        self._deadline = self.loop.call_later(seconds, then)
+        if self.transport.is_closing() and coming:
+            return
+        if coming:
+            seconds = self._bounds.head_seconds if coming == "head" else self._bounds.body_seconds
+            self._deadline = self.loop.call_later(seconds, self.refuse, 408)
+        elif self.flow.write_paused or self.cycle is None or self.cycle.response_complete:
+            self._deadline = self.loop.call_later(self._bounds.answer_seconds, self.abort)
+        else:
+            return
         if self in self._crowd.connections:
-            self._crowd.waiting.pop(self, None)
             self._crowd.waiting[self] = None
 
+    def _go(self) -> None:
+        """Closed, and soon gone, whether or not the client reads what is left."""
+        self._crowd.leave(self)
+        self._stop()
+        self._deadline = self.loop.call_later(_GOING, self.abort)
+
+    def abort(self) -> None:
+        """Go at once, and let the kernel forget what was not read."""
+        with suppress(OSError):  # it has gone by itself
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        self._stop()
+        self.transport.abort()
+
     def _stop(self) -> None:
+        self._crowd.waiting.pop(self, None)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -132,7 +132,8 @@ class Database:
                 now = time.monotonic()
                 # A refusal that costs nothing may be asked for again; silence may not.
                 self._not_before = now + (_SILENCE if now - began > _QUICK else 0)
-                self.close()  # its attempts to connect wait longer and longer
+                # Its attempts to connect wait longer and longer, and its end for the last of them.
+                threading.Thread(target=self.close, daemon=True).start()
                 self._at = self._uri()  # it may be at another place by now
                 raise _down() from None
             if self._is_down:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from include.api.problems import Refused
 
-_MOST_WAITING = 100  # requests of one brand
+_MOST_WAITING = 250  # requests of one brand; as many as one address has connections
 
 
 class Shares:

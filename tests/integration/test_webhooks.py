@@ -575,6 +575,10 @@ def test_a_killed_server_loses_no_acknowledged_event(
         for number in range(200):  # as Stripe does with what was not acknowledged
             assert said(post(again, "stripe", session(number))) in ("accepted", "duplicate")
         post(again, "stripe", session(0), header="t=1,v1=00")
+        again("GET", "/conversions?email=jane@example.com")
+        with socket.create_connection(("127.0.0.1", port), 10) as one:  # bounds need no option
+            one.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
+            assert one.recv(12) == b"HTTP/1.1 431"
         assert len(events(uri)) == 200
         assert sum(states(uri).values()) == 200
     finally:
@@ -582,6 +586,7 @@ def test_a_killed_server_loses_no_acknowledged_event(
         running.wait()
     words = log.read_text().lower()
     assert "post /webhooks/acme/stripe" in words
+    assert "get /conversions 401" in words
     for secret in ("jane", "roe", "example.com", SECRET, "78701", "t=1,v1"):
         assert secret not in words
 
