@@ -321,7 +321,7 @@ def webhooks_() -> None:
 @click.option("--brand", help="Slug.")
 @click.option("--source", help="Such as stripe.")
 def replay(brand: str | None, source: str | None) -> None:
-    """Take the payloads of the last seven days again; what was taken changes nothing."""
+    """Take the payloads that are kept (seven days) again; what was taken changes nothing."""
     key = home.known_payload_key()
     if key is None:
         raise _NoKey(

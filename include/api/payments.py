@@ -95,24 +95,37 @@ def gather(
 
 
 def split(
-    payment: str, links: Links, reports: Sequence[Report]
+    payment: str | None, links: Links, reports: Sequence[Report]
 ) -> tuple[list[Report], list[Report]]:
     """Those of the payment itself, and those of the same person beside it.
 
     Args:
         links: of what is known of the payment already.
     """
-    own: list[Report] = []
-    ids = {*links.own, payment}
-    while more := [one for one in reports if one not in own and one.links.own & ids
-                   and one.links.payment in (None, payment)]:  # fmt: skip
-        own += more
-        ids |= {link for one in more for link in one.links.own}
-    shared = set(links.shared).union(*(one.links.shared for one in own))
-    return (
-        [one for one in reports if one in own],
-        [one for one in reports if one not in own and one.links.shared & shared],
-    )
+    ids = connected({*links.own, *([payment] if payment else [])}, reports, payment)
+    own = [one for one in reports if _is_of(one, payment) and one.links.own & ids]
+    shared = links.shared.union(*(one.links.shared for one in own))
+    mine = {one.id for one in own}
+    return own, [one for one in reports if one.id not in mine and one.links.shared & shared]
+
+
+def connected(
+    ids: Iterable[str], reports: Iterable[Report], payment: str | None = None
+) -> set[str]:
+    """The ids that lead from report to report to these.
+
+    Args:
+        payment: reports of another one are no bridge; None: all are.
+    """
+    found, left = set(ids), list(reports)
+    while more := [one for one in left if _is_of(one, payment) and one.links.own & found]:
+        found.update(*(one.links.own for one in more))
+        left = [one for one in left if not one.links.own <= found]
+    return found
+
+
+def _is_of(report: Report, payment: str | None) -> bool:
+    return payment is None or report.links.payment in (None, payment)
 
 
 def merged(raw: Raw, own: Iterable[Report], others: Iterable[Report] = ()) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -81,7 +82,7 @@ class Meaning:
 # Under which names providers send our fields; letters and digits only, in lower case.
 _NAMES: dict[str, tuple[str, ...]] = {
     "email": ("email", "emailaddress", "customeremail", "useremail"),
-    "phone": ("phone", "phonenumber", "mobile", "mobilenumber", "customerphone", "tel"),
+    "phone": ("phone", "phonenumber", "mobile", "mobilenumber", "customerphone", "phoneno", "tel"),
     "first_name": ("firstname", "givenname", "customerfirstname"),
     "last_name": ("lastname", "familyname", "surname", "customerlastname"),
     "name": ("fullname", "name", "customername"),
@@ -107,9 +108,13 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "consent_ad_user_data": ("consentaduserdata",),
     "consent_ad_personalization": ("consentadpersonalization",),
 }
+_ALIASES = {
+    alias: (name, rank) for name, aliases in _NAMES.items() for rank, alias in enumerate(aliases)
+}
 _GROUPED = re.compile(r"\$?\s?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)")
 
 
+@lru_cache(maxsize=4096)  # the same few names in every payload
 def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
@@ -133,13 +138,15 @@ def _scalar(value: Any) -> str | None:
 def _fields(*places: Any) -> dict[str, Any]:
     """Our fields out of a payload's parts; the first part that has one wins."""
     found: dict[str, Any] = {}
-    flat = [{_key(str(k)): v for k, v in place.items()} for place in places
-            if isinstance(place, Mapping)]  # fmt: skip
-    for name, aliases in _NAMES.items():
-        for place in flat:
-            value = next((v for a in aliases if (v := _scalar(place.get(a)))), None)
-            if value:
-                found.setdefault(name, value)
+    for place in places:
+        here: dict[str, tuple[int, str]] = {}
+        for key, value in place.items() if isinstance(place, Mapping) else ():
+            name, rank = _ALIASES.get(_key(str(key)), (None, 0))
+            text = _scalar(value) if name else None
+            if name and text:
+                here[name] = min(here.get(name, (rank, text)), (rank, text))
+        for name, (_, text) in here.items():
+            found.setdefault(name, text)
     whole = found.pop("name", None)
     if whole and "first_name" not in found:
         first, _, last = whole.partition(" ")
@@ -548,20 +555,23 @@ def ghl(payload: Payload, now: datetime, settings: Settings) -> Meaning:
     # The last click led to the booking, the first one only to the contact.
     attribution = [_get(place, name) for place in (payload, contact)
                    for name in ("lastAttributionSource", "attributionSource")]  # fmt: skip
-    custom = payload.get("customData")
-    fields = _fields(custom, contact, booked, payload.get("contactDetails"), payload,
-                     *attribution)  # fmt: skip
+    custom, billed = payload.get("customData"), payload.get("contactDetails")
     kind = _scalar(payload.get("type"))
+    is_call = kind is None or kind.lower() in _APPOINTMENTS
+    is_contact = kind is not None and kind.startswith("Contact")
+    # Of an invoice or an opportunity the name is its own.
+    plain = payload if is_call or is_contact else {
+        key: value for key, value in payload.items() if _key(str(key)) not in _NAMES["name"]
+    }  # fmt: skip
+    fields = _fields(custom, contact, booked if is_call else None, billed, plain, *attribution)
     name = settings.get("events", {}).get(kind)
-    if kind and kind.startswith("Contact"):  # there `id` is the contact's own
-        fields.setdefault("contact_id", _scalar(payload.get("id")))
+    fields.setdefault("contact_id", _scalar(payload.get("id") if is_contact else
+                                            _get(billed, "id")))  # fmt: skip
     _name_contact(fields)
     fields |= _pixel_id(custom)
     if name:
         return _ghl_mapped(str(kind), str(name), payload, fields, now)
-    if (kind and kind.lower() not in _APPOINTMENTS) or not (
-        kind or booked is not payload or payload.get("appointmentId")
-    ):
+    if not is_call or not (kind or booked is not payload or payload.get("appointmentId")):
         id_ = _required("id", payload.get("webhookId"), payload.get("id"),
                         fields.get("contact_id"), "ignored")  # fmt: skip
         return Meaning(id_, contact=_contact(fields), ignored=f"no appointment:{_word(kind)}")
@@ -620,8 +630,11 @@ def perspective(payload: Payload, now: datetime, settings: Settings) -> Meaning:
     _name_contact(fields, contact)
     fields |= _pixel_id(*custom)
     funnel = _scalar(payload.get("funnelId")) or _scalar(payload.get("funnelName")) or "funnel"
-    kind = _scalar(payload.get("event")) or _scalar(payload.get("type"))
-    if kind and not _SUBMITTED.search(kind.lower()):
+    kind = _scalar(payload.get("event")) or _scalar(payload.get("type")) or ""
+    converted = meta.get("converted") or meta.get("convertedAt")
+    if "delet" in kind.lower() or (
+        kind and not converted and not _SUBMITTED.search(kind.lower())
+    ):  # fmt: skip
         return Meaning(f"{contact}-{funnel}-other", contact=_contact(fields),
                        ignored=f"no form was submitted:{_word(kind)}")  # fmt: skip
     submitted = meta.get("converted")

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -272,7 +272,7 @@ def _keep(
     connection: Connection, post: _Post, done: _Done, refusal: Refused | None, erased: bool
 ) -> None:
     """Correct the payload's row, which was written as the happy case has it."""
-    waits = post.meaning.waits and done.posted.reason != intake.ERASED
+    waits = post.meaning.waits and refusal is None and done.posted.reason != intake.ERASED
     key = [post.brand.id, post.source, post.meaning.id]
     if erased or (refusal is None and done.posted.status == "ignored" and not waits):
         connection.execute(
@@ -335,11 +335,28 @@ def _reports(connection: Connection, post: _Post) -> list[Report]:
     def parse(payload: bytes, received_at: datetime) -> Meaning | None:
         try:
             said = _read(_fernet().decrypt(payload))
-            return ADAPTERS[post.source](said, received_at, post.settings)
+            return _sound(connection, post, ADAPTERS[post.source](said, received_at, post.settings))
         except (Refused, EventRefused, InvalidToken):  # the last: of a key that is gone
             return None
 
     return payments.gather(connection, post.brand, post.source, post.meaning, parse)
+
+
+def _sound(connection: Connection, post: _Post, meaning: Meaning) -> Meaning:
+    """A refund without what intake would refuse of its person: it costs no other event."""
+    if meaning.refund is None:
+        return meaning
+    try:
+        _check(connection, post, meaning)
+    except EventRefused:
+        return replace(meaning, contact={})
+    return meaning
+
+
+def _check(connection: Connection, post: _Post, meaning: Meaning) -> None:
+    """Refuse what would be refused with the payment that it is kept for."""
+    raw = intake.purchase("1", "USD", **meaning.contact)
+    intake.row_of(connection, post.brand, raw, source=post.source, now=post.now)
 
 
 def _hashes(meaning: Meaning) -> list[str]:
@@ -356,6 +373,7 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
     if meaning.event is not None:
         return _store(connection, post, reports)
     if meaning.refund is not None:
+        post = post._replace(meaning=_sound(connection, post, meaning))
         done = _adjust(connection, post, meaning.refund, reports)
         if not done.events or done.posted.status == "ignored":
             return done
@@ -363,6 +381,8 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
         return _Done(done.posted, done.events, related.used)
     if erasure.suppressed(connection, post.brand.id, post.hashes):
         return _Done(Posted(status="ignored", reason=intake.ERASED))
+    if meaning.waits:
+        _check(connection, post, meaning)
     if contact_id := meaning.contact.get("contact_id"):
         known = contacts.known(connection, post.brand.id, [contact_id]).get(contact_id)
         clicks = intake.clicks(meaning.contact, post.said_at, known)
@@ -371,11 +391,11 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
                 connection, post.brand.id, contact_id, clicks, post.said_at, post.hashes
             )
     related = _related(connection, post, reports)
-    used = [*related.used]
+    used = related.used
     if meaning.links is not None:
-        own, others = payments.split(meaning.links.payment or "", meaning.links, reports)
-        same = [*own, *(one for one in others if payments.speaks_of(meaning.contact, one))]
-        used += [one for one in same if one not in used]
+        own, others = payments.split(meaning.links.payment, meaning.links, reports)
+        same = [one for one in others if payments.speaks_of(meaning.contact, one)]
+        used = [*used, *own, *same]
     if related.posted.status == "duplicate":  # a second report of what is stored
         return related._replace(used=used)
     reason = "; ".join(filter(None, (meaning.ignored, related.posted.reason)))
@@ -413,7 +433,7 @@ def _store(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
     used = [*own, *(one for one in others if payments.speaks_of(raw, one))]
     if others:
         related = _related(connection, post, reports, but=links.payment if links else None)
-        used += [one for one in related.used if one not in used]
+        used += related.used
         events = [receipt.id, *related.events]
     else:
         events = [receipt.id]
@@ -503,17 +523,20 @@ def _related(
     me = Report(post.meaning.id, post.meaning, frozenset(post.hashes))
     everything = [*reports, me]
     ids = {one.links.payment for one in everything} - {None, but}
+    mine = payments.connected(post.meaning.links.own, everything)
+    renewals = post.settings.get("renewals", "purchase") != "purchase"
     notes: list[str] = []
     events: list[UUID] = []
-    used: list[Report] = []
+    used: dict[str, Report] = {}
     is_second = False  # report of what is stored
     for event in payments.stored(connection, post.brand, map(str, ids)) if ids else []:
+        may_wait = renewals and post.now < event.created_at + payments.HELD
+        if event.payment not in mine and not event.lacks and not may_wait:
+            continue
         links = Links(event.payment, frozenset({event.payment}))
         own, others = payments.split(event.payment, links, everything)
-        if me not in own and not (
-            me in others
-            and (event.lacks or post.settings.get("renewals", "purchase") != "purchase")
-        ):
+        is_own = any(one.id == me.id for one in own)
+        if not is_own and all(one.id != me.id for one in others):
             continue
         found = payments.complete(
             connection, post.brand, post.settings, event, links, everything,
@@ -522,14 +545,14 @@ def _related(
         if found is None:
             continue
         contacts.learn(connection, [event.id])
-        is_second = is_second or me in own
+        is_second = is_second or is_own
         notes += found
         events.append(event.id)
-        used += [one for one in (*own, *others) if one not in used and one != me
-                 and (one in own or payments.speaks_of(post.meaning.contact, one))]  # fmt: skip
+        same = [one for one in others if payments.speaks_of(post.meaning.contact, one)]
+        used |= {one.id: one for one in (*own, *same) if one.id != me.id}
     reason = "; ".join(dict.fromkeys(notes)) or None
     posted = Posted(status="duplicate" if is_second else "ignored", reason=reason)
-    return _Done(posted, events, used)
+    return _Done(posted, events, list(used.values()))
 
 
 def _purchase(connection: Connection, brand: Brand, transaction: str) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ def session(number: int = 1, **changes: Any) -> dict[str, Any]:
         "amount_total": 1990,
         "client_reference_id": f"contact-{number}",
         "currency": "usd",
-        "customer": "cus_QbKv",
+        "customer": "cus_QbKv" if number == 1 else f"cus_QbKv{number}",
         "customer_details": {
             "address": {"city": "Austin", "country": "US", "line1": "1 Main St", "line2": None,
                         "postal_code": "78701", "state": "TX"},
