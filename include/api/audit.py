@@ -1,6 +1,6 @@
 """Who has asked for a change, written before it is made: never what was in the request.
 
-A row is the same wherever it stands: the event, its owner, and what the path names.
+A row has the same form in both places: the event, its owner, and what the path names.
 """
 
 from __future__ import annotations

@@ -37,13 +37,13 @@ async def _permit(request: Request, given: HTTPAuthorizationCredentials | None) 
     """Let a user do what the route does, and note it, or refuse.
 
     Raises:
-        Refused: nobody that Airflow knows, without the permission, or asked by another site.
+        Refused: Airflow does not know the user, the permission is missing, or another site asked.
     """
     need = permissions.NEEDS[permissions.action(request.scope["endpoint"])]
     try:
         user = await get_user(request, None, given)
     except HTTPException as error:
-        # Airflow says 403 of a token that is none of its own; to us that is no login, too.
+        # Airflow says 403 of a token that is none of its own; to us that is no login, either.
         raise Refused(401, str(error.detail), headers={"WWW-Authenticate": "Bearer"}) from None
     # A browser sends a cookie along by itself; a token it does not.
     if need.changes and given is None and from_another_site(request):

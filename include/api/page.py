@@ -27,7 +27,7 @@ from include import settings
 from include.airflow.connections import warehouse_uri
 from include.api import overview as panels
 from include.api import permissions, problems
-from include.api.in_airflow import from_another_site, may, permitted
+from include.api.in_airflow import may, permitted
 from include.api.permissions import LOAD_DAG, UPLOAD_DAG
 from include.conversions import destinations, outbox
 from include.errors import SettingsError, TributaryError
@@ -58,23 +58,18 @@ _FRESH, _FRESH_REFUSAL = 3600.0, 300.0  # seconds that Meta's answers and refusa
 _QUALITY: dict[tuple[str, str, str], tuple[float, tuple[dict[str, float], str | None]]] = {}
 
 
-def _from_this_site(request: Request) -> None:
-    """Refuse what a page of another site may have made a browser send.
+def _json_alone(request: Request) -> None:
+    """Refuse a body that a page of another site could make a browser send without asking first.
 
-    Such a page cannot send JSON without asking first, and browsers say where a request comes from.
-    The cookie is `SameSite=Lax` besides. Figures change nothing: other pages cannot read them.
+    Where a request comes from is seen to with its permission; the cookie is `SameSite=Lax` besides.
     """
-    if request.method == "GET":
-        return
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+    kind = request.headers.get("content-type", "").split(";")[0].strip()
+    if request.method != "GET" and kind != "application/json":
         raise HTTPException(415, "The body must be JSON.")
-    if from_another_site(request):
-        raise HTTPException(403, "Another site asked for this.")
 
 
-# What is in neither has no figure in it.
-public = APIRouter(prefix="/page")
-router = APIRouter(prefix="/page", dependencies=[Depends(_from_this_site), permitted])
+public = APIRouter(prefix="/page")  # has no figure in it
+router = APIRouter(prefix="/page", dependencies=[Depends(_json_alone), permitted])
 
 
 @public.get("/")

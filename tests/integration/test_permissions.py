@@ -134,6 +134,16 @@ def test_each_route_asks_for_its_permission(as_: Callable[..., Door], route: str
     assert _ask(Door(as_("viewer").url), route) == 401
 
 
+def test_the_page_offers_what_a_person_may(as_: Callable[..., Door]) -> None:
+    """Red: a button is dead for whom the API obeys, or alive for whom it refuses."""
+    shown = {
+        role: as_(role)("GET", "/page/overview").json() for role in ("viewer", "trigger", "editor")
+    }
+    assert {role: (one["may_sync"], one["may_act"]) for role, one in shown.items()} == {
+        "viewer": (False, False), "trigger": (True, False), "editor": (True, True),
+    }  # fmt: skip
+
+
 def test_every_change_leaves_the_same_kind_of_row(as_: Callable[..., Door]) -> None:
     """Red: a person is erased, or a destination paused, and it is nowhere written by whom."""
     changes = [route for route in LEAST if LEAST[route] != "viewer"]
