@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from include.api.sources import Links, Meaning, Settings
-from include.conversions import amend, destinations, intake
+from include.conversions import amend, contacts, destinations, intake
 from include.conversions.contacts import CLICKS
 from include.conversions.intake import Brand, Raw
 from include.warehouse import Connection
@@ -201,11 +201,13 @@ def complete(
     own, others = split(event.payment, links, reports)
     raw = merged(event.raw, own)
     weaker = [merged(event.raw, [], [one]) for one in others]
-    if named := [one["contact_id"] for one in (raw, *weaker) if not _is_stripes(one)]:
+    same = [one.meaning.contact for one in others if speaks_of(raw, one)]
+    if named := [one["contact_id"] for one in (raw, *same) if not _is_stripes(one)]:
         # The shop's own id of the person takes the place of Stripe's.
         raw["contact_id"] = named[0]
         shared = links.shared.union(*(one.links.shared for one in own))
         weaker += [{**event.raw, "contact_id": one} for one in shared if one.startswith("cus_")]
+    raw = dict(contacts.lend(connection, brand.id, raw, now))
     problems = amend.complete(
         connection, brand, event.id, raw, source=source, now=now, weaker=weaker
     )
@@ -308,8 +310,8 @@ def renew(
     Returns:
         Why it cannot be done any more, in a sentence.
     """
-    wish = settings.get("renewals", "purchase")
-    if wish == "purchase" or kind == "first":
+    chosen = settings.get("renewals", "purchase")
+    if chosen == "purchase" or kind == "first":
         return []
     if kind == "unknown":
         connection.execute(
@@ -326,16 +328,16 @@ def renew(
         if found is None:
             return []
         if found.has_left:
-            return [] if found.event["event_name"] == wish else [_SENT]
-        if wish == "skip":
+            return [] if found.event["event_name"] == chosen else [_SENT]
+        if chosen == "skip":
             connection.execute(
                 "update ops.conversion_deliveries set sync_status = 'skipped', "
                 "outcome = 'renewal', updated_at = %s where event = %s and (sync_status = 'pending'"
                 " or outcome in ('no_consent', 'unaddressable'))",
                 [now, event],
             )
-        elif found.event["event_name"] != wish:
-            found.event["event_name"] = wish
+        elif found.event["event_name"] != chosen:
+            found.event["event_name"] = chosen
             amend.write(connection, found, ["event_name"], targets, now)
             amend.pass_on(connection, found, targets, now)
     return []

@@ -158,7 +158,7 @@ def of_old(number: int) -> list[Payload]:
 def test_every_order_of_the_reports_makes_the_same_purchase(
     door: Door, uri: str, kind: Any
 ) -> None:
-    """Red: the purchase is sent to nobody, or twice, because of the order of Stripe's posts."""
+    """Red: the purchase is not sent, or sent twice, because of the order of Stripe's posts."""
     orders = list(permutations(kind(0)))
     for number in range(len(orders)):
         hand(door, list(permutations(kind(number)))[number])
@@ -203,7 +203,7 @@ def test_an_unpaid_session_is_kept_for_its_payment(door: Door, uri: str, turned:
 
 
 def test_a_charge_brings_the_address_that_its_payment_lacks(door: Door, uri: str) -> None:
-    """Red: payments of Stripe's elements name nobody since `latest_charge` is an id only."""
+    """Red: payments of Stripe's elements name no person since `latest_charge` is an id only."""
     billed = {"email": "jane.1@example.com", "phone": "+12125550123"}
     hand(door, [intent(), charge(billing_details=billed)])
     meta = rows(uri)[0]["user_hashes"]["meta"]
@@ -245,9 +245,20 @@ def test_nobody_elses_data_is_mixed_in(door: Door, uri: str) -> None:
     hand(door, [invoice(5), invoice_payment(6)])
     assert [row["user_hashes"] for row in (*rows(uri, 3), *rows(uri, 1))] == [{}, {}]
     # The same customer under another address: the payment's own alone.
-    meta = rows(uri, 4)[0]["user_hashes"]["meta"]
-    assert meta == {"em": [email(4)]}
+    hand(door, [charge(4, customer="cus_Q2"), customer(2)])
+    (row,) = rows(uri, 4)
+    assert row["user_hashes"]["meta"] == {"em": [email(4)]}
+    assert row["contact_id"] == "cus_Q2"
     assert len(rows(uri)) == 3
+
+
+def test_a_second_report_brings_the_click_of_its_contact(door: Door, uri: str) -> None:
+    """Red: the click that a chat brought is lost, since the intent came before the session."""
+    seen = {"contact_id": "contact-1", "status": "talking", "fbclid": "IwAR_abcdef"}
+    assert post(door, "chatbot", seen).json()["status"] == "ignored"
+    hand(door, [intent(1)])
+    hand(door, [session(1)])
+    assert str(rows(uri, 1)[0]["fbc"]).endswith(".IwAR_abcdef")
 
 
 def test_what_has_left_is_not_changed_by_a_kept_report(door: Door, uri: str) -> None:
@@ -299,7 +310,7 @@ def test_kept_reports_go_with_their_person(door: Door, uri: str) -> None:
     """Red: somebody asks to be forgotten, and the next payment brings the address back."""
     client = Door(door.url, key(uri))
     hand(door, [session(1, payment_status="unpaid", customer="cus_Q1"), customer(1),
-                # It names nobody by address, yet it is this person's.
+                # It has no address, yet it is this person's.
                 charge(1, captured=False, billing_details={"name": "Jane Roe"}),
                 session(2, payment_status="unpaid", customer="cus_Q2")])  # fmt: skip
     hand(door, [session(1, payment_status="unpaid")], "lumen")
@@ -342,7 +353,7 @@ def test_what_waits_for_a_payment_stays_for_thirty_days(door: Door, uri: str) ->
 
 
 def test_reports_of_the_same_moment_find_each_other(door: Door, uri: str) -> None:
-    """Red: two posts of one payment at once each miss the other, and nobody is named."""
+    """Red: two posts of one payment at once each miss the other, and no person is named."""
     with ThreadPoolExecutor(8) as pool:
         jobs = []
         for number in range(1, 13):
@@ -461,7 +472,7 @@ def test_the_first_payment_after_a_trial_is_a_sale(door: Door, uri: str) -> None
 def test_a_completed_purchase_completes_its_refund(
     door: Door, uri: str, order: tuple[int, ...]
 ) -> None:
-    """Red: Google gets the purchase and never the refund, which nobody was named in."""
+    """Red: Google gets the purchase and never the refund, which names no person."""
     for brand, names in (("acme", ACME), ("lumen", LUMEN)):
         reports = [intent(), refund(500), session(payment_status="unpaid")]
         hand(door, [reports[place] for place in order], brand)
@@ -537,7 +548,7 @@ def test_a_dispute_is_a_refund_where_the_setting_says_so(door: Door, uri: str) -
 def test_disputes_and_refunds_add_up_in_every_order(door: Door, uri: str) -> None:
     """Red: a dispute that is won gives back what was refunded, or keeps what was not."""
     for number, order in enumerate(permutations(range(4)), 1):
-        for end, left in (("won", "14.90"), ("lost", "4.90")):
+        for end, left in (("won", "14.90"), ("lost", "4.90"))[: 2 if number % 4 == 0 else 1]:
             one = 2 * number + (end == "won")
             opened = {**dispute("created", "needs_response", one, 1000), "id": f"evt_c{one}"}
             reports = [refund(500, one, one), opened,

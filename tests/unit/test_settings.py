@@ -161,6 +161,14 @@ def _brand(more: str) -> str:
             _brand("webhooks: [{source: stripe, conn_id: a}, {source: stripe, conn_id: b}]"),
             "brands[0].webhooks: stripe stands there twice",
         ),
+        (
+            _brand("webhooks: [{source: ghl, conn_id: a, renewals: skip}]"),
+            "brands[0].webhooks[0].renewals: is a setting of stripe alone",
+        ),
+        (
+            _brand("webhooks: [{source: stripe, conn_id: a, disputes: lost}]"),
+            "brands[0].webhooks[0].disputes: must be one of ignore, refund, not 'lost'",
+        ),
     ],
 )
 def test_a_fault_is_one_line_with_its_place(text: str, fault: str) -> None:
