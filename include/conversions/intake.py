@@ -648,12 +648,17 @@ def _agent(value: Any, notes: list[str]) -> str | None:
 # Where no visitor comes from. Ranges for documentation are left in: no proxy puts them there.
 # https://www.iana.org/assignments/iana-ipv4-special-registry
 # https://www.iana.org/assignments/iana-ipv6-special-registry
-_PRIVATE = [
-    ipaddress.ip_network(network)
-    for network in ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
-                    "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3", "::/16", "fc00::/7",
-                    "fe80::/10", "fec0::/10", "ff00::/8")
-]  # fmt: skip
+_PRIVATE = {
+    version: [
+        (int(network.network_address), int(network.netmask))
+        for network in map(ipaddress.ip_network, networks)
+    ]
+    for version, networks in {
+        4: ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+            "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3"),
+        6: ("::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+    }.items()
+}  # fmt: skip
 
 
 def _ip(value: Any) -> str | None:
@@ -675,7 +680,8 @@ def _ip(value: Any) -> str | None:
             continue
         if isinstance(address, ipaddress.IPv6Address):
             address = address.ipv4_mapped or address
-        if not any(address in network for network in _PRIVATE):
+        number = int(address)
+        if all(number & mask != network for network, mask in _PRIVATE[address.version]):
             return str(address)
     return None
 
