@@ -347,7 +347,7 @@ def test_a_sale_without_its_moment_is_dated_by_its_last_change(warehouse: str) -
     assert row["event_time"] == changed
 
 
-def test_ids_that_are_none_are_nobodys(warehouse: str, caplog: Any) -> None:
+def test_an_id_that_is_a_placeholder_is_none(warehouse: str, caplog: Any) -> None:
     """A red test here: all guests of a shop (the customer 0) are one person with one click, and of
     the orders `undefined` one is sent.
     """
