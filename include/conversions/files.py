@@ -38,7 +38,7 @@ class Report:
     accepted: int = 0
     duplicate: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)  # line number and reason
-    # What was left out of accepted lines, or stands for what was missing, and of how many.
+    # What was left out of accepted lines, or taken for what was missing, and of how many.
     notes: Counter[str] = field(default_factory=Counter)
     refused_file: Path | None = None
 

@@ -92,7 +92,7 @@ _FBC = re.compile(rf"fb\.\d\.(\d{{13}})\.[\w-]{{1,1000}}{_MARK}", re.ASCII)
 _FBC_IN_SECONDS = re.compile(rf"(fb\.\d\.\d{{10}})(\.[\w-]{{1,1000}}{_MARK})", re.ASCII)
 _FBP = re.compile(rf"fb\.\d\.\d{{13}}\.\d{{1,20}}{_MARK}", re.ASCII)
 _FBCLID = re.compile(r"[\w-]{5,1000}", re.ASCII)
-# How click ids of Facebook and Instagram begin: what else stands alone in fbc is rubbish.
+# How click ids of Facebook and Instagram begin: any other text alone in fbc is rubbish.
 _BARE_FBC = re.compile(r"(?:Iw[A-Z]|PA[A-Za-z])[\w-]{3,1000}", re.ASCII)
 # "keep fbc for 90 days": a click is attributed no longer than that.
 # https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
@@ -100,7 +100,6 @@ _CLICK_LIVES = timedelta(days=90)
 _MOST_CLICK = 512  # characters of a click id of Google's
 # In queries, fragments and addresses within addresses, once their percent-encoding is undone.
 _IN_URL = re.compile(r"(?<![\w-])(fbclid|gclid|gbraid|wbraid)=([\w.~=-]{1,1000})", re.ASCII)
-_URL_CLICKS = ("fbclid", "gclid", "gbraid", "wbraid")
 _MOST_CUSTOM = 16_384  # bytes of custom_params as JSON
 _MOST_URL = 8_192  # characters
 _MOST_AGENT = 2_048
@@ -405,7 +404,7 @@ _TEXTS = frozenset(FIELDS) - {
     "brand", "event_time", "action_source", "value", "currency", "custom_params", "is_test",
     *CONSENTS,
 }  # fmt: skip
-_NEEDED_TRUE = {"event_name", "event_id", "transaction_id"}  # events are told apart by these
+_NEEDED_TRUE = {"event_id", "transaction_id"}  # events differ by these
 _NO_VALUE = {
     "placeholder": "is a placeholder, such as undefined, null, 0 or {{id}}: different events would "
     "count as one. Fill the variable where the event is made, or leave the field out",
@@ -416,7 +415,7 @@ _LEFT_OUT = {
     "placeholder": "{} left out: it is a placeholder",
     "scientific": "{} left out: a spreadsheet has shortened the number (1.2E+11)",
 }
-NO_TIME = "event_time is missing: the moment of the import stands for it"
+NO_TIME = "event_time is missing: the moment of the import is taken"
 _OLD_CLICK = "fbc left out: its click is more than 90 days before the event"
 
 
@@ -440,6 +439,8 @@ def _said(given: dict[str, Any]) -> tuple[list[str], set[str]]:
             continue
         text = value.strip() if isinstance(value, str) else _text(value) or ""
         if why := identity.why_absent(text):
+            if field == "event_name":
+                raise EventRefused(field, "is a placeholder: fill the variable that it comes from")
             if field in _NEEDED_TRUE:
                 raise EventRefused(field, _NO_VALUE[why])
             notes.append(_LEFT_OUT[why].format(field))
@@ -472,7 +473,11 @@ def _clicks_in(url: Any) -> dict[str, str]:
 def with_clicks(raw: Raw) -> Raw:
     """The event with the click ids that only its page's address has; a field of its own wins."""
     found = _clicks_in(raw.get("event_source_url"))
-    lacking = {name: value for name, value in found.items() if not raw.get(name)}
+    lacking = {
+        name: value
+        for name, value in found.items()
+        if not raw.get(name) or identity.why_absent(str(raw[name]).strip())
+    }
     return {**raw, **lacking} if lacking else raw
 
 
@@ -534,7 +539,9 @@ def _event_name(brand: Brand, given: Raw) -> str:
     if said is None:
         raise EventRefused("event_name", "is missing")
     if len(said) > 100 or personal_in(said):
-        raise EventRefused("event_name", "must be a name of at most 100 characters, of nobody")
+        raise EventRefused(
+            "event_name", "must be a name of at most 100 characters, without e-mail or phone"
+        )
     own = {**EVENT_NAMES, **brand.settings.get("event_names", {})}
     if said in own:
         return str(own[said])
@@ -649,12 +656,17 @@ def _agent(value: Any, notes: list[str]) -> str | None:
 # Where no visitor comes from. Ranges for documentation are left in: no proxy puts them there.
 # https://www.iana.org/assignments/iana-ipv4-special-registry
 # https://www.iana.org/assignments/iana-ipv6-special-registry
-_PRIVATE = [
-    ipaddress.ip_network(network)
-    for network in ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
-                    "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3", "::/16", "fc00::/7",
-                    "fe80::/10", "fec0::/10", "ff00::/8")
-]  # fmt: skip
+_PRIVATE = {
+    version: [
+        (int(network.network_address), int(network.netmask))
+        for network in map(ipaddress.ip_network, networks)
+    ]
+    for version, networks in {
+        4: ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+            "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3"),
+        6: ("::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+    }.items()
+}  # fmt: skip
 
 
 def _ip(value: Any) -> str | None:
@@ -676,7 +688,8 @@ def _ip(value: Any) -> str | None:
             continue
         if isinstance(address, ipaddress.IPv6Address):
             address = address.ipv4_mapped or address
-        if not any(address in network for network in _PRIVATE):
+        number = int(address)
+        if all(number & mask != network for network, mask in _PRIVATE[address.version]):
             return str(address)
     return None
 

@@ -229,7 +229,7 @@ def test_what_was_left_out_or_made_up_is_counted(
     report = _import(warehouse, path)
     assert (report.accepted, report.refused) == (5, [])
     assert report.notes == {
-        "event_time is missing: the moment of the import stands for it": 4,
+        "event_time is missing: the moment of the import is taken": 4,
         "phone left out: a spreadsheet has shortened the number (1.2E+11)": 2,
         "external_id left out: it is a placeholder": 3,
     }

@@ -573,7 +573,7 @@ def test_a_claim_never_takes_an_old_value(warehouse: str) -> None:
     assert {id_: now[id_] for id_ in left} == left
 
 
-def test_ids_that_are_none_are_nobodys(warehouse: str, caplog: Any) -> None:
+def test_an_id_that_is_a_placeholder_is_none(warehouse: str, caplog: Any) -> None:
     """A red test here: all guests of a shop (the customer 0) are one person with one click, and of
     the orders `undefined` one is sent.
     """

@@ -372,7 +372,7 @@ def test_several_values_and_forms() -> None:
         ({"state": "Ontario", "country": "CA"}, "st", ["ontario", "on"]),
         ({"state": "ON", "country": "Canada"}, "st", ["on", "ontario"]),
         ({"state": "Québec, Canada"}, "st", ["québec", "qc", "quebec"]),
-        ({"state": "Ontario"}, "st", ["ontario"]),  # where, nobody knows
+        ({"state": "Ontario"}, "st", ["ontario"]),  # of an unknown country
         ({"city": "Zürich"}, "ct", ["zürich", "zurich"]),
         ({"city": "São Paulo"}, "ct", ["sãopaulo", "saopaulo"]),
         ({"city": "Łódź"}, "ct", ["łódź", "lodz"]),
@@ -403,7 +403,7 @@ def test_placeholders_are_nobody(platform: str, field: str, text: str) -> None:
 
 
 def test_the_marts_know_the_same_placeholders() -> None:
-    """Red: a purchase that is never sent stands in the marts, or the other way round."""
+    """Red: the marts count a purchase that is never sent, or the other way round."""
     macro = (home.ROOT / "dbt/macros/attribution/app_rows.sql").read_text()
     listed = macro.split("app_is_placeholder(column)")[1].split("in (")[1].split(")\n")[0]
     assert re.findall(r"'([^']*)'", listed) == list(PLACEHOLDERS)
@@ -419,7 +419,7 @@ def test_what_only_looks_like_a_placeholder(text: str) -> None:
 
 def test_the_default_country_reads_and_is_not_sent() -> None:
     """Red: a shop of one country loses the phones of all who did not write their country, or sends
-    a country that nobody has said.
+    a country that was not said.
     """
     person = {"phone": "(555) 123-4567", "state": "California", "zip": "94035-1234"}
     assert meta_hashes(person) == {"st": [_sha("ca")], "zp": [_sha("94035")]}  # never guessed
@@ -433,7 +433,7 @@ def test_the_default_country_reads_and_is_not_sent() -> None:
     assert meta_hashes({"date_of_birth": "2/3/1997"}, "DE")["db"] == [
         _sha("19970302"), _sha("19970203"),
     ]  # fmt: skip
-    # Whoever says a country, though one that nobody knows, has not the default one.
+    # Who says a country, though an unknown one, has not the default one.
     for own in ("GB", "Atlantis", ["US", "DE"]):
         found = meta_hashes({"phone": "(555) 123-4567", "country": own}, "US")
         assert _sha("15551234567") not in found.get("ph", [])
