@@ -15,7 +15,6 @@ from include.api.access import Access, Failures, Reader, by_key, counts_of_reque
 from include.api.bounds import Bounded, Bounds
 from include.api.database import Database
 from include.api.models import Health
-from include.errors import WarehouseDown
 
 _ALONE = "The storage of the rate limit does not answer: each process counts its own requests."
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -51,7 +50,7 @@ def edge(bounds: Bounds | None = None) -> FastAPI:
     async def health() -> Health:
         """Whether the API and its warehouse answer."""
         if not await database.answers():
-            raise WarehouseDown("The warehouse does not answer.")
+            raise problems.KnownDown("The warehouse does not answer.")
         return Health(status="ok", degraded=[_ALONE] if requests.is_alone else None)
 
     permissions.check(app)

@@ -202,9 +202,10 @@ class Protocol(HttpToolsProtocol):
             return
         log.info("- - %d", status)  # as of a request without a route
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            later = "retry-after: 5\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
             self.transport.write(
-                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n"
-                "retry-after: 5\r\ncontent-length: 0\r\n\r\n".encode()
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\n{later}"
+                "content-length: 0\r\n\r\n".encode()
             )
         self.transport.close()
         self._go()

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from include.api.problems import KnownDown
 from include.api.shares import Shares
 from include.errors import WarehouseDown
 from include.warehouse import Connection
@@ -203,8 +204,8 @@ class Database:
             pool.close()
 
 
-def _down() -> WarehouseDown:
-    return WarehouseDown("The warehouse does not answer.")
+def _down() -> KnownDown:
+    return KnownDown("The warehouse does not answer.")
 
 
 def database(request: Request) -> Database:

@@ -63,6 +63,10 @@ class Refused(Exception):
         self.status, self.detail, self.faults, self.headers = status, detail, faults, headers
 
 
+class KnownDown(WarehouseDown):
+    """The warehouse did not answer a moment ago; the log has it from then."""
+
+
 def fault_of(error: EventRefused) -> Fault:
     """A refused event's field and reason."""
     return fault(error.field, str(error).removeprefix(f"{error.field}: "))
@@ -147,7 +151,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(PoolTimeout)
     @app.exception_handler(psycopg.OperationalError)
     async def down(request: Request, error: Exception) -> Response:
-        if not isinstance(error, WarehouseDown):  # that one is logged once, where it is found out
+        if not isinstance(error, KnownDown):
             log.error("The warehouse does not answer: %s", type(error).__name__)
         return answer(503, "The warehouse does not answer; try again.", (), {"Retry-After": "5"})
 

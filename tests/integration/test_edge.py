@@ -35,6 +35,7 @@ PATIENCE = 20.0  # real seconds after which a socket that says nothing fails a t
 @pytest.fixture(scope="module")
 def uri(module_warehouse: str) -> str:
     two_brands(module_warehouse)
+    make()  # Airflow's logging, which comes with it, takes away what a test watches logs with
     return module_warehouse
 
 
