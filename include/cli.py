@@ -154,6 +154,12 @@ def import_events(file: Path, brand: str | None) -> None:
         f"{report.accepted:,} accepted, {report.duplicate:,} duplicate, "
         f"{len(report.refused):,} refused"
     )
+    if report.differing:
+        click.echo(
+            f"{report.differing:,} of the duplicates have another amount than the event that came "
+            "first, which stays as it was: an import changes none. Correct the amount where the "
+            "event came from."
+        )
     if report.refused_file:
         click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
         raise SystemExit(1)

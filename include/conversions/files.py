@@ -33,6 +33,7 @@ class Report:
 
     accepted: int = 0
     duplicate: int = 0
+    differing: int = 0  # of the duplicates, those with another amount than the event has
     refused: list[tuple[int, str]] = field(default_factory=list)  # line number and reason
     refused_file: Path | None = None
 
@@ -87,6 +88,7 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
             for (index, _), receipt in zip(lines, receipts, strict=True):
                 report.accepted += receipt.status == "accepted"
                 report.duplicate += receipt.status == "duplicate"
+                report.differing += receipt.differs
                 if receipt.status == "refused":
                     reasons[index] = str(receipt.reason)
         report.refused += sorted(reasons.items())
