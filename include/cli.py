@@ -101,7 +101,11 @@ def status() -> None:
     if table.rows:
         console.print(table)
     airflow = services.airflow_to_ask(uri)
-    if airflow is not None:
+    if airflow is None:
+        with warehouse.connect(uri) as connection:
+            for mistake in overview.mistakes(connection):
+                click.secho(f"! {mistake}", fg="yellow")
+    else:
         _may_ask_airflow(airflow)
         _print_problems(uri)
         if services.process("airflow") is not None:
