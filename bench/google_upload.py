@@ -207,9 +207,10 @@ def _prepared(events: int) -> str:
         "consent_when_unknown": "allow",
         "destinations": [
             {"name": platform.replace("_", "-"), "platform": platform, "conn_id": "google",
-             "customer_id": CUSTOMER, "events": {"Purchase": ACTION},
+             "customer_id": CUSTOMER, "events": {"Purchase": action},
              "send_from": "2020-01-01T00:00:00Z"}
-            for platform in ("google_data_manager", "google_ads")
+            # Each has an action of its own: Google would take the second one's for repetitions.
+            for platform, action in (("google_data_manager", ACTION), ("google_ads", "43"))
         ],
     }  # fmt: skip
     with warehouse.connect(uri, autocommit=True) as connection:

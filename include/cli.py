@@ -28,6 +28,12 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+class _NoKey(click.ClickException):
+    """What a command needs is not in its environment."""
+
+    exit_code = 2
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Tributary: ads in, conversions back, one attribution mart out."""
@@ -164,6 +170,8 @@ def import_events(file: Path, brand: str | None) -> None:
             "first, which stays as it was: an import changes none. Correct the amount where the "
             "event came from."
         )
+    for note, number in report.notes.most_common():
+        click.echo(f"{number:,} accepted lines: {note}")
     if report.refused_file:
         click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
         raise SystemExit(1)
@@ -263,7 +271,10 @@ def destinations_() -> None:
 @click.option("--test-event-code", help="Of Meta's Test Events tab; else the destination's own.")
 def test(name: str, test_event_code: str | None) -> None:
     """Send one test event to the destination NAME and print what the platform said."""
-    _may_ask_airflow(services.ready())
+    uri = services.warehouse_uri()
+    warehouse.migrate(uri)
+    airflow = services.airflow_to_ask(uri)
+    _may_ask_airflow(services.ready() if airflow is None else airflow)
     from include.airflow.upload import send_test_event
 
     click.echo(send_test_event(name, test_event_code))
@@ -320,12 +331,28 @@ def webhooks_() -> None:
 @click.option("--brand", help="Slug.")
 @click.option("--source", help="Such as stripe.")
 def replay(brand: str | None, source: str | None) -> None:
-    """Take the payloads of the last seven days again; what was taken changes nothing."""
-    os.environ["TRIBUTARY_SECRET_KEY"] = home.payload_key()
+    """Take the payloads that are kept (seven days) again; what was taken changes nothing."""
+    key = home.known_payload_key()
+    if key is None:
+        raise _NoKey(
+            "TRIBUTARY_SECRET_KEY is not set, and only with the key of the edge that took the "
+            "payloads can they be read: take it from the edge's environment (in the team "
+            "deployment: `docker compose exec edge python -m include.cli webhooks replay`)."
+        )
+    os.environ["TRIBUTARY_SECRET_KEY"] = key
     from include.api import webhooks
 
     with _warehouse() as connection:
         counts = webhooks.replay(connection, brand=brand, source=source)
+    if (
+        counts.get(webhooks.OF_ANOTHER_KEY)
+        and sum(counts.values()) == counts[webhooks.OF_ANOTHER_KEY]
+    ):
+        raise _NoKey(
+            f"TRIBUTARY_SECRET_KEY reads none of the {counts[webhooks.OF_ANOTHER_KEY]:,} payloads: "
+            "they were encrypted with another key. Set that of the edge that took them; several "
+            "may stand there, with commas."
+        )
     click.echo(", ".join(f"{number:,} {what}" for what, number in counts.items()))
 
 

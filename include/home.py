@@ -12,12 +12,16 @@ import os
 import secrets
 import shlex
 import socket
+import stat
 import sys
+import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,10 +29,59 @@ TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")  # what of a warehouse's U
 
 
 def home() -> Path:
-    """The directory of local state, made when absent."""
+    """The directory of local state, made when absent: secrets and logs, for its owner alone."""
     path = Path(os.environ.get("TRIBUTARY_HOME") or ROOT / ".tributary").resolve()
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        _tighten(path)
     return path
+
+
+def _tighten(path: Path) -> None:
+    """Close a directory of an earlier version; the group may pass where `let_pass` said so."""
+    found = path.stat()
+    shared = found.st_mode & stat.S_ISVTX or path == path.parent  # such as /tmp: not ours alone
+    if found.st_uid == os.geteuid() and not shared and found.st_mode & 0o067:
+        path.chmod(0o700)
+
+
+def let_pass(group: int) -> None:
+    """Let one group through this home to what it owns in it, without a look at the rest."""
+    path = home()
+    if path.stat().st_gid != group or not path.stat().st_mode & stat.S_IXGRP:
+        os.chown(path, -1, group)
+        path.chmod(0o710)
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that its owner alone may read, complete or not there at all.
+
+    It is written under a name of its own and takes the place of what is at `path`, which may be a
+    link of somebody else's: that is replaced and never followed.
+    """
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put a text into a file that its owner alone may read."""
+    with private_file(path) as file:
+        file.write(text.encode())
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log to append to, for its owner alone."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    os.fchmod(handle, 0o600)
+    return os.fdopen(handle, "ab")
 
 
 def cap_on_waits() -> float:
@@ -39,7 +92,7 @@ def cap_on_waits() -> float:
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the file lock `name` of this home; other processes wait."""
-    with open(home() / f"{name}.lock", "w") as handle:
+    with open_log(home() / f"{name}.lock") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -51,7 +104,7 @@ def remembered(key: str, make: Any) -> Any:
         values = json.loads(path.read_text()) if path.exists() else {}
         if key not in values:
             values[key] = make()
-            _write(path, values)
+            write_private(path, json.dumps(values, indent=2, sort_keys=True))
         return values[key]
 
 
@@ -61,14 +114,7 @@ def forget(key: str) -> None:
     with locked("local"):
         values = json.loads(path.read_text()) if path.exists() else {}
         values.pop(key, None)
-        _write(path, values)
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    draft = path.with_suffix(".new")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps(values, indent=2, sort_keys=True))
-    draft.replace(path)
+        write_private(path, json.dumps(values, indent=2, sort_keys=True))
 
 
 def secret(name: str) -> str:
@@ -79,8 +125,19 @@ def secret(name: str) -> str:
 
 def payload_key() -> str:
     """What webhook payloads are encrypted with: the given key, else one of this home."""
-    own = urlsafe_b64encode(secret("payloads").encode()[:32]).decode()
-    return os.environ.get("TRIBUTARY_SECRET_KEY") or own
+    return os.environ.get("TRIBUTARY_SECRET_KEY") or _as_key(secret("payloads"))
+
+
+def known_payload_key() -> str | None:
+    """The same, where there is one: payloads that are there cannot be read with a new one."""
+    given = os.environ.get("TRIBUTARY_SECRET_KEY")
+    path = home() / "local.json"
+    own = json.loads(path.read_text()).get("secret_payloads") if path.exists() else None
+    return given or (own and _as_key(own))
+
+
+def _as_key(secret: str) -> str:
+    return urlsafe_b64encode(secret.encode()[:32]).decode()
 
 
 def port(name: str, preferred: int = 0) -> int:
@@ -151,25 +208,29 @@ def dbt_environment(warehouse: str) -> dict[str, str]:
     }
 
 
+METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+# Which variables we have made ourselves, for processes that inherit them: those may change with our
+# ports, and all others are somebody else's.
+_MADE = "_TRIBUTARY_MADE"
+
+
 def environment(warehouse: str, metadata: str) -> dict[str, str]:
-    """Every variable of the local installation.
+    """Every variable of the installation; what somebody else has set of Airflow's stays as it is.
 
     Args:
         warehouse: `postgresql://` URI of the warehouse.
         metadata: SQLAlchemy URI of Airflow's metadata database.
     """
-    ui = port("ui", 8080)
-    return {
-        "TRIBUTARY_HOME": str(home()),
-        "TRIBUTARY_WAREHOUSE": warehouse,
-        "TRIBUTARY_SECRET_KEY": payload_key(),
+    given = os.environ.get("AIRFLOW__API__PORT", "")
+    ui = given if given and is_given("AIRFLOW__API__PORT") else port("ui", 8080)
+    ours = {
         "AIRFLOW_HOME": str(home() / "airflow"),
         "AIRFLOW_CONN_WAREHOUSE": warehouse,
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata,
+        METADATA: metadata,
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secret("fernet").encode()[:32]).decode(),
+        "AIRFLOW__CORE__FERNET_KEY": _as_key(secret("fernet")),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{ui}/execution/",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(ui),
@@ -178,24 +239,79 @@ def environment(warehouse: str, metadata: str) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": secret("jwt") + secret("jwt_2"),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(port("worker_logs", 8793)),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(port("trigger_logs", 8794)),
-        **{name: os.environ.get(name, value) for name, value in _UNLESS_SET.items()},
+        # Users and their roles are Airflow's own default, `admin`.
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        # A killed worker's task is taken up again after half a minute, not after five.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "DO_NOT_TRACK": "1",
+    }
+    # Who brings Airflow's key brings that of payloads, too: one made up here would read none.
+    if not is_given("AIRFLOW__CORE__FERNET_KEY"):
+        ours["TRIBUTARY_SECRET_KEY"] = payload_key()
+    theirs = {name for name in ours if is_given(name)}
+    return {
+        "TRIBUTARY_HOME": str(home()),
+        "TRIBUTARY_WAREHOUSE": warehouse,
+        **{name: value for name, value in ours.items() if name not in theirs},
+        **{name: os.environ[name] for name in theirs & os.environ.keys()},
+        _MADE: " ".join(_mark(name, ours[name]) for name in ours if name not in theirs),
         **dbt_environment(warehouse),
     }
 
 
-# What a person may choose otherwise; users and their roles are Airflow's own default, `admin`.
-_UNLESS_SET = {
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__PARALLELISM": "8",
-    "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-    "AIRFLOW__API__WORKERS": "1",
-    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
-    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-    # A killed worker's task is taken up again after half a minute, not after five.
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
-    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    "DO_NOT_TRACK": "1",
-}
+def has_airflow() -> bool:
+    """Whether somebody else has set up an Airflow here: a deployment's, or a database of its own.
+
+    Of an `airflow.cfg` with SQLite we are not sure: Airflow writes such a one by itself.
+    """
+    if _in_environment(METADATA):
+        return True
+    found = _file().get("database", {})
+    uri = found.get("sql_alchemy_conn", "")
+    return bool(uri and not uri.startswith("sqlite")) or any(
+        f"sql_alchemy_conn_{how}" in found for how in ("cmd", "secret")
+    )
+
+
+def is_given(name: str) -> bool:
+    """Whether somebody else has set a variable, or what Airflow reads in its place."""
+    if name == "AIRFLOW_HOME":  # many a shell has one, which no other Airflow uses here
+        return _in_environment(name) and has_airflow()
+    if _in_environment(name):
+        return True
+    if not name.startswith("AIRFLOW__") or not has_airflow():
+        return False
+    section, option = name.removeprefix("AIRFLOW__").lower().split("__", 1)
+    found = _file().get(section, {})
+    return any(option + how in found for how in ("", "_cmd", "_secret"))
+
+
+def _in_environment(name: str) -> bool:
+    if name.startswith("AIRFLOW__") and any(f"{name}_{how}" in os.environ
+                                            for how in ("CMD", "SECRET")):  # fmt: skip
+        return True
+    value = os.environ.get(name)
+    return value is not None and _mark(name, value) not in os.environ.get(_MADE, "").split()
+
+
+def _mark(name: str, value: str) -> str:
+    return f"{name}:{sha256(value.encode()).hexdigest()[:16]}"
+
+
+def _file() -> dict[str, dict[str, str]]:
+    """The `airflow.cfg` of an Airflow that is not ours, by section; nothing where there is none."""
+    directory = os.environ["AIRFLOW_HOME"] if _in_environment("AIRFLOW_HOME") else None
+    path = os.environ.get("AIRFLOW_CONFIG") or (directory and f"{directory}/airflow.cfg")
+    parser = ConfigParser(interpolation=None, strict=False)
+    if path:
+        parser.read(Path(path).expanduser(), encoding="utf-8")
+    return {section: dict(parser[section]) for section in parser.sections()}
 
 
 def programs() -> str:

@@ -45,8 +45,9 @@ def ready() -> dict[str, str]:
     """Start and migrate what is needed; returns the environment of the installation."""
     uri = warehouse_uri()
     warehouse.migrate(uri)
-    variables = home.environment(uri, _metadata_uri(uri))
-    _prepare_airflow(variables)
+    metadata = _metadata_uri(uri)
+    variables = home.environment(uri, metadata)
+    _prepare_airflow(variables, metadata)
     return variables
 
 
@@ -55,7 +56,7 @@ def airflow_to_ask(uri: str) -> dict[str, str] | None:
 
     A deployment's own environment is left as it is; None where there is no Airflow yet.
     """
-    if os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"):
+    if home.has_airflow() or os.environ.get(home.METADATA):
         return {}
     if not (home.home() / "airflow" / "migrated").exists():
         return None
@@ -64,9 +65,11 @@ def airflow_to_ask(uri: str) -> dict[str, str] | None:
 
 def _metadata_uri(uri: str) -> str:
     """Airflow's own database beside the warehouse, on the same server."""
-    if uri == embedded.uri():
+    given = os.environ.get(home.METADATA)
+    if home.has_airflow():
+        given = given or _airflow({}, "config", "get-value", "database", "sql_alchemy_conn").strip()
+    elif uri == embedded.uri():
         return home.with_driver(embedded.uri(embedded.METADATA), "psycopg")
-    given = os.environ.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
     metadata = given or home.with_driver(
         uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow"
     )
@@ -89,17 +92,15 @@ def _create_database(uri: str, name: str) -> None:
             ) from None
 
 
-def _prepare_airflow(variables: dict[str, str]) -> None:
+def _prepare_airflow(variables: dict[str, str], metadata: str) -> None:
     """Migrate Airflow's metadata when it is new, make the pool, set the password of `admin`."""
     import importlib.metadata
 
-    directory = Path(variables["AIRFLOW_HOME"])
+    directory = home.home() / "airflow"
     directory.mkdir(exist_ok=True)
     passwords = _passwords(variables)
-    if not passwords.exists():
-        passwords.touch(mode=0o600)
-        passwords.write_text(json.dumps({"admin": home.secret("ui_password")}))
-    metadata = variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    if passwords.parent == directory and not passwords.exists():
+        home.write_private(passwords, json.dumps({"admin": home.secret("ui_password")}))
     done = directory / "migrated"
     version = f"{importlib.metadata.version('apache-airflow-core')} {warehouse.where(metadata)}"
     with home.locked("airflow"):
@@ -119,7 +120,8 @@ def _passwords(variables: dict[str, str]) -> Path:
 
 def password(variables: dict[str, str], user: str = "admin") -> str:
     """A user's password for Airflow's own login; empty where there is none."""
-    known: dict[str, str] = json.loads(_passwords(variables).read_text())
+    path = _passwords(variables)
+    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return known.get(user, "")
 
 
@@ -165,8 +167,7 @@ def import_connections(
 ) -> None:
     """Write connections into Airflow's metadata, in place of those of the same id."""
     path = home.home() / "connections.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(connections))
+    home.write_private(path, json.dumps(connections))
     try:
         _airflow(variables, "connections", "import", "--overwrite", str(path))
     finally:
@@ -177,13 +178,13 @@ def start(name: str, command: list[str], variables: dict[str, str]) -> bool:
     """Run a command in the background, in a session of its own; False when it runs already."""
     if process(name) is not None:
         return False
-    with open(home.home() / f"{name}.log", "ab") as words:
+    with home.open_log(home.home() / f"{name}.log") as words:
         running = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=home.ROOT,
             env=_child(variables), start_new_session=True,
         )  # fmt: skip
     born = psutil.Process(running.pid).create_time()
-    (home.home() / f"{name}.pid").write_text(json.dumps([running.pid, born]))
+    home.write_private(home.home() / f"{name}.pid", json.dumps([running.pid, born]))
     return True
 
 
@@ -350,12 +351,14 @@ def start_airflow(variables: dict[str, str]) -> dict[str, str]:
         TributaryError: they do not become healthy.
     """
 
+    uri = variables["TRIBUTARY_WAREHOUSE"]
+    metadata = _metadata_uri(uri)
+
     def current() -> dict[str, str]:
-        metadata = variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-        return home.environment(variables["TRIBUTARY_WAREHOUSE"], metadata)
+        return home.environment(uri, metadata)
 
     def healthy() -> bool:
-        url = f"{current()['AIRFLOW__API__BASE_URL']}/api/v2/monitor/health"
+        url = f"{_address(current())}/api/v2/monitor/health"
         with urllib.request.urlopen(url, timeout=5) as answer:
             health = json.load(answer)
         return all((health.get(part) or {}).get("status") == "healthy" for part in _PARTS)
@@ -364,6 +367,12 @@ def start_airflow(variables: dict[str, str]) -> dict[str, str]:
         "airflow", _AIRFLOWS_PORTS, lambda: (["airflow", "standalone"], current()), healthy, 180
     )
     return current()
+
+
+def _address(variables: dict[str, str]) -> str:
+    """Where the API server answers on this machine; a proxy may stand before its base URL."""
+    base, number = variables["AIRFLOW__API__BASE_URL"], variables.get("AIRFLOW__API__PORT")
+    return f"http://127.0.0.1:{number}{urlsplit(base).path.rstrip('/')}" if number else base
 
 
 def check_page(variables: dict[str, str]) -> None:
@@ -375,7 +384,7 @@ def check_page(variables: dict[str, str]) -> None:
         TributaryError: says which is absent, and what to do.
     """
     for path in ("page/overview", "api/conversions"):
-        url = f"{variables['AIRFLOW__API__BASE_URL']}/tributary/{path}"
+        url = f"{_address(variables)}/tributary/{path}"
         try:
             with urllib.request.urlopen(url, timeout=60) as answer:
                 status, kind = answer.status, answer.headers.get_content_type()
@@ -425,7 +434,7 @@ def start_sandbox(variables: dict[str, str]) -> str:
     for old, new in zip(before, _sandbox_urls(), strict=True):
         if old != new:  # the demo's connections lead to where the sandbox was
             _in_metadata(
-                variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"],
+                _metadata_uri(variables["TRIBUTARY_WAREHOUSE"]),
                 "update connection set host = %s where host = %s returning 1 as n",
                 [new, old],
             )

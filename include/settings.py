@@ -33,6 +33,10 @@ class NotOurs(SettingsError):
     """The settings belong to the settings file, not to the API and the page."""
 
 
+class CountedTwice(SettingsError):
+    """Two destinations would have a platform count an event twice, or under one id; names both."""
+
+
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml comes without types
     """Refuses a key that stands twice in a mapping; YAML's own loader drops the first one."""
 
@@ -183,6 +187,9 @@ def _beyond_schema(settings: Settings) -> Iterator[str]:
             yield f"{place}.time_zone: {brand['time_zone']!r} is no IANA time zone"
         if pycountry.currencies.get(alpha_3=brand["reporting_currency"]) is None:
             yield f"{place}.reporting_currency: {brand['reporting_currency']!r} is no currency"
+        country = brand["default_country"]
+        if country is not None and pycountry.countries.get(alpha_2=country) is None:
+            yield f"{place}.default_country: {country!r} is no country of ISO 3166-1"
         yield from _template(f"{place}.event_id_template", brand["event_id_template"])
         for j, account in enumerate(brand["ad_accounts"]):
             key = (account["platform"], account["account_id"])
@@ -200,7 +207,13 @@ def _beyond_schema(settings: Settings) -> Iterator[str]:
         sources = [webhook["source"] for webhook in brand["webhooks"]]
         for source in sorted({s for s in sources if sources.count(s) > 1}):
             yield f"{place}.webhooks: {source} stands there twice"
+        for j, webhook in enumerate(brand["webhooks"]):
+            for key in sorted(webhook.keys() & _WEBHOOK_KEYS.keys()):
+                if webhook["source"] != _WEBHOOK_KEYS[key]:
+                    yield f"{place}.webhooks[{j}].{key}: is a setting of {_WEBHOOK_KEYS[key]} alone"
 
+
+_WEBHOOK_KEYS = {"renewals": "stripe", "disputes": "stripe", "events": "ghl"}
 
 _TEMPLATE_FIELDS = ("transaction_id", "event_name", "contact_id", "brand")
 
@@ -257,6 +270,7 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                 kept["ad_accounts"].append(f"{account['platform']}/{account['account_id']}")
             for destination in brand["destinations"]:
                 _refuse_another_owner(connection, destination, brand)
+                _refuse_another_place(connection, destination)
                 values = {
                     "name": destination["name"], "brand_id": brand_id,
                     "platform": destination["platform"], "conn_id": destination["conn_id"],
@@ -274,7 +288,7 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                     connection, "webhooks", ["brand_id", "source"],
                     {
                         "brand_id": brand_id, "source": webhook["source"],
-                        "conn_id": webhook["conn_id"],
+                        "conn_id": webhook["conn_id"], "settings": Jsonb(webhook),
                     },
                 )  # fmt: skip
                 lines.append(f"webhook {brand['slug']}/{webhook['source']}: {did}")
@@ -287,6 +301,7 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                 ("brand", "brands", "slug", slugs),
             ):
                 lines += _prune(connection, kind, table, key, names)
+        _refuse_twins(connection, kept["destinations"])
     return lines
 
 
@@ -334,9 +349,7 @@ _KEPT = {
 
 
 def _refuse_another_owner(connection: Connection, wanted: Settings, brand: Settings) -> None:
-    """A destination's deliveries hold one brand's people: it cannot move to another brand, and a
-    pixel with two names would count events twice.
-    """
+    """A destination's deliveries hold one brand's people: it cannot move to another brand."""
     row = connection.execute(
         "select b.slug, d.platform, exists (select 1 from ops.conversion_deliveries "
         "where destination = d.name) as used from ops.destinations as d "
@@ -352,16 +365,104 @@ def _refuse_another_owner(connection: Connection, wanted: Settings, brand: Setti
             f"The destination {wanted['name']} has deliveries and belongs to {row['slug']} "
             f"({row['platform']}): give the new one another name."
         )
-    twin = connection.execute(
-        "select name from ops.destinations where is_active and platform = 'meta' and name <> %s "
-        "and settings ->> 'pixel_id' = %s",
-        [wanted["name"], wanted.get("pixel_id")],
+
+
+def _places(destination: Settings) -> dict[str, str]:
+    """Where a platform counts a destination's events, by event name; `*` for all of them.
+
+    Data Manager and the Google Ads API count in the same conversion actions. A PostHog project is
+    known by its connection alone.
+    """
+    match destination["platform"]:
+        case "meta":
+            return {"*": f"the pixel {destination['pixel_id']}"}
+        case "posthog":
+            return {"*": f"the project of the connection {destination['conn_id']}"}
+        case _:
+            customer = destination["customer_id"]
+            return {
+                event: f"the conversion action {action} of the customer {customer}"
+                for event, action in destination["events"].items()
+            }
+
+
+# What a platform may have taken without an answer, and what corrects an event that it has: sent to
+# another place, it would count there as well. Until its deadline a person can put it back.
+_OPEN = """
+select count(*)::int as number, to_char(max(greatest(d.deadline, d.lease_until))
+    at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') as until
+from ops.conversion_deliveries as d
+inner join ops.conversion_events as e on e.id = d.event
+where d.destination = %(name)s and d.sync_status <> 'sent' and d.outcome is distinct from 'erased'
+    and (%(events)s::text[] is null or e.event_name = any(%(events)s))
+    and (d.sync_status = 'queued' or d.deadline > now() and (d.unknown_since is not null
+        or d.sync_status in ('pending', 'failed') and exists (
+            select 1 from ops.conversion_deliveries as o where o.event = e.adjusts
+            and o.destination = d.destination and o.sync_status = 'sent')))
+"""
+
+
+def _refuse_another_place(connection: Connection, wanted: Settings) -> None:
+    """While answers are open a destination cannot send elsewhere: a retry would count in both."""
+    row = connection.execute(
+        "select settings from ops.destinations where name = %s for update", [wanted["name"]]
     ).fetchone()
-    if twin and wanted["is_active"]:
+    if row is None:
+        return
+    before, after = _places(row["settings"]), _places(wanted)
+    moved = [event for event in before if event in after and after[event] != before[event]]
+    if not moved:
+        return
+    named = {"name": wanted["name"], "events": None if moved == ["*"] else moved}
+    found = connection.execute(_OPEN, named).fetchone()
+    if found and found["number"]:
         raise SettingsError(
-            f"The destinations {twin['name']} and {wanted['name']} have the same pixel_id: Meta "
-            "would get each event twice. Deactivate one of them first."
+            f"The destination {wanted['name']} cannot send to {after[moved[0]]} yet: "
+            f"{found['number']:,} of its deliveries have no answer from {before[moved[0]]}, or "
+            "correct what it has counted, and sent again they would count in both. Wait until they "
+            f"have ended (they cannot be sent after {found['until']}), or leave this destination "
+            "as it is, with `is_active: false`, and give the new one another name."
         )
+
+
+def _refuse_twins(connection: Connection, names: list[object]) -> None:
+    """Two active destinations must not count in one place; `names` are those just applied.
+
+    Meta gets each event twice, and Google, which keeps one conversion per action and order id
+    whichever of its two APIs brings it, would take the orders 1001 of two brands for one.
+    https://support.google.com/google-ads/answer/6386790
+    """
+    known: dict[str, Settings] = {}
+    for row in connection.execute(
+        "select d.name, b.slug, d.platform, d.settings from ops.destinations as d "
+        "inner join ops.brands as b on b.id = d.brand_id where d.is_active "
+        "and d.platform <> 'posthog' "  # drops what it has, by name, person and day
+        # Google checks what comes to such a destination, and keeps nothing.
+        "and not coalesce((d.settings ->> 'validate_only')::boolean, false) order by d.name"
+    ).fetchall():
+        for place in _places(row["settings"]).values():
+            twin = known.setdefault(place, row)
+            if twin is row or not {twin["name"], row["name"]} & set(names):
+                continue
+            both = f"The destinations {twin['name']} and {row['name']}"
+            if row["platform"] == "meta":
+                raise CountedTwice(
+                    f"{both} have the same pixel_id: Meta would get each event twice. Deactivate "
+                    "one of them first."
+                )
+            brands = f"the brands {twin['slug']} and {row['slug']}"
+            once = (
+                "would get each event twice"
+                if twin["slug"] == row["slug"]
+                else f"would take orders of {brands} that have one number for one order"
+            )
+            raise CountedTwice(
+                f"{both} both send to {place}: Google {once}. Give each a conversion action of "
+                "its own. To go from one API to the other, write `is_active: false` at the old "
+                "destination in the same file, and send what waited there with `python -m "
+                "include.cli deliveries backfill --destination NEW --since DAY`: of what it has "
+                "already, Google keeps one."
+            )
 
 
 def _prune(connection: Connection, kind: str, table: str, key: str, names: list[Any]) -> list[str]:

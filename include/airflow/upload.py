@@ -185,14 +185,11 @@ def summarise(uploads: Iterable[dict[str, Any]], context: Any, outlet: Any) -> d
     Returns:
         By brand: processed, succeeded, failed, skipped, dead, error codes with counts, held.
     """
-    from include.conversions import outbox
+    from include.conversions import outbox, retention
     from include.warehouse import connect
 
     with connect(warehouse_uri(), autocommit=True) as opened:
-        now = outbox.now_of(opened)
-        outbox.retire(opened, now)
-        outbox.forget_people(opened, now)
-        outbox.forget_payloads(opened, now)
+        retention.enforce(opened, outbox.now_of(opened))
     brands: dict[str, dict[str, Any]] = {}
     for one in uploads:
         brand = brands.setdefault(one["brand"], {"errors": {}, "held": []})

@@ -1,42 +1,49 @@
-"""Who may: Airflow's users by their roles, or the holders of a brand's API key.
+"""Who calls: one of Airflow's users (`include.api.in_airflow`), or the holder of an API key.
 
-Every route asks for a `Reader` or a `Writer`; what a caller may see is in `Caller.brand_id`.
+Every route asks for a `Reader` or a `Writer`; what each of them needs is in
+`include.api.permissions`, and what a caller may see in `Caller.brand_id`.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from limits import parse
-from limits.storage import storage_from_string
+from limits import RateLimitItem, parse
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
-from starlette.exceptions import HTTPException
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from include.api import keys
-from include.api.database import Database
+from include.api import audit, keys, permissions
+from include.api.bounds import address
+from include.api.database import Database, database
 from include.api.problems import Refused
 from include.errors import SettingsError
 
-UPLOAD_DAG = "upload_conversions"
+log = logging.getLogger(__name__)
+
+_REDIS_SECONDS = 0.5  # that it may take to connect and to answer
+_REDIS_MEMORY = 5.0  # seconds that it is not asked again after it did not answer
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who may at least read."""
+    """Somebody who may do what the route does."""
 
     brand_id: UUID | None  # the one brand whose rows there are for them; None: all
     brand: str | None
-    writes: bool
+    writes: bool  # whether the route is one that changes something, by the table of permissions
 
 
 _bearer = HTTPBearer(
@@ -47,115 +54,191 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 Access = Callable[[Request, HTTPAuthorizationCredentials | None], Awaitable[Caller]]
 
 
-async def _reader(request: Request, credentials: Credentials) -> Caller:
+async def _asker(request: Request, credentials: Credentials) -> Caller:
     access: Access = request.app.state.access
     return await access(request, credentials)
 
 
-async def _writer(caller: Annotated[Caller, Depends(_reader)]) -> Caller:
+async def _asking_writer(caller: Annotated[Caller, Depends(_asker)]) -> Caller:
     if not caller.writes:
-        raise Refused(403, f"Your role in Airflow may not trigger {UPLOAD_DAG}, so it only reads.")
+        raise LookupError("include.api.permissions takes a route that writes for one that reads")
     return caller
 
 
-Reader = Annotated[Caller, Depends(_reader)]
-Writer = Annotated[Caller, Depends(_writer)]
+async def _reader(
+    request: Request, caller: Annotated[Caller, Depends(_asker)]
+) -> AsyncIterator[Caller]:
+    async with database(request).share(caller.brand):
+        yield caller
 
 
-def by_key(database: Database) -> Access:
-    """Bearer keys, each for one brand, and so many requests a minute."""
+async def _writer(
+    request: Request, caller: Annotated[Caller, Depends(_asking_writer)]
+) -> AsyncIterator[Caller]:
+    async with database(request).share(caller.brand):
+        yield caller
+
+
+# The route has its place among the brand's requests until it has returned.
+Reader = Annotated[Caller, Depends(_reader, scope="function")]
+Writer = Annotated[Caller, Depends(_writer, scope="function")]
+# The route asks for its place itself, where it needs the warehouse only now and then.
+PatientWriter = Annotated[Caller, Depends(_asking_writer)]
+
+
+class Counts:
+    """How often something happened lately, in a storage that several processes may share.
+
+    While the storage does not answer, each process counts by itself.
+    """
+
+    def __init__(self, limit: RateLimitItem, storage: str = "memory://") -> None:
+        self.limit = limit
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._down_until: float | None = None  # of time.monotonic; None: it answered lately
+        options: dict[str, Any] = {"wrap_exceptions": True}
+        if "redis" in storage.partition("://")[0]:
+            options |= {
+                "socket_timeout": _REDIS_SECONDS,
+                "socket_connect_timeout": _REDIS_SECONDS,
+                "retry": Retry(NoBackoff(), 0),
+            }
+        if not storage.startswith("memory:"):
+            found = storage_from_string(storage, **options)
+            self._shared = SlidingWindowCounterRateLimiter(found)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the shared storage does not answer."""
+        return self._down_until is not None
+
+    def hit(self, key: str) -> int | None:
+        """Count once more; the seconds to wait where that is too often, and is not counted."""
+        down = self._down_until
+        if self._shared is not None and (down is None or down <= time.monotonic()):
+            if down is not None:  # one asks again, and no other meanwhile
+                self._down_until = time.monotonic() + _REDIS_MEMORY
+            try:
+                wait = self._hit(self._shared, key)
+            except StorageError as error:
+                if self._down_until is None:
+                    log.warning(
+                        "TRIBUTARY_RATE_LIMIT_STORAGE does not answer (%s): each process of the "
+                        "edge counts its own requests meanwhile.",
+                        type(error.storage_error).__name__,
+                    )
+                self._down_until = time.monotonic() + _REDIS_MEMORY
+            else:
+                self._down_until = None
+                return wait
+        return self._hit(self._own, key)
+
+    def is_over(self, key: str) -> bool:
+        """Whether this process would count no more."""
+        return not self._own.test(self.limit, key)
+
+    def _hit(self, counter: SlidingWindowCounterRateLimiter, key: str) -> int | None:
+        if counter.hit(self.limit, key):
+            return None
+        return max(1, round(counter.get_window_stats(self.limit, key).reset_time - time.time()))
+
+
+class Failures:
+    """Keys and signatures that prove nothing, counted by the client's address.
+
+    Who shares an address with one who tries may still come in: what is limited is the answer 401,
+    and how many are looked up at once.
+    """
+
+    def __init__(self) -> None:
+        self._counts = Counts(_limit("TRIBUTARY_FAILURE_LIMIT", "120/minute"))
+
+    @asynccontextmanager
+    async def counted(
+        self, request: Request, tried: str = ""
+    ) -> AsyncIterator[AbstractAsyncContextManager[None]]:
+        """Around what proves a caller; yields the place for what has to be looked up.
+
+        Args:
+            tried: what all addresses together are counted for, too, where it exists.
+
+        Raises:
+            Refused: 429 in the place of the 401 or 404 of one failure too many.
+        """
+        client = address(request.client.host) if request.client else ""
+        shares = database(request).shares
+        if self._counts.is_over(client):
+            place = shares.of("those who failed", most=1, status=429)
+        else:
+            place = shares.of("those unknown")
+        try:
+            yield place
+        except Refused as error:
+            if error.status not in (401, 404):
+                raise
+            # Names that do not exist are made up by the client, and would be kept.
+            counted = (client, tried) if error.status == 401 and tried else (client,)
+            waits = [self._counts.hit(key) for key in counted]
+            wait = max((one for one in waits if one is not None), default=None)
+            if wait is None:
+                raise
+            words = f"More than {self._counts.limit} that proved nothing came from there."
+            raise Refused(429, words, headers={"Retry-After": str(wait)}) from None
+
+
+def _limit(variable: str, default: str) -> RateLimitItem:
     try:
-        limit = parse(os.environ.get("TRIBUTARY_RATE_LIMIT") or "1200/minute")
+        return parse(os.environ.get(variable) or default)
     except ValueError:
-        raise SettingsError("TRIBUTARY_RATE_LIMIT must be such as 1200/minute.") from None
-    storage = storage_from_string(os.environ.get("TRIBUTARY_RATE_LIMIT_STORAGE") or "memory://")
-    limiter = SlidingWindowCounterRateLimiter(storage)
+        raise SettingsError(f"{variable} must be such as {default}.") from None
 
-    def check(given: HTTPAuthorizationCredentials | None) -> Caller:
-        holder = None
-        if given is not None:
-            with database.connection() as connection:
-                holder = keys.holder(connection, given.credentials)
-        if holder is None:
-            words = "Give a valid API key: `Authorization: Bearer tk_…`."
-            raise Refused(401, words, headers={"WWW-Authenticate": "Bearer"})
-        if not limiter.hit(limit, holder.key_id):
-            reset = limiter.get_window_stats(limit, holder.key_id).reset_time
-            wait = max(1, round(reset - time.time()))
-            raise Refused(429, f"More than {limit}.", headers={"Retry-After": str(wait)})
-        return Caller(holder.brand_id, holder.brand, writes=True)
+
+def by_key(database: Database, requests: Counts, failures: Failures) -> Access:
+    """Bearer keys, each for one brand, and so many requests a minute."""
+
+    def check(request: Request, key: str) -> tuple[keys.Holder | None, int | None]:
+        with database.connection() as connection:
+            holder = keys.holder(connection, key)
+            wait = None if holder is None else requests.hit(holder.key_id)
+            if holder is not None and wait is None and _need(request).changes:
+                audit.in_warehouse(connection, request, holder.key_id, holder.brand)
+        return holder, wait
 
     async def access(request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
-        return await run_in_threadpool(check, given)
+        async with failures.counted(request) as place:
+            holder = None
+            if given is not None and keys.is_key(given.credentials):
+                database.refuse_while_down()
+                async with place:
+                    holder, wait = await run_in_threadpool(check, request, given.credentials)
+            if holder is None:
+                words = "Give a valid API key: `Authorization: Bearer tk_…`."
+                raise Refused(401, words, headers={"WWW-Authenticate": "Bearer"})
+        request.state.key_id = holder.key_id
+        if wait is not None:
+            raise Refused(429, f"More than {requests.limit}.", headers={"Retry-After": str(wait)})
+        need = _need(request)
+        if not need.by_key:
+            raise Refused(403, "This is for users of Airflow alone.")
+        return Caller(holder.brand_id, holder.brand, writes=need.changes)
 
     return access
 
 
-def from_another_site(request: Request) -> bool:
-    """Whether a browser sends it for a page of another site; who is no browser does not say."""
-    return request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+def _need(request: Request) -> permissions.Need:
+    return permissions.NEEDS[permissions.action(request.scope["endpoint"])]
 
 
-async def by_airflow(request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
-    """Airflow's roles: who may see the upload DAG's runs reads, who may trigger it writes."""
-    from airflow.api_fastapi.app import get_auth_manager
-    from airflow.api_fastapi.auth.managers.models.resource_details import (
-        DagAccessEntity,
-        DagDetails,
-    )
-    from airflow.api_fastapi.core_api.security import get_user
+def counts_of_requests() -> Counts:
+    """Of each API key, as the environment says.
 
-    try:
-        user = await get_user(request, None, given)
-    except HTTPException as error:
-        # Airflow says 403 of a token that is none of its own; to us that is nobody, too.
-        raise Refused(401, str(error.detail), headers={"WWW-Authenticate": "Bearer"}) from None
-
-    def may(method: Literal["GET", "POST"]) -> bool:
-        allowed: bool = get_auth_manager().is_authorized_dag(
-            method=method,
-            access_entity=DagAccessEntity.RUN,
-            details=DagDetails(id=UPLOAD_DAG),
-            user=user,
-        )
-        return allowed
-
-    if given is None and from_another_site(request) and request.method not in ("GET", "HEAD"):
-        raise Refused(403, "Another site asked for this, with a cookie that it did not set.")
-    reads = await run_in_threadpool(may, "GET")
-    if not reads:
-        raise Refused(403, f"Your role in Airflow may not see the runs of {UPLOAD_DAG}.")
-    writes = await run_in_threadpool(may, "POST")
-    if writes and request.method not in ("GET", "HEAD"):
-        await run_in_threadpool(_audit, request, user.get_name())
-    return Caller(None, None, writes=writes)
-
-
-def _audit(request: Request, user: str) -> None:
-    """Write what is asked for into Airflow's audit log, before it is done.
-
-    Airflow's own `action_logging` keeps the body of a request: there are people in it.
+    Raises:
+        SettingsError: a variable cannot be read.
     """
-    from airflow.models import Log
-    from airflow.utils.session import create_session
-
-    endpoint = request.scope["endpoint"]
-    about = {"method": request.method, **_named(request.path_params)}
-    with create_session() as session:
-        session.add(
-            Log(
-                event=f"tributary_{endpoint.__module__.rpartition('.')[2]}_{endpoint.__name__}",
-                owner=user,
-                owner_display_name=user,
-                extra=json.dumps(about),
-                dag_id=UPLOAD_DAG,
-            )
-        )
-
-
-def _named(path: Mapping[str, Any]) -> dict[str, str]:
-    """What a path names: a conversion by its id, a destination by its name; nothing else."""
-    named = {key: str(value) for key, value in path.items() if key == "name"}
-    with suppress(KeyError, ValueError):
-        named["id"] = str(UUID(path["id"]))
-    return named
+    limit = _limit("TRIBUTARY_RATE_LIMIT", "1200/minute")
+    try:
+        return Counts(limit, os.environ.get("TRIBUTARY_RATE_LIMIT_STORAGE") or "memory://")
+    except ConfigurationError:
+        words = "TRIBUTARY_RATE_LIMIT_STORAGE must be such as redis://host:6379/1."
+        raise SettingsError(words) from None

@@ -10,11 +10,14 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
-from include.api import conversions, destinations, erasure, problems, sync
-from include.api.access import Access, Reader, by_airflow, by_key
+from include.api import conversions, destinations, erasure, permissions, problems, sync
+from include.api.access import Access, Failures, Reader, by_key, counts_of_requests
+from include.api.bounds import Bounded, Bounds
 from include.api.database import Database
 from include.api.models import Health
+from include.errors import WarehouseDown
 
+_ALONE = "The storage of the rate limit does not answer: each process counts its own requests."
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body cannot be read."},
     401: {"description": "Nobody that we know."},
@@ -30,29 +33,35 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def edge() -> FastAPI:
+def edge(bounds: Bounds | None = None) -> FastAPI:
     """The public edge: brands' API keys, and webhooks, since Stripe cannot log in to Airflow."""
     from include import services
     from include.api import webhooks
 
     database = Database(services.warehouse_uri)
-    app = _app(database, by_key(database), sync.of_environment, openapi_url="/openapi.json")
+    requests, failures = counts_of_requests(), Failures()
+    access = by_key(database, requests, failures)
+    app = _app(database, access, sync.of_environment, openapi_url="/openapi.json")
+    app.state.failures = failures
     app.state.hooks = webhooks.Hooks(webhooks.of_connection)
     app.include_router(webhooks.router)
+    app.add_middleware(Bounded, bounds=bounds or Bounds())
 
-    @app.get("/health", tags=["health"])
-    def health() -> Health:
+    @app.get("/health", tags=["health"], response_model_exclude_none=True)
+    async def health() -> Health:
         """Whether the API and its warehouse answer."""
-        with database.connection() as connection:
-            connection.execute("select 1")
-        return Health(status="ok")
+        if not await database.answers():
+            raise WarehouseDown("The warehouse does not answer.")
+        return Health(status="ok", degraded=[_ALONE] if requests.is_alone else None)
 
+    permissions.check(app)
     return app
 
 
 def in_airflow() -> FastAPI:
     """For Airflow's API server: its login, its roles. Webhooks are the edge's."""
     from include.airflow.connections import warehouse_uri
+    from include.api.in_airflow import by_airflow
 
     app = _app(Database(warehouse_uri), by_airflow, sync.of_request, openapi_url=None)
 
@@ -60,6 +69,7 @@ def in_airflow() -> FastAPI:
     def openapi(caller: Reader, request: Request) -> dict[str, Any]:
         return app.openapi()
 
+    permissions.check(app)
     return app
 
 

@@ -101,7 +101,8 @@ def find(
     since: Annotated[datetime | None, Query(description="Earliest event time.")] = None,
     until: Annotated[datetime | None, Query(description="Event times before this.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    offset: Annotated[int, Query(ge=0, le=ledger.MOST_COUNTED)] = 0,
+    after: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> Conversions:
     """Conversions, the newest first."""
     filters = {
@@ -113,9 +114,15 @@ def find(
         "until": _utc("until", until),
     }
     with database(request).connection() as connection:
-        rows, count = ledger.find(connection, caller.brand_id, filters, limit=limit, offset=offset)
+        rows, count = ledger.find(
+            connection, caller.brand_id, filters, limit=limit, offset=offset, after=after
+        )
     return Conversions(
-        data=[Conversion(**row) for row in rows], count=count, limit=limit, offset=offset
+        data=[Conversion(**row) for row in rows],
+        count=count,
+        limit=limit,
+        offset=offset,
+        next=rows[-1]["id"] if len(rows) == limit else None,
     )
 
 

@@ -17,6 +17,11 @@ from include.warehouse import Connection
 
 router = APIRouter(tags=["destinations"])
 
+_TAKEN = (
+    "Another destination of this installation sends there already, and events would be counted "
+    "twice: ask those who run it."
+)
+
 _SHOWN = """
 select d.name, b.slug as brand, d.platform, d.conn_id, d.is_active, b.managed_by, d.settings,
     coalesce(d.paused_until > now(), false) as is_paused,
@@ -50,6 +55,10 @@ def change(
                 settings.change_destination(connection, name, body.settings)
             except settings.NotOurs as error:
                 raise Refused(409, str(error)) from None
+            except settings.CountedTwice as error:
+                # It names another destination, which may be another brand's.
+                words = str(error) if caller.brand is None else _TAKEN
+                raise Refused(409, words) from None
             except SettingsError as error:
                 raise unprocessable(_faults(str(error))) from None
         if body.paused:

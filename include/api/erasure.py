@@ -15,7 +15,7 @@ from include.conversions.intake import EventRefused
 router = APIRouter(tags=["erasure"])
 
 
-@router.post("/erasure")
+@router.post("/erasure", response_model_exclude_defaults=True)
 def erase(body: ErasureRequest, caller: Writer, request: Request) -> Erasures:
     """Erase a person by e-mail, phone or both, and take nothing of them any more."""
     person = body.model_dump(include={"email", "phone", "country"}, exclude_none=True)

@@ -70,6 +70,11 @@ def revoke(connection: Connection, key_id: str) -> None:
         raise SettingsError(f"There is no key {key_id!r}; `api-keys list` shows their ids.")
 
 
+def is_key(text: str) -> bool:
+    """Whether it looks like a key at all."""
+    return _KEY.fullmatch(text) is not None
+
+
 def holder(connection: Connection, key: str) -> Holder | None:
     """Whose key it is; None when it is nobody's, expired or revoked."""
     parts = _KEY.fullmatch(key)

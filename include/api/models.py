@@ -106,7 +106,10 @@ class Delivery(BaseModel):
 
 
 class Conversion(BaseModel):
-    """A stored conversion. What identifies the person is not shown, only whether it is there."""
+    """A stored conversion. What identifies the person is not shown, only whether it is there.
+
+    Neither is what may: the page that it came from, and the custom parameters.
+    """
 
     id: UUID
     brand: str
@@ -117,15 +120,12 @@ class Conversion(BaseModel):
     revision: int
     event_time: datetime
     action_source: str
-    event_source_url: str | None
     event_value: Decimal | None = Field(description="Major units, as text, exact.")
     currency: str | None
     transaction_id: str | None
     campaign_id: str | None
     ad_id: str | None
-    contact_id: str | None
     source: str
-    custom_params: dict[str, Any]
     is_test: bool
     has_email: bool
     has_phone: bool
@@ -135,6 +135,7 @@ class Conversion(BaseModel):
     has_fbp: bool
     has_fbc: bool
     has_gclid: bool
+    has_contact_id: bool
     created_at: datetime
     updated_at: datetime
     deliveries: list[Delivery]
@@ -144,9 +145,10 @@ class Conversions(BaseModel):
     """A page of conversions, the newest first."""
 
     data: list[Conversion]
-    count: int = Field(description="How many there are on all pages.")
+    count: int = Field(description="How many there are on all pages; 10000: or more.")
     limit: int
     offset: int
+    next: UUID | None = Field(description="What to give as `after` for the next page.")
 
 
 class Batch(BaseModel):
@@ -293,6 +295,12 @@ class Erasure(BaseModel):
     deliveries_skipped: int
     contacts: int
     webhook_payloads: int
+    refused_files: int = Field(
+        0, description="Files of refused lines that held the person, deleted; absent when none."
+    )
+    refused_files_left: int = Field(
+        0, description="Such files on other machines, or not ours to delete; absent when none."
+    )
     already_sent: dict[str, int] = Field(
         description="Per destination, what it has already: ask the platform to delete it."
     )
@@ -315,3 +323,4 @@ class Health(BaseModel):
     """The API and its warehouse answer."""
 
     status: Literal["ok"]
+    degraded: list[str] | None = Field(None, description="What works in a poorer way meanwhile.")

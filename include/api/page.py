@@ -1,14 +1,14 @@
 """The page in Airflow's UI: what became of conversions and loads, and the buttons of its rows.
 
-Airflow's own login and roles hold: who may see the DAG `upload_conversions` sees the page, who may
-change it presses the buttons, and each press stands in Airflow's audit log. Mounted by the plugin;
-paths are relative to where it is mounted.
+Airflow's own login and roles hold, by `include.api.permissions`: who may see the DAG
+`upload_conversions` sees the page, and each press of a button is in Airflow's audit log. Mounted by
+the plugin; paths are relative to where it is mounted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,14 +18,7 @@ from urllib.parse import quote
 
 import psycopg
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.api_fastapi.core_api.security import (
-    GetUserDep,
-    bearer_scheme,
-    get_user,
-    requires_access_dag,
-)
-from airflow.api_fastapi.logging.decorators import action_logging
+from airflow.api_fastapi.core_api.security import GetUserDep, bearer_scheme, get_user
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
@@ -33,8 +26,9 @@ from pydantic import BaseModel, Field
 from include import settings
 from include.airflow.connections import warehouse_uri
 from include.api import overview as panels
-from include.api import problems
-from include.api.access import UPLOAD_DAG, from_another_site
+from include.api import permissions, problems
+from include.api.in_airflow import from_another_site, may, permitted
+from include.api.permissions import LOAD_DAG, UPLOAD_DAG
 from include.conversions import destinations, outbox
 from include.errors import SettingsError, TributaryError
 from include.warehouse import Connection, connect
@@ -54,7 +48,6 @@ _HEADERS = {
     "form-action 'none'",
 }
 
-LOAD_DAG = "extract_meta_ads"
 # Those that load ads; the last one where several have a run of the same id.
 _LOADING = ("reread_meta_ads", LOAD_DAG)
 _MOST_RUNS = 20  # that the page names of those under way
@@ -69,40 +62,22 @@ def _from_this_site(request: Request) -> None:
     """Refuse what a page of another site may have made a browser send.
 
     Such a page cannot send JSON without asking first, and browsers say where a request comes from.
-    The cookie is `SameSite=Lax` besides.
+    The cookie is `SameSite=Lax` besides. Figures change nothing: other pages cannot read them.
     """
+    if request.method == "GET":
+        return
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise HTTPException(415, "The body must be JSON.")
     if from_another_site(request):
         raise HTTPException(403, "Another site asked for this.")
 
 
-_may_see = Depends(requires_access_dag(method="GET", param_dag_id=UPLOAD_DAG))
+# What is in neither has no figure in it.
+public = APIRouter(prefix="/page")
+router = APIRouter(prefix="/page", dependencies=[Depends(_from_this_site), permitted])
 
 
-def _button(name: str, *, dag: str = UPLOAD_DAG, triggers: bool = False) -> list[Any]:
-    """What must hold before a button does anything; then it is in the audit log of its DAG."""
-    allowed = (
-        requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=dag)
-        if triggers
-        else requires_access_dag(method="PUT", param_dag_id=dag)
-    )
-
-    def name_the_dag(request: Request) -> None:
-        request.path_params["dag_id"] = dag  # where Airflow's audit log looks for it
-
-    return [
-        Depends(allowed),
-        Depends(_from_this_site),
-        Depends(name_the_dag),
-        Depends(action_logging(f"tributary_{name}")),
-    ]
-
-
-router = APIRouter(prefix="/page")
-
-
-@router.get("/")
+@public.get("/")
 async def index(request: Request) -> Response:
     """The page itself, without any figure in it; who is not logged in is sent to the login."""
     try:
@@ -113,7 +88,7 @@ async def index(request: Request) -> Response:
     return FileResponse(_STATIC / "page.html", headers=_HEADERS)
 
 
-@router.get("/static/{name}")
+@public.get("/static/{name}")
 def static(name: str) -> Response:
     """Style, script and icon: the same for everybody, and public."""
     if name not in _FILES:
@@ -121,17 +96,21 @@ def static(name: str) -> Response:
     return FileResponse(_STATIC / name, media_type=_FILES[name], headers=_HEADERS)
 
 
-@router.get("/overview", dependencies=[_may_see])
+@router.get("/overview")
 def overview(
     user: GetUserDep, response: Response, hours: Annotated[int, Query(ge=1, le=336)] = panels.HOURS
 ) -> dict[str, Any]:
     """All panels about conversions, and whether the user may press the buttons."""
     response.headers["Cache-Control"] = "no-store"
     with _warehouse() as connection:
-        return {"may_act": _may_change(UPLOAD_DAG, user), **panels.overview(connection, hours)}
+        return {
+            "may_sync": _may(user, sync),
+            "may_act": _may(user, pause),
+            **panels.overview(connection, hours),
+        }
 
 
-@router.get("/loads", dependencies=[_may_see])
+@router.get("/loads")
 def loads(
     user: GetUserDep,
     response: Response,
@@ -149,14 +128,14 @@ def loads(
     return {
         "now": datetime.now(UTC),
         "days": days,
-        "may_act": _may_change(LOAD_DAG, user),
+        "may_act": _may(user, resume_account),
         "accounts": accounts,
         "loads": rows,
         "under_way": _under_way(),
     }
 
 
-@router.get("/health", dependencies=[_may_see])
+@router.get("/health")
 def health(response: Response) -> dict[str, Any]:
     """What keeps Airflow from doing its work: pools, connections, imports, its own processes.
 
@@ -169,7 +148,7 @@ def health(response: Response) -> dict[str, Any]:
         return {"problems": as_dicts(problems(connection))}
 
 
-@router.get("/quality", dependencies=[_may_see])
+@router.get("/quality")
 def quality(response: Response) -> dict[str, Any]:
     """Meta's own match quality of each active Meta destination, or why there is none.
 
@@ -230,7 +209,7 @@ class Changed(BaseModel):
     settings: dict[str, Any]
 
 
-@router.post("/destinations/{name}/sync", dependencies=_button("sync_now", triggers=True))
+@router.post("/destinations/{name}/sync")
 def sync(name: str, user: GetUserDep) -> dict[str, Any]:
     """Start `upload_conversions` for one destination."""
     from airflow.api.common.trigger_dag import trigger_dag
@@ -262,7 +241,7 @@ def sync(name: str, user: GetUserDep) -> dict[str, Any]:
     }
 
 
-@router.post("/destinations/{name}/retry", dependencies=_button("retry_dead"))
+@router.post("/destinations/{name}/retry")
 def retry(name: str, which: Which) -> dict[str, str]:
     """Put dead deliveries back into the outbox, while the platform still takes them."""
     with _warehouse() as connection:
@@ -275,7 +254,7 @@ def retry(name: str, which: Which) -> dict[str, str]:
     return {"said": f"{name}: {number:,} put back; the next upload sends them."}
 
 
-@router.post("/destinations/{name}/pause", dependencies=_button("pause"))
+@router.post("/destinations/{name}/pause")
 def pause(name: str, why: Why, user: GetUserDep) -> dict[str, str]:
     """Leave a destination alone until a person resumes it; requests under way are finished."""
     reason = f"{user.get_name()} paused it" + (f": {why.reason.strip()}" if why.reason else "")
@@ -284,7 +263,7 @@ def pause(name: str, why: Why, user: GetUserDep) -> dict[str, str]:
     return {"said": f"{name} is paused until somebody resumes it. Its events are kept."}
 
 
-@router.post("/destinations/{name}/resume", dependencies=_button("resume"))
+@router.post("/destinations/{name}/resume")
 def resume(name: str) -> dict[str, str]:
     """End a pause, whoever began it."""
     with _warehouse() as connection:
@@ -294,10 +273,7 @@ def resume(name: str) -> dict[str, str]:
     return {"said": f"{name} is resumed; the next upload sends what waits."}
 
 
-@router.post(
-    "/accounts/{platform}/{account_id}/resume",
-    dependencies=_button("resume_account", dag=LOAD_DAG),
-)
+@router.post("/accounts/{platform}/{account_id}/resume")
 def resume_account(platform: str, account_id: str) -> dict[str, str]:
     """End an ad account's pause, whoever began it."""
     from include.warehouse.load import resume
@@ -309,7 +285,7 @@ def resume_account(platform: str, account_id: str) -> dict[str, str]:
     return {"said": f"{account_id} is resumed; the next run loads it."}
 
 
-@router.post("/destinations/{name}/settings", dependencies=_button("settings"))
+@router.post("/destinations/{name}/settings")
 def change(name: str, changed: Changed) -> dict[str, str]:
     """Change settings of a destination whose brand is `managed_by: api`, as the REST API does."""
     with _warehouse() as connection, connection.transaction():
@@ -323,11 +299,8 @@ def change(name: str, changed: Changed) -> dict[str, str]:
     return {"said": f"The settings of {name} are changed; the next upload goes by them."}
 
 
-def _may_change(dag: str, user: Any) -> bool:
-    allowed: bool = get_auth_manager().is_authorized_dag(
-        method="PUT", details=DagDetails(id=dag), user=user
-    )
-    return allowed
+def _may(user: Any, endpoint: Callable[..., Any]) -> bool:
+    return may(user, permissions.NEEDS[permissions.action(endpoint)])
 
 
 @contextmanager
@@ -392,4 +365,6 @@ def _under_way() -> list[dict[str, str]]:
 # Without the documentation paths, which nothing would protect.
 app = FastAPI(title="Tributary", docs_url=None, redoc_url=None, openapi_url=None)
 problems.install(app)
+app.include_router(public)
 app.include_router(router)
+permissions.check(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -15,13 +16,16 @@ from fastapi.exceptions import RequestValidationError
 from psycopg_pool import PoolTimeout
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from include.conversions.intake import EventRefused
 from include.errors import SettingsError, WarehouseDown, WarehouseError
 
 log = logging.getLogger(__name__)
+access_log = logging.getLogger("tributary.access")
 
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 MEDIA_TYPE = "application/problem+json"
 _MOST_BYTES = 4 * 2**20
 _OURS = "Something went wrong here; the log of the server says where."
@@ -132,18 +136,30 @@ def install(app: FastAPI) -> None:
         log.error("Postgres refuses a value: %s", type(error).__name__)
         return answer(422, "A value holds what Postgres cannot store, such as the character NUL.")
 
+    @app.exception_handler(psycopg.errors.LockNotAvailable)
+    @app.exception_handler(psycopg.errors.QueryCanceled)
+    async def busy(request: Request, error: Exception) -> Response:
+        log.warning("The warehouse was too slow: %s", type(error).__name__)
+        words = "Other work, such as an erasure or `configure`, holds what this needs, or it is "
+        return answer(503, words + "too much at once; try again.", (), {"Retry-After": "5"})
+
     @app.exception_handler(WarehouseDown)
     @app.exception_handler(PoolTimeout)
     @app.exception_handler(psycopg.OperationalError)
     async def down(request: Request, error: Exception) -> Response:
-        log.error("The warehouse does not answer: %s", type(error).__name__)
+        if not isinstance(error, WarehouseDown):  # that one is logged once, where it is found out
+            log.error("The warehouse does not answer: %s", type(error).__name__)
         return answer(503, "The warehouse does not answer; try again.", (), {"Retry-After": "5"})
 
     app.add_middleware(_LastResort)
 
 
 class _LastResort:
-    """Bounds bodies; keeps the words of unforeseen errors, which may quote people, from logs."""
+    """Bounds bodies; logs what was asked for and what came of it, and nothing of anybody.
+
+    The words of unforeseen errors, which may quote people, stay out; so do addresses, paths and
+    queries: the route says what was asked for, the key's id who asked.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -152,11 +168,12 @@ class _LastResort:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, size = False, 0
+        began, status, size = time.perf_counter(), 0, 0
 
         async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
             await send(message)
 
         async def receiving() -> Message:
@@ -164,11 +181,14 @@ class _LastResort:
             message = await receive()
             size += len(message.get("body", b""))
             if size > _MOST_BYTES:
-                raise HTTPException(413, f"A request may have {_MOST_BYTES:,} bytes at most.")
+                words = f"A request may have {_MOST_BYTES:,} bytes at most."
+                raise HTTPException(413, words, {"Connection": "close"})
             return message
 
         try:
             await self._app(scope, receiving, sending)
+        except ClientDisconnect:
+            pass
         except Exception as error:  # noqa: BLE001 -- told without its text
             trace, where = error.__traceback__, "?"
             while trace is not None:
@@ -176,6 +196,16 @@ class _LastResort:
                 trace = trace.tb_next
             state = getattr(error, "sqlstate", None)
             log.error("%s %s at %s", type(error).__name__, state or "", where)
-            if begun:
+            if status:
                 raise RuntimeError("an answer broke off") from None
-            await answer(500, _OURS)(scope, receive, send)
+            await answer(500, _OURS)(scope, receive, sending)
+        finally:
+            route, state = scope.get("route"), scope.get("state", {})
+            access_log.info(
+                "%s %s %s %.0f ms key %s",
+                scope["method"] if scope["method"] in _METHODS else "-",
+                state.get("route") or getattr(route, "path", "-"),
+                status or "-",  # who asked has gone
+                (time.perf_counter() - began) * 1000,
+                state.get("key_id", "-"),
+            )

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from include.api.access import UPLOAD_DAG, Caller, Reader, Writer
+from include.api.access import Caller, PatientWriter, Reader
 from include.api.database import database
 from include.api.models import (
     BrandResult,
@@ -25,6 +25,7 @@ from include.api.models import (
     SyncSummary,
     Text,
 )
+from include.api.permissions import UPLOAD_DAG
 from include.api.problems import Refused
 from include.conversions import ledger
 from include.conversions.intake import EventRefused
@@ -77,7 +78,7 @@ def of_environment(request: Request) -> httpx.AsyncClient:
     responses={200: {"model": SyncResult, "description": "With `wait`: what the run did."}},
 )
 async def start(
-    caller: Writer,
+    caller: PatientWriter,
     request: Request,
     brand_id: Annotated[
         Text | None, Query(description="Id or slug; a key's own brand, else all that are due.")
@@ -85,7 +86,9 @@ async def start(
     wait: Annotated[bool, Query(description="Answer when the run has ended (5 minutes).")] = False,
 ) -> Any:
     """Upload what is pending now."""
-    brands = await run_in_threadpool(_brands, request, caller, brand_id)
+    share = database(request).share
+    async with share(caller.brand):
+        brands = await run_in_threadpool(_brands, request, caller, brand_id)
     one = brand_id is not None or caller.brand is not None
     if one and not brands:
         raise EventRefused("brand_id", "is no brand that you may write to")
@@ -115,7 +118,10 @@ async def start(
             summary = (await _ask(client, "GET", value, params={"stringify": "false"}))["value"]
         except Refused:  # a run whose tasks are red may have none
             summary = None
-    held = await run_in_threadpool(_held, request, brands) if run["state"] != "success" else {}
+    held: dict[str, list[str]] = {}
+    if run["state"] != "success":
+        async with share(caller.brand):
+            held = await run_in_threadpool(_held, request, brands)
     result = _result(run["state"], brands, summary or {}, held)
     return JSONResponse(result.model_dump(mode="json"))
 

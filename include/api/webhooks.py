@@ -1,4 +1,4 @@
-"""Webhooks: proven, taken once, kept encrypted for seven days.
+"""Webhooks: proven, taken once, kept encrypted for seven days (what waits for its payment, 30).
 
 A 2xx leaves only after the commit of one transaction that holds the event, its deliveries, the
 contact and the payload. What intake refuses is kept, too, and answered with 422: the provider
@@ -11,25 +11,30 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import orjson
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
+from psycopg.types.json import Jsonb
 from stripe import SignatureVerificationError, WebhookSignature
 
 from include.airflow import connections
+from include.api import payments
+from include.api.access import Failures
 from include.api.database import Database, database
 from include.api.models import Posted
+from include.api.payments import Report
 from include.api.problems import Refused, fault_of, unprocessable
-from include.api.sources import ADAPTERS, Meaning, Refund
-from include.conversions import amend, contacts, erasure, intake, outbox
+from include.api.sources import ADAPTERS, Links, Meaning, Refund, Settings
+from include.conversions import amend, contacts, erasure, intake, outbox, retention
 from include.conversions.intake import Brand, EventRefused, Raw
 from include.errors import SettingsError
 from include.warehouse import Connection
@@ -52,6 +57,7 @@ class Hook:
     secret: str
     takes_plain_secret: bool
     behind: timedelta  # our clock behind the warehouse's, which is the one that counts
+    settings: Settings = field(default_factory=dict)
 
 
 @router.post(
@@ -81,20 +87,31 @@ class Hook:
 async def post(brand: str, source: str, request: Request) -> Posted:
     """Take a provider's webhook. The same one again changes nothing."""
     body = await request.body()
-    return await run_in_threadpool(
-        _post, request.app.state.hooks, database(request), brand, source, body, request.headers,
-    )  # fmt: skip
+    hooks: Hooks = request.app.state.hooks
+    warehouse = database(request)
+    failures: Failures = request.app.state.failures
+    async with failures.counted(request, f"{brand}/{source}") as place:
+        hook = hooks.known(brand, source)
+        if hook is None:
+            warehouse.refuse_while_down()
+            async with place:
+                hook = await run_in_threadpool(_found, hooks, warehouse, brand, source)
+        request.state.route = f"/webhooks/{hook.brand.slug}/{hook.source}"
+        _prove(hook, body, request.headers)
+    async with warehouse.share(brand):
+        return await run_in_threadpool(_received, warehouse, hook, source, body)
 
 
-def _post(
-    hooks: Hooks, database: Database, brand: str, source: str, body: bytes, headers: Headers
-) -> Posted:
+def _found(hooks: Hooks, database: Database, brand: str, source: str) -> Hook:
     with database.connection() as connection:
-        hook = hooks.find(connection, brand, source)
-        _prove(hook, body, headers)
-        payload = _read(body)
-        now = datetime.now(UTC) + hook.behind
-        return take(connection, hook.brand, source, payload, body, now)
+        return hooks.find(connection, brand, source)
+
+
+def _received(database: Database, hook: Hook, source: str, body: bytes) -> Posted:
+    payload = _read(body)
+    now = datetime.now(UTC) + hook.behind
+    with database.connection() as connection:
+        return take(connection, hook.brand, source, hook.settings, payload, body, now)
 
 
 class Hooks:
@@ -105,22 +122,24 @@ class Hooks:
         self._known: dict[tuple[str, str], tuple[float, Hook]] = {}
         self._lock = threading.Lock()
 
+    def known(self, brand: str, source: str) -> Hook | None:
+        """The webhook of a brand, where it was asked for lately."""
+        until, hook = self._known.get((brand, source), (0.0, None))
+        return hook if until > time.monotonic() else None
+
     def find(self, connection: Connection, brand: str, source: str) -> Hook:
-        """The webhook of a brand.
+        """The webhook of a brand, asked for anew.
 
         Raises:
             Refused: there is none.
             SettingsError: its connection is missing or incomplete.
         """
         key = (brand, source)
-        until, hook = self._known.get(key, (0.0, None))
-        if hook is not None and until > time.monotonic():
-            return hook
         row = None
         if source in ADAPTERS and brand.isprintable():
             row = connection.execute(
-                "select b.id, b.slug, b.settings, w.conn_id from ops.webhooks as w "
-                "inner join ops.brands as b on b.id = w.brand_id "
+                "select b.id, b.slug, b.settings, w.conn_id, w.settings as own "
+                "from ops.webhooks as w inner join ops.brands as b on b.id = w.brand_id "
                 "where b.slug = %s and w.source = %s",
                 [brand, source],
             ).fetchone()
@@ -129,12 +148,11 @@ class Hooks:
             raise Refused(404, "There is no such webhook.")
         with self._lock:
             secret, plain = self._secret_of(row.pop("conn_id"))
+        own = row.pop("own")
         now = outbox.now_of(connection)
-        outbox.forget_payloads(
-            connection, now
-        )  # also where the upload DAG, that does it, is paused
+        retention.forget_payloads(connection, now)  # also where every DAG is paused
         behind = now - datetime.now(UTC)
-        hook = Hook(Brand(**row), source, secret, plain, behind)
+        hook = Hook(Brand(**row), source, secret, plain, behind, own)
         self._known[key] = time.monotonic() + _REMEMBERED, hook
         return hook
 
@@ -179,10 +197,32 @@ def _read(body: bytes) -> Mapping[str, Any]:
     return payload
 
 
+class _Post(NamedTuple):
+    """A proven payload on its way."""
+
+    brand: Brand
+    source: str
+    settings: Settings
+    meaning: Meaning
+    to_be: UUID  # of the event that it may become
+    hashes: list[str]
+    said_at: datetime  # when it was first posted
+    now: datetime
+
+
+class _Done(NamedTuple):
+    """What became of it."""
+
+    posted: Posted
+    events: list[UUID] = []
+    used: list[Report] = []  # what came before and was used with it
+
+
 def take(
     connection: Connection,
     brand: Brand,
     source: str,
+    settings: Settings,
     payload: Mapping[str, Any],
     body: bytes,
     now: datetime,
@@ -191,199 +231,417 @@ def take(
     """Take a proven payload, once, in one transaction.
 
     Args:
+        settings: the webhook's own.
         received_at: when it was first posted, where that is not now; the time of what says none.
 
     Raises:
         Refused: the payload has not what an event needs; it is kept for a replay.
     """
     said_at = received_at or now
-    meaning = ADAPTERS[source](payload, said_at)
+    meaning = ADAPTERS[source](payload, said_at, settings)
     if len(meaning.id) > 256 or "\x00" in meaning.id:
         raise EventRefused("id", "must be an id of at most 256 characters")
     refusal: Refused | None = None
-    event, to_be = None, uuid4()
     hashes = _hashes(meaning)
+    post = _Post(brand, source, settings, meaning, uuid4(), hashes, said_at, now)
+    done = _Done(Posted(status="ignored"))
     with connection.transaction():
-        if not _is_new(connection, brand, source, meaning, to_be, hashes, body, now):
+        if meaning.links is not None:
+            payments.lock(connection, brand, meaning.links)
+        relatives = _is_new(connection, post, body)
+        if relatives is None:
             return Posted(status="duplicate")
         try:  # what refuses has written nothing
-            done, event = _act(connection, brand, source, meaning, to_be, hashes, said_at, now)
+            done = _act(connection, post, _reports(connection, post) if relatives else [])
         except EventRefused as error:
             refusal = unprocessable([fault_of(error)])
         except Refused as error:
             refusal = error
         # Intake knows the person of what it has stored; nobody else's payload was looked at.
-        looked_at = event == to_be and meaning.refund is None
+        looked_at = done.events == [post.to_be] and meaning.refund is None
         erased = not looked_at and erasure.suppressed(connection, brand.id, hashes)
         if erased and refusal is not None:
-            refusal, done = None, Posted(status="ignored", reason=intake.ERASED)
-        key = [brand.id, source, meaning.id]
-        if erased or (refusal is None and done.status == "ignored"):
-            connection.execute(
-                "delete from ops.webhook_payloads "
-                "where brand_id = %s and source = %s and provider_id = %s",
-                key,
-            )
-        elif event != to_be:
-            status, reason = ("refused", refusal.detail) if refusal else ("taken", None)
-            connection.execute(
-                "update ops.webhook_payloads set status = %s, reason = %s, events = %s "
-                "where brand_id = %s and source = %s and provider_id = %s",
-                [status, reason, [event] if event else [], *key],
-            )
+            refusal, done = None, _Done(Posted(status="ignored", reason=intake.ERASED))
+        _keep(connection, post, done, refusal, erased)
     if refusal is not None:
         raise refusal
-    return done
+    return done.posted
 
 
-def _is_new(
-    connection: Connection,
-    brand: Brand,
-    source: str,
-    meaning: Meaning,
-    event: UUID,
-    hashes: list[str],
-    body: bytes,
-    now: datetime,
-) -> bool:
+def _keep(
+    connection: Connection, post: _Post, done: _Done, refusal: Refused | None, erased: bool
+) -> None:
+    """Correct the payload's row, which was written as the happy case has it."""
+    waits = post.meaning.waits and refusal is None and done.posted.reason != intake.ERASED
+    key = [post.brand.id, post.source, post.meaning.id]
+    if erased or (refusal is None and done.posted.status == "ignored" and not waits):
+        connection.execute(
+            "delete from ops.webhook_payloads "
+            "where brand_id = %s and source = %s and provider_id = %s",
+            key,
+        )
+        return
+    if waits or done.events != [post.to_be]:
+        status, reason = ("refused", refusal.detail) if refusal else ("taken", None)
+        connection.execute(
+            "update ops.webhook_payloads set status = %s, reason = %s, events = %s "
+            "where brand_id = %s and source = %s and provider_id = %s",
+            ["waiting" if waits else status, reason, done.events, *key],
+        )
+    if done.used:
+        me = Report(post.meaning.id, post.meaning, frozenset(post.hashes))
+        hashes = me.hashes.union(*(one.hashes for one in done.used))
+        payments.attach(connection, post.brand, post.source, [me, *done.used], done.events, hashes)
+
+
+def _is_new(connection: Connection, post: _Post, body: bytes) -> bool | None:
     """Keep the payload, unless it was taken before; a second post at the same moment waits here.
 
     It is written as the happy case has it, to be corrected where it becomes another one. The lock
     on the brand keeps out an erasure, which must not miss it, and comes first in both.
+
+    Returns:
+        None when it was taken before, else whether there are other reports of its payment.
     """
+    links = post.meaning.links.all if post.meaning.links else []
     row = connection.execute(
         "insert into ops.webhook_payloads as p "
-        "(brand_id, source, provider_id, received_at, status, payload, events, hashes) "
-        "select id, %s, %s, %s, 'taken', %s, %s, %s from ops.brands where id = %s for key share "
+        "(brand_id, source, provider_id, received_at, status, payload, events, hashes, links) "
+        "select id, %(source)s, %(id)s, %(now)s, 'taken', %(payload)s, %(events)s, %(hashes)s, "
+        "%(links)s from ops.brands where id = %(brand)s for key share "
         "on conflict (brand_id, source, provider_id) do update set "
-        "status = excluded.status, reason = null, "
-        "payload = excluded.payload, events = excluded.events, hashes = excluded.hashes "
-        "where p.status = 'refused' returning provider_id",
-        [source, meaning.id, now, _fernet().encrypt(body), [event], hashes, brand.id],
+        "status = excluded.status, reason = null, payload = excluded.payload, "
+        "events = excluded.events, hashes = excluded.hashes, links = excluded.links "
+        "where p.status = 'refused' returning exists ("
+        "select 1 from ops.webhook_payloads as o where o.links && %(links)s::text[] "
+        "and o.links <> '{}' and o.provider_id <> p.provider_id) as has_relatives",
+        {
+            "source": post.source,
+            "id": post.meaning.id,
+            "now": post.now,
+            "payload": _fernet().encrypt(body),
+            "events": [post.to_be],
+            "hashes": post.hashes,
+            "links": links,
+            "brand": post.brand.id,
+        },
     ).fetchone()
-    return row is not None
+    return None if row is None else bool(row["has_relatives"])
+
+
+def _reports(connection: Connection, post: _Post) -> list[Report]:
+    """What came before of the same payment and person."""
+
+    def parse(payload: bytes, received_at: datetime) -> Meaning | None:
+        try:
+            said = _read(_fernet().decrypt(payload))
+            return _sound(connection, post, ADAPTERS[post.source](said, received_at, post.settings))
+        except (Refused, EventRefused, InvalidToken):  # the last: of a key that is gone
+            return None
+
+    return payments.gather(connection, post.brand, post.source, post.meaning, parse)
+
+
+def _sound(connection: Connection, post: _Post, meaning: Meaning) -> Meaning:
+    """A refund without what intake would refuse of its person: it costs no other event."""
+    if meaning.refund is None:
+        return meaning
+    try:
+        _check(connection, post, meaning)
+    except EventRefused:
+        return replace(meaning, contact={})
+    return meaning
+
+
+def _check(connection: Connection, post: _Post, meaning: Meaning) -> None:
+    """Refuse what would be refused with the payment that it is kept for."""
+    raw = intake.purchase("1", "USD", **meaning.contact)
+    intake.row_of(connection, post.brand, raw, source=post.source, now=post.now)
 
 
 def _hashes(meaning: Meaning) -> list[str]:
     """Whose payload it is: the event that it became may know another person, or none."""
     said = {**meaning.contact, **(meaning.event or {})}
     person: dict[str, Any] = {k: said[k] for k in ("email", "phone", "country") if k in said}
-    contact_id = said.get("contact_id")
-    contact = [erasure.contact_hash(contact_id)] if contact_id else []
-    return erasure.person_hashes(person) + contact
+    ids = {said.get("contact_id"), *(meaning.links.shared if meaning.links else ())} - {None}
+    return sorted({*erasure.person_hashes(person), *map(erasure.contact_hash, ids)})
 
 
-def _act(
-    connection: Connection,
-    brand: Brand,
-    source: str,
-    meaning: Meaning,
-    to_be: UUID,
-    hashes: list[str],
-    said_at: datetime,
-    now: datetime,
-) -> tuple[Posted, UUID | None]:
-    """The event, the refund or only the contact; returns the event that the payload became."""
+def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
+    """The event, the refund or only the contact; and what the payload says of other events."""
+    meaning = post.meaning
+    if meaning.event is not None:
+        return _store(connection, post, reports)
     if meaning.refund is not None:
-        return _adjust(connection, brand, source, meaning.refund, to_be, now)
-    if meaning.event is None:
-        if contact_id := meaning.contact.get("contact_id"):
-            if erasure.suppressed(connection, brand.id, hashes):
-                return Posted(status="ignored", reason=intake.ERASED), None
-            known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
-            clicks = intake.clicks(meaning.contact, said_at, known)
-            contacts.remember(connection, brand.id, contact_id, clicks, said_at)
-        return Posted(status="ignored", reason=meaning.ignored), None
-    raw = {**_with_contact(connection, brand, meaning.event, said_at), "id": to_be}
-    transaction = raw.get("transaction_id")
-    if transaction and not raw.get("event_id") and not brand.settings.get("event_id_template"):
-        raw["event_id"] = transaction
-    receipt = intake.take(connection, brand, [raw], source=source, now=now, internal=True)[0]
+        post = post._replace(meaning=_sound(connection, post, meaning))
+        done = _adjust(connection, post, meaning.refund, reports)
+        if not done.events or done.posted.status == "ignored":
+            return done
+        related = _related(connection, post, reports)
+        return _Done(done.posted, done.events, related.used)
+    if erasure.suppressed(connection, post.brand.id, post.hashes):
+        return _Done(Posted(status="ignored", reason=intake.ERASED))
+    if meaning.waits:
+        _check(connection, post, meaning)
+    if contact_id := meaning.contact.get("contact_id"):
+        known = contacts.known(connection, post.brand.id, [contact_id]).get(contact_id)
+        clicks = intake.clicks(meaning.contact, post.said_at, known)
+        if any(clicks.values()) or not meaning.waits:
+            contacts.remember(
+                connection, post.brand.id, contact_id, clicks, post.said_at, post.hashes
+            )
+    related = _related(connection, post, reports)
+    used = related.used
+    if meaning.links is not None:
+        own, others = payments.split(meaning.links.payment, meaning.links, reports)
+        same = [one for one in others if payments.speaks_of(meaning.contact, one)]
+        used = [*used, *own, *same]
+    if related.posted.status == "duplicate":  # a second report of what is stored
+        return related._replace(used=used)
+    reason = "; ".join(filter(None, (meaning.ignored, related.posted.reason)))
+    return _Done(Posted(status="ignored", reason=reason), related.events, used)
+
+
+def _store(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
+    meaning, links = post.meaning, post.meaning.links
+    assert meaning.event is not None
+    own: list[Report] = []
+    others: list[Report] = []
+    raw = dict(meaning.event)
+    kind = "first"
+    if links is not None and links.payment is not None:
+        own, others = payments.split(links.payment, links, reports)
+        raw = payments.merged(raw, own, others)
+        kind = payments.kind_of(post.settings, links.payment, raw, own, others, reports, links)
+        if post.settings.get("renewals") == "Subscribe":
+            there = payments.stored(connection, post.brand, [links.payment])
+            name = "Subscribe" if kind == "renewal" else "Purchase"
+            raw["event_name"] = there[0].raw["event_name"] if there else name
+    raw = {**contacts.lend(connection, post.brand.id, raw, post.said_at), "id": post.to_be}
+    receipt, notes = _taken(connection, post, raw)
     if receipt.reason == intake.ERASED:
-        return Posted(status="ignored", reason=receipt.reason), None
-    if receipt.status == "refused":
-        field = receipt.field or "event"
-        raise EventRefused(field, str(receipt.reason).removeprefix(f"{field}: "))
+        return _Done(Posted(status="ignored", reason=receipt.reason))
     assert receipt.id is not None
-    if receipt.status == "duplicate" and not amend.complete(
-        connection, brand, receipt.id, raw, source=source, now=now
-    ):
-        return Posted(status="ignored", reason=intake.ERASED), None
+    if receipt.status == "duplicate":
+        found = _completed(connection, post, raw, receipt.id, reports)
+        if found is None:
+            return _Done(Posted(status="ignored", reason=intake.ERASED))
+        notes += found
+    elif kind != "first":
+        notes += payments.renew(connection, post.brand, post.settings, receipt.id, kind, post.now)
     contacts.learn(connection, [receipt.id])
-    return Posted(status=receipt.status), receipt.id
+    used = [*own, *(one for one in others if payments.speaks_of(raw, one))]
+    if others:
+        related = _related(connection, post, reports, but=links.payment if links else None)
+        used += related.used
+        events = [receipt.id, *related.events]
+    else:
+        events = [receipt.id]
+    return _Done(_posted(receipt, notes), events, used)
 
 
-def _with_contact(connection: Connection, brand: Brand, raw: Raw, now: datetime) -> Raw:
-    """What an event lacks of its click and browser and its contact is known to have."""
-    contact_id = raw.get("contact_id")
-    if not isinstance(contact_id, str):
-        return raw
-    known = contacts.known(connection, brand.id, [contact_id]).get(contact_id)
-    if known is None:
-        return {**raw, "fbclid_seen_at": raw.get("event_time") or now}
-    lacking = {name: known[name] for name in ("fbp", "ad_id", "gclid") if not raw.get(name)}
-    if not raw.get("fbc") and not raw.get("fbclid"):
-        lacking["fbc"] = known["fbc"]
-    return {**raw, **lacking}
+def _posted(receipt: intake.Receipt, notes: Iterable[str] = ()) -> Posted:
+    reason = "; ".join(dict.fromkeys(notes)) or None
+    return Posted(status="accepted" if receipt.status == "accepted" else "duplicate", reason=reason)
+
+
+def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receipt, list[str]]:
+    """Hand an event to intake; a browser's id or a time that cannot be costs no event.
+
+    Returns:
+        The receipt, and in sentences what the event was taken without.
+
+    Raises:
+        EventRefused: it cannot be taken all the same.
+    """
+    brand, own_id, notes = post.brand, post.meaning.own_id, list[str]()
+    given = dict(raw)
+    while True:
+        transaction, pixels = given.get("transaction_id"), given.get("event_id")
+        if transaction and not pixels and not brand.settings.get("event_id_template"):
+            given["event_id"] = transaction
+        receipt = intake.take(
+            connection, brand, [given], source=post.source, now=post.now, internal=True
+        )[0]
+        is_pixels = pixels not in (None, own_id)
+        if receipt.status != "refused":
+            if receipt.status == "duplicate" and is_pixels and not transaction and (
+                _is_anothers(connection, receipt.id, given)
+            ):  # fmt: skip
+                notes.append("event_id: belongs to another contact's event already")
+                given["event_id"] = own_id
+                continue
+            return receipt, notes
+        if receipt.reason == intake.ERASED:
+            return receipt, notes
+        if receipt.field == "event_id" and is_pixels:
+            notes.append(str(receipt.reason))
+            given["event_id"] = own_id
+        elif receipt.field == "event_time" and given["event_time"] != post.said_at:
+            notes.append(f"{receipt.reason}; it was taken as of its receipt")
+            given["event_time"] = post.said_at
+        else:
+            name = receipt.field or "event"
+            raise EventRefused(name, str(receipt.reason).removeprefix(f"{name}: "))
+
+
+def _is_anothers(connection: Connection, event: UUID | None, raw: Raw) -> bool:
+    row = connection.execute(
+        "select contact_id from ops.conversion_events where id = %s", [event]
+    ).fetchone()
+    return row is not None and row["contact_id"] not in (None, raw.get("contact_id"))
+
+
+def _completed(
+    connection: Connection, post: _Post, raw: Raw, event: UUID, reports: list[Report]
+) -> list[str] | None:
+    """What a second report adds to the stored event; as `amend.complete`."""
+    links = post.meaning.links
+    if links is not None and links.payment is not None:
+        me = Report(post.meaning.id, post.meaning, frozenset(post.hashes))
+        for one in payments.stored(connection, post.brand, [links.payment]):
+            if one.id == event:
+                return payments.complete(
+                    connection, post.brand, post.settings, one, links, [*reports, me],
+                    source=post.source, now=post.now,
+                )  # fmt: skip
+    pixels = raw.get("event_id") not in (None, post.meaning.own_id)
+    said = raw if pixels else {**raw, "event_id": None}
+    return amend.complete(connection, post.brand, event, said, source=post.source, now=post.now)
+
+
+def _related(
+    connection: Connection, post: _Post, reports: list[Report], but: str | None = None
+) -> _Done:
+    """Complete the events that are stored already by what this report says of them.
+
+    Args:
+        but: a payment that is seen to elsewhere.
+    """
+    if post.meaning.links is None:
+        return _Done(Posted(status="ignored"))
+    me = Report(post.meaning.id, post.meaning, frozenset(post.hashes))
+    everything = [*reports, me]
+    ids = {one.links.payment for one in everything} - {None, but}
+    mine = payments.connected(post.meaning.links.own, everything)
+    renewals = post.settings.get("renewals", "purchase") != "purchase"
+    notes: list[str] = []
+    events: list[UUID] = []
+    used: dict[str, Report] = {}
+    is_second = False  # report of what is stored
+    for event in payments.stored(connection, post.brand, map(str, ids)) if ids else []:
+        may_wait = renewals and post.now < event.created_at + payments.HELD
+        if event.payment not in mine and not event.lacks and not may_wait:
+            continue
+        links = Links(event.payment, frozenset({event.payment}))
+        own, others = payments.split(event.payment, links, everything)
+        is_own = any(one.id == me.id for one in own)
+        if not is_own and all(one.id != me.id for one in others):
+            continue
+        found = payments.complete(
+            connection, post.brand, post.settings, event, links, everything,
+            source=post.source, now=post.now,
+        )  # fmt: skip
+        if found is None:
+            continue
+        contacts.learn(connection, [event.id])
+        is_second = is_second or is_own
+        notes += found
+        events.append(event.id)
+        same = [one for one in others if payments.speaks_of(post.meaning.contact, one)]
+        used |= {one.id: one for one in (*own, *same) if one.id != me.id}
+    reason = "; ".join(dict.fromkeys(notes)) or None
+    posted = Posted(status="duplicate" if is_second else "ignored", reason=reason)
+    return _Done(posted, events, list(used.values()))
 
 
 def _purchase(connection: Connection, brand: Brand, transaction: str) -> dict[str, Any] | None:
     return connection.execute(
         "select * from ops.conversion_events where brand_id = %s and transaction_id = %s "
-        "and event_name = 'Purchase' and kind = 'conversion' order by created_at limit 1 "
-        "for update",
+        "and event_name in ('Purchase', 'Subscribe') and kind = 'conversion' "
+        "order by created_at limit 1 for update",
         [brand.id, transaction],
     ).fetchone()
 
 
-def _adjust(
-    connection: Connection,
-    brand: Brand,
-    source: str,
-    refund: Refund,
-    to_be: UUID,
-    now: datetime,
-) -> tuple[Posted, UUID | None]:
-    """What is left of a purchase, as `transactions` tells it of the user's own refunds."""
+def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[Report]) -> _Done:
+    """What is left of a purchase, as `transactions` says it of the user's own refunds."""
+    brand, now = post.brand, post.now
     bought = _purchase(connection, brand, refund.transaction_id)
     if bought is None:
-        if now - refund.bought_at > _REFUND_PATIENCE:
-            return Posted(status="ignored", reason="its purchase was never taken"), None
+        if refund.bought_at is None or now - refund.bought_at > _REFUND_PATIENCE:
+            return _Done(Posted(status="ignored", reason="its purchase was never taken"))
         raise Refused(409, "The purchase of this refund is not known yet; post it again later.")
     if bought["erased_at"] is not None:
-        return Posted(status="ignored", reason=intake.ERASED), None
+        return _Done(Posted(status="ignored", reason=intake.ERASED))
     if bought["currency"] != refund.currency:
         raise EventRefused("currency", "is not that of the purchase")
     last = connection.execute(
-        "select revision, event_value, event_time from ops.conversion_events where adjusts = %s "
+        "select id, revision, event_value, event_time, custom_params "
+        "from ops.conversion_events where adjusts = %s "
         "and kind = 'adjustment' order by revision desc limit 1",
         [bought["id"]],
-    ).fetchone() or {**bought, "revision": 0}
-    value = max(bought["event_value"] - refund.refunded, 0)
-    if value >= last["event_value"]:  # known, or an older refund that comes late
-        return Posted(status="duplicate"), bought["id"]
-    kept = (
-        "event_name", "event_id", "transaction_id", "currency", "contact_id", "action_source",
-        "event_source_url", "is_test", "gclid", "gbraid", "wbraid", "user_hashes",
-        "google_address", "consent",
-    )  # fmt: skip
+    ).fetchone() or {**bought, "revision": 0, "custom_params": {}}
+    before = last["custom_params"].get(_RETURNED) or {
+        "refunds": str(bought["event_value"] - last["event_value"]), "disputes": {},
+    }  # fmt: skip
+    after = _returned(before, refund, reports)
+    given = sum((Decimal(one["amount"]) for one in after["disputes"].values()), Decimal(0))
+    value = max(bought["event_value"] - Decimal(after["refunds"]) - given, Decimal(0))
+    if value == last["event_value"]:  # known, or an older one that comes late
+        if after != before and last["revision"]:
+            connection.execute(
+                "update ops.conversion_events set custom_params = custom_params || %s "
+                "where id = %s",
+                [Jsonb({_RETURNED: after}), last["id"]],
+            )
+        return _Done(Posted(status="duplicate"), [bought["id"]])
     raw = {
-        **{name: bought[name] for name in kept},
-        "id": to_be,
+        **{name: bought[name] for name in amend.INHERITED},
+        "currency": bought["currency"],
+        "id": post.to_be,
         "kind": "adjustment",
         "adjusts": bought["id"],
         "adjusts_time": bought["event_time"],
         "revision": last["revision"] + 1,
         "value": value,
+        "custom_params": {_RETURNED: after},
         # Google drops a second one of the same moment.
-        "event_time": max(refund.at, last["event_time"] + timedelta(seconds=1)),
+        "event_time": max(min(refund.at, now), last["event_time"] + timedelta(seconds=1)),
     }
-    receipt = intake.take(connection, brand, [raw], source=source, now=now, internal=True)[0]
+    receipt = intake.take(connection, brand, [raw], source=post.source, now=now, internal=True)[0]
     if receipt.reason == intake.ERASED:  # the erasure is at work
-        return Posted(status="ignored", reason=receipt.reason), None
+        return _Done(Posted(status="ignored", reason=receipt.reason))
     if receipt.status == "refused":
         raise EventRefused(receipt.field or "event", str(receipt.reason))
-    return Posted(status=receipt.status), receipt.id
+    assert receipt.id is not None
+    return _Done(_posted(receipt), [receipt.id])
+
+
+# Under it an adjustment keeps what it was made of: a dispute that is won gives back its own part
+# alone. No platform gets the parameters of an adjustment.
+_RETURNED = "returned"
+
+
+def _returned(before: dict[str, Any], refund: Refund, reports: list[Report]) -> dict[str, Any]:
+    """What was given back of a purchase, with one report more, in whatever order they come."""
+    if refund.dispute is None:
+        refunds = max(Decimal(before["refunds"]), refund.refunded)
+        return {**before, "refunds": str(refunds)}
+    new = {"amount": str(refund.refunded), "is_final": refund.is_final,
+           "at": refund.at.timestamp()}  # fmt: skip
+    known = [before["disputes"].get(refund.dispute)]
+    known += [
+        {"is_final": one.is_final, "at": one.at.timestamp()}
+        for one in (report.meaning.refund for report in reports)
+        if one is not None and one.dispute == refund.dispute
+    ]
+    if any((one["is_final"], one["at"]) > (new["is_final"], new["at"]) for one in known if one):
+        return before
+    return {**before, "disputes": {**before["disputes"], refund.dispute: new}}
+
+
+OF_ANOTHER_KEY = "of another key"
 
 
 def replay(
@@ -392,13 +650,15 @@ def replay(
     """Take kept payloads again; what was taken changes nothing.
 
     Returns:
-        How many by what became of them: accepted, duplicate, ignored, refused.
+        How many by what became of them: accepted, duplicate, ignored, refused; and those that
+            cannot be read with the key that is set, where there are any.
     """
     now, known = outbox.now_of(connection), intake.brands(connection)
     slugs = {one.id: one.slug for one in known.values()}
     keys = connection.execute(
-        "select p.brand_id, p.source, p.provider_id from ops.webhook_payloads as p "
-        "inner join ops.brands as b on b.id = p.brand_id "
+        "select p.brand_id, p.source, p.provider_id, coalesce(w.settings, '{}') as settings "
+        "from ops.webhook_payloads as p inner join ops.brands as b on b.id = p.brand_id "
+        "left join ops.webhooks as w on w.brand_id = p.brand_id and w.source = p.source "
         "where (%(brand)s::text is null or b.slug = %(brand)s) "
         "and (%(source)s::text is null or p.source = %(source)s) order by p.received_at",
         {"brand": brand, "source": source},
@@ -415,9 +675,13 @@ def replay(
         owner, at = known[slugs[key["brand_id"]]], row["received_at"]
         try:
             body = _fernet().decrypt(row["payload"])
-            done = take(connection, owner, key["source"], _read(body), body, now, at)
+            done = take(
+                connection, owner, key["source"], key["settings"], _read(body), body, now, at
+            )
             counts[done.status] += 1
-        except (Refused, EventRefused, InvalidToken):  # the last: of a key that is gone
+        except InvalidToken:
+            counts[OF_ANOTHER_KEY] = counts.get(OF_ANOTHER_KEY, 0) + 1
+        except (Refused, EventRefused):
             counts["refused"] += 1
     return counts
 

@@ -17,7 +17,7 @@ _COMPLETED = (
     "gclid", "gbraid", "wbraid", "ad_id",
 )  # fmt: skip
 # Deliveries that are judged again: those that wait, and those skipped for what the event lacked.
-_OPEN = (None, "no_consent", "unaddressable")
+_OPEN = (None, "no_consent", "unaddressable", "original_not_sent")
 
 
 class Stored(NamedTuple):
@@ -51,45 +51,160 @@ def locked(connection: Connection, event: UUID) -> Stored | None:
 
 
 def complete(
-    connection: Connection, brand: Brand, event: UUID, raw: Raw, *, source: str, now: datetime
-) -> bool:
+    connection: Connection,
+    brand: Brand,
+    event: UUID,
+    raw: Raw,
+    *,
+    source: str,
+    now: datetime,
+    weaker: Iterable[Raw] = (),
+) -> list[str] | None:
     """Complete a stored event by what a second report of it says, while nothing of it has left.
 
-    A payment provider reports one purchase twice, and names the person perhaps only once. What
-    the first report said stays; deliveries that were skipped for what it lacked become pending.
+    A payment provider reports one purchase several times, and names the person perhaps only once.
+    What the first report said stays; deliveries that were skipped for what it lacked become
+    pending. Its adjustments are completed with it.
+
+    Args:
+        raw: the second report. Its `event_id`, where it has one, is the browser's: it takes the
+            place of one that was made here.
+        weaker: what is only known of the same person, in other words of the same customer. It
+            fills in what is still lacking, and gives way to what a report of the event itself says;
+            all of it where that names another e-mail address.
 
     Returns:
-        Whether the event is still there; false when it was erased.
+        Why something could not be done, in sentences; None when the event was erased.
     """
     row = intake.row_of(connection, brand, raw, source=source, now=now)
+    others = [intake.row_of(connection, brand, one, source=source, now=now) for one in weaker]
     with intake.in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
         stored = locked(connection, event)
         if stored is None:
-            return False
-        if stored.has_left or intake.erased_among(connection, brand, [{**row, "number": 0}]):
-            return True
+            return None
+        wanted = raw.get("event_id")
+        is_named_anew = bool(wanted) and wanted != stored.event["event_id"]
+        if stored.has_left:
+            return [_LEFT] if is_named_anew else []
+        people = [{**one, "number": number} for number, one in enumerate([row, *others])]
+        if intake.erased_among(connection, brand, people):
+            return []
         known = stored.event
-        for name in _COMPLETED:
-            known[name] = row[name] if known[name] is None else known[name]
-        for name in ("google_address", "custom_params"):
-            known[name] = {**row[name], **known[name]}
-        known["user_hashes"] = {
-            platform: {
-                **row["user_hashes"].get(platform, {}),
-                **known["user_hashes"].get(platform, {}),
-            }
-            for platform in {*row["user_hashes"], *known["user_hashes"]}
-        }
-        said = {key: value for key, value in known["consent"].items() if value is not None}
-        known["consent"] = {**row["consent"], **said}
-        known["consent"]["required"] = bool(row["consent"].get("required") or said.get("required"))
-        if known["action_source"] == "system_generated":
-            known["action_source"] = row["action_source"]
-        changed = (*_COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
-                   "action_source")  # fmt: skip
+        others = [one for one in others if _give_way(known, row, one)]
+        for one in (row, *others):
+            _fill(known, one)
+        changed = [*_COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
+                   "action_source"]  # fmt: skip
+        problems = []
+        if is_named_anew:
+            problems = _rename(connection, brand, stored, raw, source=source, now=now)
+            changed += [] if problems else ["event_id"]
         write(connection, stored, changed, targets, now)
-    return True
+        pass_on(connection, stored, targets, now)
+    return problems
+
+
+_LEFT = (
+    "event_id: it came when the event had left under another id, so that the browser's counts "
+    "beside it; send it with every report, for Stripe in payment_intent_data.metadata, too"
+)
+
+
+def _rename(
+    connection: Connection, brand: Brand, stored: Stored, raw: Raw, *, source: str, now: datetime
+) -> list[str]:
+    """Give an event the browser's id; why not, where it cannot have it."""
+    known, wanted = stored.event, str(raw["event_id"])
+    own = intake.row_of(connection, brand, {**raw, "event_id": None}, source=source, now=now)
+    if known["event_id"] not in (known["transaction_id"], own["event_id"]):
+        return ["event_id: the event has one of another report already"]
+    taken = connection.execute(
+        "select 1 from ops.conversion_events where brand_id = %s and event_name = %s "
+        "and event_id = %s limit 1",
+        [brand.id, known["event_name"], wanted],
+    ).fetchone()
+    if taken:
+        return [intake.TAKEN_ID]
+    known["event_id"] = wanted
+    return []
+
+
+def _give_way(known: dict[str, Any], row: Mapping[str, Any], weaker: Mapping[str, Any]) -> bool:
+    """Put what the event itself says in the place of what came from a weaker report.
+
+    Returns:
+        Whether both may be about one person. Where the e-mail addresses differ they are not:
+        then all goes that came from the weaker one.
+    """
+    mine, theirs, has = (one["user_hashes"].get("meta", {}).get("em") for one in
+                         (row, weaker, known))  # fmt: skip
+    is_another = bool(mine and theirs and mine != theirs)
+    goes = is_another and has == theirs
+    for name in _COMPLETED:
+        if known[name] == weaker[name] and (goes or row[name] is not None):
+            known[name] = row[name]
+    parts = [(known["google_address"], row["google_address"], weaker["google_address"])]
+    parts += [
+        (said, row["user_hashes"].get(platform, {}), weaker["user_hashes"].get(platform, {}))
+        for platform, said in known["user_hashes"].items()
+    ]
+    for said, ours, other in parts:
+        for key in [key for key in said if key in other and said[key] == other[key]]:
+            if key in ours:
+                said[key] = ours[key]
+            elif goes:
+                del said[key]
+    return not is_another
+
+
+def _fill(known: dict[str, Any], row: Mapping[str, Any]) -> None:
+    """Take over from another report of an event what it lacks."""
+    for name in _COMPLETED:
+        known[name] = row[name] if known[name] is None else known[name]
+    for name in ("google_address", "custom_params"):
+        known[name] = {**row[name], **known[name]}
+    known["user_hashes"] = {
+        platform: {
+            **row["user_hashes"].get(platform, {}),
+            **known["user_hashes"].get(platform, {}),
+        }
+        for platform in {*row["user_hashes"], *known["user_hashes"]}
+    }
+    said = {key: value for key, value in known["consent"].items() if value is not None}
+    refused = {key: False for key, value in row["consent"].items() if value is False}
+    refused.pop("required", None)
+    required = bool(row["consent"].get("required") or said.get("required"))
+    known["consent"] = {**row["consent"], **said, **refused, "required": required}
+    if known["action_source"] == "system_generated":
+        known["action_source"] = row["action_source"]
+
+
+# What an adjustment has from its original.
+INHERITED = (
+    "event_name", "event_id", "transaction_id", "contact_id", "action_source", "event_source_url",
+    "is_test", "gclid", "gbraid", "wbraid", "user_hashes", "google_address", "consent",
+)  # fmt: skip
+
+
+def pass_on(
+    connection: Connection,
+    original: Stored,
+    targets: Iterable[destinations.Destination],
+    now: datetime,
+) -> None:
+    """Give an event's adjustments what the event has by now, while nothing of them has left."""
+    rows = connection.execute(
+        "select id from ops.conversion_events where adjusts = %s order by revision",
+        [original.event["id"]],
+    ).fetchall()
+    for row in rows:
+        stored = locked(connection, row["id"])
+        if stored is None or stored.has_left:
+            continue
+        stored.event.update({name: original.event[name] for name in INHERITED})
+        stored.event["adjusts_time"] = original.event["event_time"]
+        write(connection, stored, INHERITED, targets, now)
 
 
 def correct(
@@ -189,6 +304,6 @@ def _judge(
                 "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
                 "batch_key = %s, next_attempt_at = %s, updated_at = %s "
                 "where event = %s and destination = %s",
-                [state.sync_status, state.outcome, state.batch_key, now, now, event["id"],
+                [state.sync_status, state.outcome, state.batch_key, state.due, now, event["id"],
                  one["destination"]],
             )  # fmt: skip

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from include.conversions import identity, personal
 from include.warehouse import Connection
 
 CLICKS = ("fbclid", "fbp", "fbc", "ad_id", "gclid")
@@ -28,6 +29,22 @@ def known(connection: Connection, brand_id: UUID, ids: Iterable[str]) -> dict[st
         [brand_id, list(ids)],
     )
     return {row["contact_id"]: row for row in rows}
+
+
+def lend(
+    connection: Connection, brand_id: UUID, raw: Mapping[str, Any], now: datetime
+) -> Mapping[str, Any]:
+    """An event with what it lacks of its click and browser and its contact is known to have."""
+    contact_id = raw.get("contact_id")
+    if not isinstance(contact_id, str):
+        return raw
+    contact = known(connection, brand_id, [contact_id]).get(contact_id)
+    if contact is None:
+        return {**raw, "fbclid_seen_at": raw.get("event_time") or now}
+    lacking = {name: contact[name] for name in ("fbp", "ad_id", "gclid") if not raw.get(name)}
+    if not raw.get("fbc") and not raw.get("fbclid"):
+        lacking["fbc"] = contact["fbc"]
+    return {**raw, **lacking}
 
 
 def fbc(contact: Mapping[str, Any] | None, fbclid: str, otherwise: datetime) -> str:
@@ -49,18 +66,26 @@ def remember(
     contact_id: str,
     clicks: Mapping[str, str | None],
     seen_at: datetime,
+    hashes: Iterable[str],
 ) -> None:
     """Keep what is new about a contact; what this event does not say stays as it was.
 
+    Nothing of an id that is a placeholder, which is that of many people, or an e-mail address or
+    phone number, which is not kept in clear.
+
     Args:
         clicks: any of `CLICKS`, already checked.
+        hashes: of the person's e-mail and phone, so that an erasure finds the contact.
     """
-    row = {"brand": brand_id, "contact": contact_id, "seen": seen_at}
+    if identity.why_absent(contact_id) or personal.personal_in(contact_id):
+        return
+    row = {"brand": brand_id, "contact": contact_id, "seen": seen_at, "hashes": list(hashes)}
     connection.execute(
         "insert into ops.contacts as c (brand_id, contact_id, fbclid, fbp, fbc, ad_id, gclid, "
-        "first_seen_at, last_seen_at) values (%(brand)s, %(contact)s, %(fbclid)s, %(fbp)s, "
-        "%(fbc)s, %(ad_id)s, %(gclid)s, %(seen)s, %(seen)s) "
-        f"{_MERGE}",
+        "first_seen_at, last_seen_at, hashes) values (%(brand)s, %(contact)s, %(fbclid)s, %(fbp)s, "
+        "%(fbc)s, %(ad_id)s, %(gclid)s, %(seen)s, %(seen)s, %(hashes)s) "
+        f"{_MERGE}, hashes = array(select unnest(c.hashes || excluded.hashes) "
+        "group by 1 order by 1)",
         {**dict.fromkeys(CLICKS), **{k: v for k, v in clicks.items() if k in CLICKS}, **row},
     )
 

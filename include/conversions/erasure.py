@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from include.conversions import identity
+from include.conversions import identity, refused_files
 from include.warehouse import Connection
 
 
@@ -26,6 +26,8 @@ class Erased:
     deliveries_skipped: int = 0
     contacts: int = 0
     webhook_payloads: int = 0
+    refused_files: int = 0  # of imports, with lines of the person
+    refused_files_left: int = 0  # on other machines, or that may not be deleted
     # What a platform has, only that platform can erase.
     already_sent: dict[str, int] = field(default_factory=dict)
 
@@ -49,15 +51,22 @@ def contact_hash(contact_id: str) -> str:
 
 
 def hashes_of(event: Mapping[str, Any]) -> set[str]:
-    """The hashes of a stored event's person and contact."""
-    user_hashes, contact_id = event["user_hashes"], event["contact_id"]
+    """The hashes of a stored event's person and contact by which it is refused."""
+    contact_id = event["contact_id"]
     contact = {contact_hash(contact_id)} if contact_id else set()
-    return contact | {
-        one
-        for platform, keys in (("meta", ("em", "ph")), ("google", ("email", "phone")))
-        for key in keys
-        for one in user_hashes.get(platform, {}).get(key, ())
-    }
+    return contact | _hashes(event["user_hashes"], _SUPPRESSED)
+
+
+_SUPPRESSED = ("em", "ph", "email", "phone")
+
+
+def _hashes(user_hashes: Mapping[str, Mapping[str, Any]], keys: Iterable[str]) -> set[str]:
+    return {one for found in user_hashes.values() for key in keys for one in found.get(key, ())}
+
+
+def tombstone(event_name: str, event_id: str) -> str:
+    """What stands for an erased event's id that has the contact's in it."""
+    return "erased-" + hashlib.sha256(f"{event_name}|{event_id}".encode()).hexdigest()
 
 
 def suppressed(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> bool:
@@ -98,53 +107,124 @@ def erase_person(
 ) -> Erased:
     """Erase all that a brand has of a person, and let nothing of them come back.
 
-    The contacts of the events that carry the person's hashes are the person's, and so are all
-    other events of these contacts. An erasure that was broken off goes on when it is asked again.
+    Theirs are the events, contacts and payloads that carry one of the person's hashes, all others
+    of these contacts, and what carries another e-mail, phone or external id of theirs. An id that
+    events of other people carry as well (a shop's own phone number, a shared one) says nothing
+    about whose an event is, and is not suppressed. An erasure that was broken off goes on when it
+    is asked again.
 
     Args:
+        connection: autocommit.
         person: `email`, `phone` or both; `country` helps to read a phone number.
     """
-    hashes = person_hashes(person)
+    theirs = _Theirs(set(person_hashes(person)))
+    # What is suppressed no longer comes in, so that a search that finds nothing new is complete,
+    # though it holds nobody up. No index: requests of this kind are rare, and intake would pay.
+    while True:
+        with connection.transaction():
+            _lock(connection, brand_id)
+            _suppress(connection, brand_id, theirs.suppressed(), now)
+        if not theirs.grow(connection, brand_id):
+            break
     with connection.transaction():
         _lock(connection, brand_id)
-        _suppress(connection, brand_id, hashes, now)
-    # Nothing of these hashes comes in from here on, so that the search holds nobody up. No index:
-    # requests of this kind are rare, and intake would pay for it every time.
-    matched = connection.execute(
-        "select id from ops.conversion_events as e "
-        "where brand_id = %(brand)s and erased_at is null "
-        "and exists (select 1 from jsonb_each(e.user_hashes) as p (platform, keys), "
-        "jsonb_each(p.keys) as k (key, hashes) "
-        "where key in ('em', 'ph', 'email', 'phone') and hashes ?| %(hashes)s)",
-        {"brand": brand_id, "hashes": hashes},
-    )
-    ids = [row["id"] for row in matched]
-    with connection.transaction():
-        _lock(connection, brand_id)
-        known = connection.execute(
-            "select distinct contact_id from ops.conversion_events "
-            "where id = any(%s) and contact_id is not null",
-            [ids],
-        )
-        theirs = [row["contact_id"] for row in known]
         found = connection.execute(
             "select id from ops.conversion_events where brand_id = %(brand)s "
-            "and erased_at is null and (id = any(%(ids)s) or contact_id = any(%(theirs)s)) "
+            "and erased_at is null and (id = any(%(ids)s) or contact_id = any(%(contacts)s)) "
             "for update",
-            {"brand": brand_id, "ids": ids, "theirs": theirs},
+            {"brand": brand_id, "ids": list(theirs.events), "contacts": list(theirs.contacts)},
         ).fetchall()
-        _suppress(connection, brand_id, map(contact_hash, theirs), now)
-        hashes += map(contact_hash, theirs)
         done = _erase(connection, [row["id"] for row in found], now)
         done.contacts = connection.execute(
             "delete from ops.contacts where brand_id = %s and contact_id = any(%s)",
-            [brand_id, theirs],
+            [brand_id, list(theirs.contacts)],
         ).rowcount
         done.webhook_payloads += connection.execute(
             "delete from ops.webhook_payloads where brand_id = %s and hashes && %s::text[]",
-            [brand_id, hashes],
+            [brand_id, list(theirs.suppressed())],
         ).rowcount
+    files = refused_files.forget(connection, brand_id, theirs.suppressed())
+    done.refused_files, done.refused_files_left = files
     return done
+
+
+@dataclass
+class _Theirs:
+    """What is known to be a person's; grows with each search."""
+
+    hashes: set[str]  # of e-mails and phones
+    external: set[str] = field(default_factory=set)  # of external ids: they find, never suppress
+    contacts: set[str] = field(default_factory=set)
+    events: set[UUID] = field(default_factory=set)
+
+    def suppressed(self) -> set[str]:
+        return self.hashes | {contact_hash(one) for one in self.contacts}
+
+    def grow(self, connection: Connection, brand_id: UUID) -> bool:
+        """Search once; whether anything new was found."""
+        before = (len(self.hashes), len(self.external), len(self.contacts), len(self.events))
+        named: dict[str, Any] = {
+            "brand": brand_id,
+            "hashes": list(self.hashes | self.external),
+            "suppressed": list(self.suppressed()),
+        }
+        hashes, external = set[str](), set[str]()
+        for row in connection.execute(_CARRYING, named):
+            self.events.add(row["id"])
+            hashes |= _hashes(row["user_hashes"], _SUPPRESSED)
+            external |= _hashes(row["user_hashes"], ("external_id",))
+            self.contacts |= {row["contact_id"]} - {None}
+        for row in connection.execute(_SEEN, named):
+            hashes |= set(row["hashes"])
+            self.contacts |= {row["contact_id"]} - {None}
+        for row in connection.execute(_POSTED, named):
+            hashes |= set(row["hashes"])
+        new = (hashes | external) - self.hashes - self.external
+        if new:
+            shared = {
+                row["hash"]
+                for row in connection.execute(
+                    _SHARED,
+                    {**named, "new": list(new), "known": [*new, *named["hashes"]],
+                     "events": list(self.events)},
+                )
+            }  # fmt: skip
+            self.hashes |= hashes - shared
+            self.external |= external - shared
+        return before != (
+            len(self.hashes), len(self.external), len(self.contacts), len(self.events)
+        )  # fmt: skip
+
+
+_EVENTS = """
+select e.id, e.contact_id, e.user_hashes, array(
+    select one
+    from jsonb_each(e.user_hashes) as p (platform, keys),
+        jsonb_each(p.keys) as k (key, list), jsonb_array_elements_text(list) as l (one)
+    where key in ('em', 'ph', 'email', 'phone', 'external_id')
+) as hashes
+from ops.conversion_events as e where e.brand_id = %(brand)s and e.erased_at is null
+"""
+_CONTACT_HASH = "encode(sha256(convert_to('contact|' || contact_id, 'UTF8')), 'hex')"
+_CARRYING = f"""
+select id, contact_id, user_hashes from ({_EVENTS}) as e
+where hashes && %(hashes)s::text[] or {_CONTACT_HASH} = any(%(suppressed)s)
+"""
+# Of contacts that no event was made of.
+_SEEN = f"""
+select contact_id, hashes from ops.contacts
+where brand_id = %(brand)s
+    and (hashes && %(suppressed)s::text[] or {_CONTACT_HASH} = any(%(suppressed)s))
+"""
+_POSTED = """
+select hashes from ops.webhook_payloads
+where brand_id = %(brand)s and hashes && %(suppressed)s::text[]
+"""
+# Those of the new hashes that an event of somebody else carries.
+_SHARED = f"""
+select distinct h.hash from ({_EVENTS}) as e cross join lateral unnest(e.hashes) as h (hash)
+where h.hash = any(%(new)s) and e.id <> all (%(events)s) and not e.hashes <@ %(known)s::text[]
+"""
 
 
 def _suppress(connection: Connection, brand_id: UUID, hashes: Iterable[str], now: datetime) -> None:
@@ -160,7 +240,8 @@ def _lock(connection: Connection, brand_id: UUID) -> None:
 
 
 def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased:
-    given = {"ids": list(ids), "now": now}
+    events = list(ids)
+    given = {"ids": events, "now": now}
     done = Erased()
     done.deliveries_skipped = connection.execute(
         "update ops.conversion_deliveries set sync_status = 'skipped', outcome = 'erased', "
@@ -174,6 +255,7 @@ def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased
         given,
     )
     done.already_sent = {row["destination"]: row["events"] for row in sent}
+    _hide_contacts(connection, events)
     connection.execute(
         "insert into ops.erasures (brand_id, event_name, event_id, erased_at) "
         "select distinct brand_id, event_name, event_id, %(now)s::timestamptz "
@@ -192,3 +274,20 @@ def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased
         given,
     ).rowcount
     return done
+
+
+def _hide_contacts(connection: Connection, ids: list[UUID]) -> None:
+    """Replace event ids that have the contact's id in them, as chat bots and funnels make them."""
+    rows = connection.execute(
+        "select id, event_name, event_id from ops.conversion_events "
+        "where id = any(%s) and strpos(event_id, contact_id) > 0",
+        [ids],
+    ).fetchall()
+    connection.execute(
+        "update ops.conversion_events as e set event_id = v.event_id "
+        "from unnest(%s::uuid[], %s::text[]) as v (id, event_id) where e.id = v.id",
+        [
+            [row["id"] for row in rows],
+            [tombstone(row["event_name"], row["event_id"]) for row in rows],
+        ],
+    )

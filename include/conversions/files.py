@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 
-from include.conversions import intake
+from include.conversions import intake, refused_files
 from include.errors import SettingsError
+from include.home import private_file
 from include.warehouse import Connection
 
 _CHUNK = 5_000
@@ -35,6 +39,8 @@ class Report:
     duplicate: int = 0
     differing: int = 0  # of the duplicates, those with another amount than the event has
     refused: list[tuple[int, str]] = field(default_factory=list)  # line number and reason
+    # What was left out of accepted lines, or stands for what was missing, and of how many.
+    notes: Counter[str] = field(default_factory=Counter)
     refused_file: Path | None = None
 
 
@@ -60,10 +66,12 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
         raise SettingsError(f"There is no brand {brand!r}. {_near(brand, known)}".rstrip())
     report = Report()
     refused: list[pd.DataFrame] = []
+    people: dict[UUID | None, set[str]] = {}
     for frame in _told(_frames(path), report):
         _check_header(path, list(frame.columns), {n for b in known.values()
                       for n in b.settings.get("property_aliases", {})})  # fmt: skip
         reasons: dict[int, str] = {}
+        owners: dict[int, UUID] = {}
         by_brand: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         for index, line in zip(frame.index, frame.to_dict("records"), strict=True):
             line = {str(k): v for k, v in line.items() if not _absent(v) and k != REASON}
@@ -86,18 +94,23 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
                 connection, known[slug], [line for _, line in lines], source="file", now=now
             )
             for (index, _), receipt in zip(lines, receipts, strict=True):
+                owners[index] = known[slug].id
                 report.accepted += receipt.status == "accepted"
                 report.duplicate += receipt.status == "duplicate"
                 report.differing += receipt.differs
+                report.notes.update(receipt.notes)
                 if receipt.status == "refused":
                     reasons[index] = str(receipt.reason)
         report.refused += sorted(reasons.items())
-        if reasons:
-            rest = frame.loc[sorted(reasons)].copy()
-            rest[REASON] = [reasons[index] for index in sorted(reasons)]
+        kept = _not_erased(connection, frame, reasons, owners, people)
+        if kept:
+            rest = frame.loc[kept].copy()
+            rest[REASON] = [reasons[index] for index in kept]
             refused.append(rest)
     if refused:
-        report.refused_file = _write(path, pd.concat(refused))
+        target = path.with_name(f"{path.stem}.refused{path.suffix}")
+        refused_files.register(connection, target, people)
+        report.refused_file = _write(target, pd.concat(refused))
     return report
 
 
@@ -207,14 +220,43 @@ def _absent(value: Any) -> bool:
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
-def _write(path: Path, lines: pd.DataFrame) -> Path:
-    target = path.with_name(f"{path.stem}.refused{path.suffix}")
+def _not_erased(
+    connection: Connection,
+    frame: pd.DataFrame,
+    reasons: dict[int, str],
+    owners: dict[int, UUID],
+    people: dict[UUID | None, set[str]],
+) -> list[int]:
+    """The refused lines that may be written down, in order; adds who is in them to `people`."""
+    lines = {
+        index: refused_files.people_in(
+            {str(k): v for k, v in frame.loc[index].items() if not _absent(v)}
+        )
+        for index in sorted(reasons)
+        if reasons[index] != intake.ERASED
+    }
+    erased = refused_files.erased_among(connection, set().union(*lines.values()))
+    kept = []
+    for index, found in lines.items():
+        owner = owners.get(index)
+        if not any(one in found and owner in (None, brand) for brand, one in erased):
+            people.setdefault(owner, set()).update(found)
+            kept.append(index)
+    return kept
+
+
+def _write(target: Path, lines: pd.DataFrame) -> Path:
     lines = lines.map(lambda v: v.removeprefix(_SURPLUS) if isinstance(v, str) else v)
-    if path.suffix.lower() == ".csv":
-        lines.to_csv(target, index=False, errors="surrogateescape")
-    elif path.suffix.lower() == ".parquet":
-        lines.to_parquet(target, index=False)
-    else:
-        lines.to_excel(target, index=False)
-    target.chmod(0o600)  # personal data, as it was handed in
+    # Personal data, as it was handed in.
+    with private_file(target) as file:
+        if target.suffix.lower() == ".csv":
+            text = io.TextIOWrapper(
+                file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
+            )
+            lines.to_csv(text, index=False)
+            text.detach()
+        elif target.suffix.lower() == ".parquet":
+            lines.to_parquet(file, index=False)
+        else:
+            lines.to_excel(file, index=False, engine="openpyxl")
     return target

@@ -14,18 +14,23 @@ fn, ln        SDK keeps punctuation, builder drops blanks        no punctuation;
                                                                  and without
 given_name,   utilities keep punctuation; Python keeps           no punctuation, titles or suffixes
 family_name   "Mrs." and "Jr."
-ct            builder drops all but a-z, SDK drops digits        every script, and digits
-st            SDK: california; builder: New South Wales → ne     US: its ANSI code; others whole
+ct            builder drops all but a-z, SDK drops digits        every script, and digits; both with
+                                                                 Latin accents and without
+st            SDK: california; builder: New South Wales → ne     US: its ANSI code; Canada: as
+                                                                 written, and its code or name;
+                                                                 others whole
 zp            both cut at a dash: 1229-076 → 1229                drop dashes; US: the first five
 country       builder guesses (Korea → ko); SDK wants codes      ISO 3166, a few aliases, or nothing
 db            SDK hashes as is; builder takes 19970230, and      real dates; 2/3/1997 is M/D/Y as
               2/3/1997 always as M/D/Y                           documented; both, D/M/Y first, with
                                                                  a country other than the US
-ge            builder reads mr, king, chick                      m, f, male, female
+ge            builder reads mr, king, chick                      m, f, male, female, man, woman
 external_id   builder drops inner blanks                         lower case; both with and without
 
 Where we have two forms, `normalise` gives the first and both hashes are sent: these keys take
 lists. ct, st and country are never guessed. Nothing here logs, caches or quotes a personal value.
+
+A value that says nothing (`why_absent`) is none: thousands of people would share its hash.
 
 Meta: https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/customer-information-parameters
 Google: https://developers.google.com/data-manager/api/devguides/concepts/formatting
@@ -40,6 +45,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache
 from itertools import chain, zip_longest
+from typing import Literal
 from uuid import UUID
 
 import phonenumbers
@@ -52,6 +58,38 @@ _MOST_VALUES, _MOST_CHARACTERS, _MOST_OF_PHONE = 10, 512, 64
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 _SHA256 = 64
 _DIGESTS = (32, 40, _SHA256, 128)  # characters of MD5, SHA-1, SHA-256, SHA-512
+
+# What programs write where they have no value, as a whole. `app_mistakes` of dbt has the same list.
+PLACEHOLDERS = (
+    "undefined", "null", "none", "nan", "n/a", "0", "-", "(none)", "(null)", "(not set)", '""',
+)  # fmt: skip
+_PLACEHOLDERS = frozenset(PLACEHOLDERS)
+_LONGEST_PLACEHOLDER = max(map(len, PLACEHOLDERS))
+# Variables that nothing has filled in: {{x}}, {x}, ${x}, [[x]], %%x%%, *|x|*, <%= x %>, __X__; and
+# what JavaScript makes of an object.
+_UNFILLED = re.compile(
+    r"\{\{.*\}\}|\$?\{.*\}|\[\[.*\]\]|%%.+%%|\*\|.+\|\*|<%.*%>|__[A-Z_]+__|\[object .*\]", re.DOTALL
+)
+_FIRST_OF_UNFILLED = frozenset("{$[%*<_")
+# 4.915112345678E+12: a spreadsheet has cut the number, and many become one.
+_SCIENTIFIC = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE]\+\d{1,3}", re.ASCII)
+
+
+def why_absent(text: str) -> Literal["placeholder", "scientific"] | None:
+    """Why a text without outer blanks says nothing, though it is there; None when it may.
+
+    A `placeholder` is one of `PLACEHOLDERS` in whatever case, or holds a variable that was never
+    filled in, such as {{user_id}}; `scientific` is a number as spreadsheets shorten it.
+    """
+    if len(text) <= _LONGEST_PLACEHOLDER and text.lower() in _PLACEHOLDERS:
+        return "placeholder"
+    if "{{" in text and "}}" in text[text.index("{{") :]:
+        return "placeholder"
+    if text[:1] in _FIRST_OF_UNFILLED and _UNFILLED.fullmatch(text):
+        return "placeholder"
+    if ("E+" in text or "e+" in text) and _SCIENTIFIC.fullmatch(text):
+        return "scientific"
+    return None
 
 
 def normalise(platform: str, field: str, value: object, country: str | None = None) -> str | None:
@@ -88,24 +126,32 @@ def hashed(platform: str, field: str, value: object, country: str | None = None)
     return found[0] if found else None
 
 
-def meta_hashes(person: Mapping[str, object]) -> dict[str, list[str]]:
+def meta_hashes(
+    person: Mapping[str, object], default_country: str | None = None
+) -> dict[str, list[str]]:
     """Meta's user_data keys, each with up to three distinct hashes; absent where there is none.
 
-    `person` has, each one value or a list: `email, phone, first_name, last_name, city, state, zip,
-    country, gender, date_of_birth, external_id`.
+    Args:
+        person: each one value or a list: `email, phone, first_name, last_name, city, state, zip,
+            country, gender, date_of_birth, external_id`.
+        default_country: alpha-2; by it the phone, state, zip and birthday of a person without a
+            country are read. It is never sent as the person's own.
     """
-    return _all_hashes("meta", person, _country_of(person))
+    is_said, country = _country_said(person)
+    return _all_hashes("meta", person, country if is_said else default_country)
 
 
 def google_identifiers(
-    person: Mapping[str, object],
+    person: Mapping[str, object], default_country: str | None = None
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Google's hashes (email, phone, given_name, family_name), and region and postal code in clear.
 
     Takes what `meta_hashes` takes. An address is of use to Google with all of its four parts only.
     """
-    country = _country_of(person)
+    is_said, country = _country_said(person)
     clear = {"region_code": country} if country else {}
+    if not is_said:
+        country = default_country
     codes = (_forms(_postal_code, _text(z), country) for z in _listed(person.get("zip")))
     if code := next(filter(None, codes), None):
         clear["postal_code"] = code[0]
@@ -122,10 +168,11 @@ def country_alpha2(value: object) -> str | None:
     return _countries().get(_key(text))
 
 
-def _country_of(person: Mapping[str, object]) -> str | None:
-    """The person's country, if there is exactly one."""
-    found = {code for value in _listed(person.get("country")) if (code := country_alpha2(value))}
-    return found.pop() if len(found) == 1 else None
+def _country_said(person: Mapping[str, object]) -> tuple[bool, str | None]:
+    """Whether the person says any country, and which, if it is exactly one that we know."""
+    texts = [text for value in _listed(person.get("country")) if (text := _text(value))]
+    found = {code for text in texts if (code := country_alpha2(text))}
+    return bool(texts), found.pop() if len(found) == 1 else None
 
 
 def _all_hashes(
@@ -164,10 +211,11 @@ def _rule(platform: str, field: str) -> _Rule:
 def _forms(rule: _Rule, text: str, country: str | None) -> tuple[str, ...]:
     """The forms in which the value is sent, the documented one first."""
     if rule is _external_id:
-        return rule(text, country)
+        return tuple(form for form in rule(text, country) if form not in _PLACEHOLDERS)
     if not text or _is_digest(text):
         return ()
-    return tuple(form for form in rule(text, country) if not _is_digest(form))
+    forms = rule(text, country)
+    return tuple(form for form in forms if not _is_digest(form) and form not in _PLACEHOLDERS)
 
 
 def _is_digest(text: str) -> bool:
@@ -181,11 +229,11 @@ def _listed(values: object) -> list[object] | tuple[object, ...]:
 def _text(value: object) -> str:
     if isinstance(value, str):
         text = value.strip()
-        return text if len(text) <= _MOST_CHARACTERS else ""
+        return text if len(text) <= _MOST_CHARACTERS and why_absent(text) is None else ""
     if isinstance(value, float) and value.is_integer():  # a column of integers with gaps
         value = int(value)
     if isinstance(value, int | UUID) and not isinstance(value, bool):
-        return str(value)
+        return str(value) if value != 0 else ""
     return value.isoformat() if isinstance(value, date) else ""
 
 
@@ -293,6 +341,11 @@ def _meta_phone(text: str, country: str | None) -> tuple[str, ...]:
     return tuple(number[1:] for number in _google_phone(text, country))
 
 
+def is_phone(text: str, *, sure: bool) -> bool:
+    """Whether a text with a + is a phone number of some country; `sure`: of a range in use."""
+    return _e164("+" + "".join(filter(str.isdecimal, text)), None, sure=sure) is not None
+
+
 def _e164(digits: str, country: str | None, *, sure: bool = False) -> str | None:
     """The number, if its length is possible, area code included.
 
@@ -338,7 +391,24 @@ def _family_name(text: str, country: str | None) -> tuple[str, ...]:
 
 
 def _city(text: str, country: str | None) -> tuple[str, ...]:
-    return _named(_joined(text))
+    city = _joined(text)
+    plain = _without_accents(city)
+    return _named(city) if plain == city else _named(city) + _named(plain)
+
+
+_ACCENTED = re.compile("([a-z])[\u0300-\u036f]+")
+_OTHER_LATIN = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
+    | {"\u0131": "i"}  # the Turkish one without a dot
+)
+
+
+def _without_accents(text: str) -> str:
+    """Latin letters without their accents; elsewhere these marks make another letter."""
+    if text.isascii():
+        return text
+    apart = unicodedata.normalize("NFD", text.translate(_OTHER_LATIN))
+    return unicodedata.normalize("NFC", _ACCENTED.sub(r"\1", apart))
 
 
 def _state(text: str, country: str | None) -> tuple[str, ...]:
@@ -354,6 +424,11 @@ def _state(text: str, country: str | None) -> tuple[str, ...]:
     if country is None and american and american != state:
         # Without a country Florida is the American one; "Florida, Uruguay" can be read either way.
         return () if stated else (american,)
+    if (stated or country) == "CA" and (both := _canadian_provinces().get(_key(state))):
+        code, name = both
+        is_name = len(state) > len("caon")
+        forms = (state, code, _without_accents(state)) if is_name else (code, name)
+        return tuple(dict.fromkeys(forms))
     return (state,) if state else ()
 
 
@@ -386,14 +461,20 @@ def _region(text: str, country: str | None) -> tuple[str, ...]:
     return (code,) if code else ()
 
 
+_GENDERS = {
+    **dict.fromkeys(("m", "male", "man"), "m"),
+    **dict.fromkeys(("f", "female", "woman"), "f"),
+}
+
+
 def _gender(text: str, country: str | None) -> tuple[str, ...]:
-    gender = _words(text)
-    return (gender[0],) if gender in ("m", "f", "male", "female") else ()
+    gender = _GENDERS.get(_words(text))
+    return (gender,) if gender else ()
 
 
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)")
-_YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?:[Tt ]\d\d?:.*)?")
-_YEAR_LAST = re.compile(r"(\d\d?)[-/.](\d\d?)[-/.](\d{4})")
+_YEAR_FIRST = re.compile(r"(\d{4})[-/. ](\d\d?)[-/. ](\d\d?)(?:[Tt ]\d\d?:.*)?")
+_YEAR_LAST = re.compile(r"(\d\d?)(?:[-/.] ?| )(\d\d?)(?:[-/.] ?| )(\d{4})")
 _MONTH_FIRST = {None, "US", "AS", "GU", "MP", "PR", "UM", "VI"}  # the US and its territories
 
 
@@ -488,4 +569,16 @@ def _american_states() -> dict[str, str]:
         if state.country_code == "US":
             code = state.code.removeprefix("US-").lower()
             found[code] = found[_key(state.code)] = found[_key(state.name)] = code
+    return found
+
+
+@cache
+def _canadian_provinces() -> dict[str, tuple[str, str]]:
+    """Names and codes (ON, CA-ON) of the provinces, as `_key` has them, to code and name."""
+    found = {}
+    for province in pycountry.subdivisions:
+        if province.country_code == "CA":
+            code = province.code.removeprefix("CA-").lower()
+            both = code, _joined(province.name)
+            found[code] = found[_key(province.code)] = found[_key(province.name)] = both
     return found

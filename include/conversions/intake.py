@@ -17,19 +17,23 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from string import Formatter
 from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote
 from uuid import UUID, uuid4, uuid5
+from zoneinfo import ZoneInfo
 
 import orjson
 import psycopg
 import pycountry
 from psycopg.pq import TransactionStatus
 
-from include.conversions import contacts, destinations, erasure, identity, policies
+from include.conversions import contacts, destinations, erasure, identity, personal, policies
 from include.conversions.destinations import Destination
+from include.conversions.personal import holds_email, personal_in
 from include.errors import TributaryError, WarehouseDown, WarehouseError
 from include.meta.conversions import ACTION_SOURCES
 from include.warehouse import Connection
+
+__all__ = ["holds_email", "personal_in"]  # what adapters look at texts with, beside the rest here
 
 Raw = Mapping[str, Any]
 
@@ -78,18 +82,29 @@ _INTERNAL = (
 )  # fmt: skip
 
 ERASED = "this person or event was erased on request"  # why something is refused
+TAKEN_ID = "event_id: belongs to another transaction already"
 
 _NAMESPACE = UUID("9d7f3f2e-6c0b-5d5e-9d63-9f4f6f0c7a11")
 _FUTURE = timedelta(minutes=10)  # clocks differ
 # What may follow the last dot is the mark of Meta's parameter builder.
-_FBC = re.compile(r"fb\.\d\.\d{13}\.[\w-]+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
-_FBP = re.compile(r"fb\.\d\.\d{13}\.\d+(\.[\w-]{2}|\.[\w-]{8})?", re.ASCII)
-_FBCLID = re.compile(r"[\w-]{5,}", re.ASCII)
-# One character before the @ and bounded behind it: that an address is there is all we ask, and
-# whoever writes 200 kB must not be paid for by the square of it.
-_EMAIL = re.compile(r"[^\s@\"'<>=&?/:,;](@|%40)[^\s@\"'<>=&?/,;]{1,255}\.[A-Za-z]{2}")
+_MARK = r"(\.[\w-]{2}|\.[\w-]{8})?"
+_FBC = re.compile(rf"fb\.\d\.(\d{{13}})\.[\w-]{{1,1000}}{_MARK}", re.ASCII)
+_FBC_IN_SECONDS = re.compile(rf"(fb\.\d\.\d{{10}})(\.[\w-]{{1,1000}}{_MARK})", re.ASCII)
+_FBP = re.compile(rf"fb\.\d\.\d{{13}}\.\d{{1,20}}{_MARK}", re.ASCII)
+_FBCLID = re.compile(r"[\w-]{5,1000}", re.ASCII)
+# How click ids of Facebook and Instagram begin: what else stands alone in fbc is rubbish.
+_BARE_FBC = re.compile(r"(?:Iw[A-Z]|PA[A-Za-z])[\w-]{3,1000}", re.ASCII)
+# "keep fbc for 90 days": a click is attributed no longer than that.
+# https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
+_CLICK_LIVES = timedelta(days=90)
+_MOST_CLICK = 512  # characters of a click id of Google's
+# In queries, fragments and addresses within addresses, once their percent-encoding is undone.
+_IN_URL = re.compile(r"(?<![\w-])(fbclid|gclid|gbraid|wbraid)=([\w.~=-]{1,1000})", re.ASCII)
+_URL_CLICKS = ("fbclid", "gclid", "gbraid", "wbraid")
 _MOST_CUSTOM = 16_384  # bytes of custom_params as JSON
 _MOST_URL = 8_192  # characters
+_MOST_AGENT = 2_048
+_MOST_IPS = 20  # proxies on the way
 _CURRENCIES = {currency.alpha_3 for currency in pycountry.currencies} - {"XXX", "XTS"}  # no money
 
 
@@ -109,6 +124,7 @@ class Receipt(NamedTuple):
     reason: str | None = None
     field: str | None = None
     differs: bool = False  # a duplicate whose amount is not that of the event which came first
+    notes: tuple[str, ...] = ()  # what was left out of an accepted one, and why
 
 
 @dataclass(frozen=True)
@@ -142,13 +158,14 @@ def take(
 
     Args:
         events: mappings with keys of `FIELDS` or aliases of them; absent, None and "" are alike.
-            `value` in major units, times as ISO 8601 text (UTC where it has no offset), epoch
-            seconds or datetimes.
+            `value` in major units, times as ISO 8601 text (without an offset: of the brand's
+            time zone), epoch seconds or datetimes.
         source: where they come from, such as `transactions`, `file`, `api`.
         internal: whether they may have the fields that only our own sources know.
 
     Returns:
-        A receipt per event, in the same order; those of refused ones name field and reason.
+        A receipt per event, in the same order; those of refused ones name field and reason, those
+        of accepted ones say in notes what was left out.
 
     Raises:
         WarehouseDown: nothing was stored.
@@ -156,11 +173,16 @@ def take(
     """
     receipts: list[Receipt | None] = [None] * len(events)
     rows: list[dict[str, Any]] = []
-    clicked = _clicked(connection, brand, events)
+    read: dict[int, _Given] = {}
     for number, raw in enumerate(events):
         try:
-            contact = clicked.get(_text(raw.get("contact_id")) or "")
-            row = _prepared(brand, raw, now, source, internal, contact)
+            read[number] = _read(brand, raw, internal)
+        except EventRefused as error:
+            receipts[number] = Receipt("refused", None, str(error), error.field)
+    clicked = _clicked(connection, brand, read.values())
+    for number, given in read.items():
+        try:
+            row = _prepared(brand, given, now, source, clicked.get(given.contact or ""))
             rows.append({**row, "source": source, "number": number})
         except EventRefused as error:
             receipts[number] = Receipt("refused", None, str(error), error.field)
@@ -190,7 +212,7 @@ def _store(
     inserted = _insert(connection, rows, targets, now)
     for row in rows:
         if row["id"] in inserted:
-            yield row["number"], Receipt("accepted", row["id"])
+            yield row["number"], Receipt("accepted", row["id"], notes=tuple(row["notes"]))
     known = _Known(connection, brand, [row for row in rows if row["id"] not in inserted])
     for row in known.rows:
         yield row["number"], known.receipt(row)
@@ -204,13 +226,13 @@ def in_one_transaction(connection: Connection) -> AbstractContextManager[object]
 
 
 def _clicked(
-    connection: Connection, brand: Brand, events: Sequence[Raw]
+    connection: Connection, brand: Brand, events: Iterable[_Given]
 ) -> dict[str, dict[str, Any]]:
     """The contacts of events that bring a bare click id: they know when it was first seen."""
     ids = {
-        _text(raw.get("contact_id"))
-        for raw in events
-        if raw.get("fbclid") and not raw.get("fbc") and not raw.get("fbclid_seen_at")
+        given.contact
+        for given in events
+        if "fbclid" in given.fields and not given.fields.keys() & {"fbc", "fbclid_seen_at"}
     } - {None}
     return contacts.known(connection, brand.id, [str(one) for one in ids]) if ids else {}
 
@@ -273,7 +295,7 @@ def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
         event_id=f"tributary-test-{int(now.timestamp())}",
         is_test=True,
     )
-    return {**_prepared(brand, raw, now, "test"), "opt_out": False}
+    return {**_prepared(brand, _read(brand, raw), now, "test"), "opt_out": False}
 
 
 def test_event_for_google(event: Mapping[str, Any], event_name: str) -> dict[str, Any]:
@@ -290,29 +312,42 @@ def row_of(
     Raises:
         EventRefused: it cannot be taken.
     """
-    contact = _clicked(connection, brand, [raw]).get(_text(raw.get("contact_id")) or "")
-    return _prepared(brand, raw, now, source, internal=True, contact=contact)
+    given = _read(brand, raw, internal=True)
+    contact = _clicked(connection, brand, [given]).get(given.contact or "")
+    return _prepared(brand, given, now, source, contact)
 
 
 # From a raw event to a row.
 
 
+class _Given(NamedTuple):
+    """An event under our own names, without what only looks like a value."""
+
+    fields: dict[str, Any]
+    custom: dict[str, Any]  # what else belongs to Meta's custom_data
+    notes: list[str]  # what was left out, and why
+    of_url: set[str]  # click ids that only the page's address had
+
+    @property
+    def contact(self) -> str | None:
+        return _text(self.fields.get("contact_id"))
+
+
 def _prepared(
     brand: Brand,
-    raw: Raw,
+    event: _Given,
     now: datetime,
     source: str,
-    internal: bool = False,
     contact: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    given, custom = _named(brand, raw, internal)
+    given, notes = event.fields, event.notes
     name = _event_name(brand, given)
     value, currency = _amount(given.get("value")), _currency(given.get("currency"))
     if value is not None and currency is None:
         raise EventRefused("currency", "is missing beside a value; write an ISO 4217 code")
     if name == "Purchase" and value is None:
         raise EventRefused("value", "a Purchase needs value and currency")
-    at = _moment("event_time", given.get("event_time"), now)
+    at = _moment("event_time", given.get("event_time"), now, brand)
     if at > now + _FUTURE:
         raise EventRefused("event_time", "lies in the future")
     ids = {
@@ -320,9 +355,14 @@ def _prepared(
         for key in ("event_id", "transaction_id", "campaign_id", "contact_id", "ad_id")
     }
     person = {key: given[key] for key in PERSON if key in given}
-    hashes, address = identity.google_identifiers(person)
-    meta_hashes = identity.meta_hashes(person)
-    url, agent = _url(given.get("event_source_url")), _text(given.get("user_agent"))
+    country = brand.settings.get("default_country")
+    hashes, address = identity.google_identifiers(person, country)
+    meta_hashes = identity.meta_hashes(person, country)
+    url = _url(brand, given.get("event_source_url"))
+    agent = _agent(given.get("user_agent"), notes)
+    seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at, brand)
+    if source == "file" and "event_time" not in given:
+        notes.append(NO_TIME)
     row = {
         "id": given.get("id") or uuid4(),
         "brand_id": brand.id,
@@ -340,8 +380,8 @@ def _prepared(
         "user_ip": _ip(given.get("ip")),
         "user_agent": agent,
         "fbp": _matching(_FBP, given.get("fbp")),
-        "fbc": _fbc(given, at, contact),
-        **{key: _text(given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
+        "fbc": _fbc(given, at, seen, contact, notes),
+        **{key: _click(given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
         "user_hashes": given.get("user_hashes")
         or {
             platform: found
@@ -350,13 +390,91 @@ def _prepared(
         },
         "google_address": given.get("google_address") or address,
         "consent": given.get("consent") or _consent(brand, given),
-        "custom_params": custom,
+        "custom_params": event.custom,
         "is_test": _flag("is_test", given.get("is_test")) or False,
+        "notes": notes,
     }
-    # A line of a file without a time must be the same event when the file is handed in again.
-    at_all = "event_time" in given or source != "file"
-    row["event_id"] = ids["event_id"] or _event_id(brand, row, at.isoformat() if at_all else "")
+    if ids["event_id"] is None:
+        # A line of a file without a time must be the same event when the file is handed in again.
+        at_all = "event_time" in given or source != "file"
+        row["event_id"] = _event_id(brand, row, event, at.isoformat() if at_all else "")
     return row
+
+
+# Fields whose text may be a placeholder; of a number, a moment or an answer that is a fault.
+_TEXTS = frozenset(FIELDS) - {
+    "brand", "event_time", "action_source", "value", "currency", "custom_params", "is_test",
+    *CONSENTS,
+}  # fmt: skip
+_NEEDED_TRUE = {"event_name", "event_id", "transaction_id"}  # events are told apart by these
+_NO_VALUE = {
+    "placeholder": "is a placeholder, such as undefined, null, 0 or {{id}}: different events would "
+    "count as one. Fill the variable where the event is made, or leave the field out",
+    "scientific": "is a number as spreadsheets shorten it, such as 1.2E+11: different events would "
+    "count as one. Format the column as text and export it again",
+}
+_LEFT_OUT = {
+    "placeholder": "{} left out: it is a placeholder",
+    "scientific": "{} left out: a spreadsheet has shortened the number (1.2E+11)",
+}
+NO_TIME = "event_time is missing: the moment of the import stands for it"
+_OLD_CLICK = "fbc left out: its click is more than 90 days before the event"
+
+
+def _read(brand: Brand, raw: Raw, internal: bool = False) -> _Given:
+    """The event under our own names, with what it says of itself."""
+    given, custom = _named(brand, raw, internal)
+    notes, of_url = _said(given)
+    return _Given(given, custom, notes, of_url)
+
+
+def _said(given: dict[str, Any]) -> tuple[list[str], set[str]]:
+    """Take out of an event what says nothing, and put in the clicks of its page's address.
+
+    Returns:
+        Notes of what was left out, and which click ids only the address had.
+    """
+    notes = []
+    for field, value in list(given.items()):
+        # Of lists, which only people's fields may be, identity looks at each.
+        if field not in _TEXTS or isinstance(value, list | tuple):
+            continue
+        text = value.strip() if isinstance(value, str) else _text(value) or ""
+        if why := identity.why_absent(text):
+            if field in _NEEDED_TRUE:
+                raise EventRefused(field, _NO_VALUE[why])
+            notes.append(_LEFT_OUT[why].format(field))
+            del given[field]
+    if _matching(_BARE_FBC, fbc := given.get("fbc")):
+        given.setdefault("fbclid", fbc)
+        del given["fbc"]
+    found = _clicks_in(given.get("event_source_url"))
+    of_url = found.keys() - given.keys()
+    given.update((name, found[name]) for name in of_url)
+    return sorted(notes), of_url
+
+
+def _clicks_in(url: Any) -> dict[str, str]:
+    """The click ids in a page's address."""
+    text = str(url or "")[:_MOST_URL]
+    if "clid" not in text and "braid" not in text:
+        return {}
+    found: dict[str, str] = {}
+    for _ in range(3):  # addresses within addresses
+        for name, value in _IN_URL.findall(text):
+            if identity.why_absent(value) is None:
+                found.setdefault(name, value)
+        if "%" not in text:
+            break
+        text = unquote(text)
+    return found
+
+
+def with_clicks(raw: Raw) -> Raw:
+    """The event with the click ids that only its page's address has; a field of its own wins."""
+    found = _clicks_in(raw.get("event_source_url"))
+    lacking = {name: value for name, value in found.items() if not raw.get(name)}
+    return {**raw, **lacking} if lacking else raw
 
 
 def _named(brand: Brand, raw: Raw, internal: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -378,13 +496,9 @@ def _named(brand: Brand, raw: Raw, internal: bool) -> tuple[dict[str, Any], dict
     if "content_ids" in custom:
         ids = custom["content_ids"]
         custom["content_ids"] = [str(one) for one in (ids if isinstance(ids, list) else [ids])]
-    _check_custom(custom)
+    if custom:
+        _check_custom(custom)
     return given, custom
-
-
-def holds_email(text: str) -> bool:
-    """Whether an e-mail address is anywhere in it, also percent-encoded."""
-    return _EMAIL.search(text) is not None
 
 
 def _check_custom(custom: Mapping[str, Any]) -> None:
@@ -394,11 +508,10 @@ def _check_custom(custom: Mapping[str, Any]) -> None:
         raise EventRefused("custom_params", "is not JSON") from None
     if len(whole) > _MOST_CUSTOM:
         raise EventRefused("custom_params", f"is larger than {_MOST_CUSTOM // 1024} kB of JSON")
-    text = whole.decode()
-    if "\\u0000" in text:
+    if b"\\u0000" in whole:
         raise EventRefused("custom_params", "holds a NUL character")
-    if holds_email(text):
-        raise EventRefused("custom_params", "holds an e-mail address; it would be sent in clear")
+    if found := personal.personal_in_params(custom):
+        raise EventRefused("custom_params", f"holds {found}; it would be sent in clear")
 
 
 def _json_object(value: Any) -> Mapping[str, Any]:
@@ -421,8 +534,8 @@ def _event_name(brand: Brand, given: Raw) -> str:
     said = _text(given.get("event_name"))
     if said is None:
         raise EventRefused("event_name", "is missing")
-    if len(said) > 100 or holds_email(said):
-        raise EventRefused("event_name", "must be a name of at most 100 characters")
+    if len(said) > 100 or personal_in(said):
+        raise EventRefused("event_name", "must be a name of at most 100 characters, of nobody")
     own = {**EVENT_NAMES, **brand.settings.get("event_names", {})}
     if said in own:
         return str(own[said])
@@ -453,7 +566,12 @@ def _currency(value: Any) -> str | None:
     return text.upper()
 
 
-def _moment(field: str, value: Any, default: datetime) -> datetime:
+def _moment(field: str, value: Any, default: datetime, brand: Brand) -> datetime:
+    """A moment; without an offset it is of the brand's time zone.
+
+    Where a clock is put back and the time is there twice, the first of the two; where it is put
+    forward and the time is not there, what the clock would show had it not been.
+    """
     if value is None:
         return default
     if isinstance(value, int | float) or re.fullmatch(r"\s*\d{9,14}\s*", str(value), re.ASCII):
@@ -472,13 +590,19 @@ def _moment(field: str, value: Any, default: datetime) -> datetime:
         ) from None
     if not 2000 <= moment.year < 2100:
         raise EventRefused(field, "is no moment between 2000 and 2100")
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(brand.settings.get("time_zone") or "UTC"))
+    return moment.astimezone(UTC)
 
 
 def _identifier(field: str, value: Any) -> str | None:
     text = _text(value)
-    if text is not None and (len(text) > 256 or holds_email(text)):
-        raise EventRefused(field, "must be an id of at most 256 characters, never an e-mail")
+    if text is None:
+        return None
+    if len(text) > 256:
+        raise EventRefused(field, "must be an id of at most 256 characters")
+    if found := personal_in(text):
+        raise EventRefused(field, f"holds {found}; it would be stored in clear: write another id")
     return text
 
 
@@ -487,59 +611,121 @@ def _action_source(value: Any, has_browser: bool) -> str:
     if text is None:
         return "website" if has_browser else "system_generated"
     text = ACTION_SOURCE_ALIASES.get(text.lower(), text.lower())
+    if text == "business_messaging":
+        raise EventRefused(
+            "action_source",
+            "business_messaging needs ids of the message, which an event cannot bring: write chat",
+        )
     if text not in ACTION_SOURCES:
-        raise EventRefused("action_source", f"must be one of {', '.join(ACTION_SOURCES)}")
+        raise EventRefused("action_source", f"must be one of {', '.join(_TAKEN_SOURCES)}")
     return text
 
 
-def _url(value: Any) -> str | None:
+_TAKEN_SOURCES = tuple(one for one in ACTION_SOURCES if one != "business_messaging")
+
+
+def _url(brand: Brand, value: Any) -> str | None:
     """The address without what identifies a person: Meta refuses such URLs, and we keep none."""
     text = _text(value)
-    if text is None or len(text) > _MOST_URL:
+    if text is None:
         return None
-    if "@" not in _plain(text):
-        return text
+    if len(text) > _MOST_URL:  # its query is what makes it long
+        text = re.split("[?#]", text[: _MOST_URL + 1], maxsplit=1)[0]
+        if len(text) > _MOST_URL:
+            return None
     try:
-        parts = urlsplit(text)
+        return personal.page(text, brand.settings.get("url_parameters") or ())
     except ValueError:
         raise EventRefused("event_source_url", "is no URL") from None
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    query = [(k, v) for k, v in pairs if "@" not in _plain(k + v)]
-    netloc = parts.netloc.rpartition("@")[2]
-    path = "/".join("_" if "@" in _plain(part) else part for part in parts.path.split("/"))
-    return urlunsplit((parts.scheme, netloc, path, urlencode(query), ""))
 
 
-def _plain(text: str) -> str:
-    """Percent-encoding undone, also where it was done twice."""
-    return unquote(unquote(text))
+def _agent(value: Any, notes: list[str]) -> str | None:
+    text = _text(value)
+    if text and (found := personal_in(text := text[:_MOST_AGENT])):
+        notes.append(f"user_agent left out: it holds {found}")
+        return None
+    return text
+
+
+# Where no visitor comes from. Ranges for documentation are left in: no proxy puts them there.
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+# https://www.iana.org/assignments/iana-ipv6-special-registry
+_PRIVATE = [
+    ipaddress.ip_network(network)
+    for network in ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+                    "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3", "::/16", "fc00::/7",
+                    "fe80::/10", "fec0::/10", "ff00::/8")
+]  # fmt: skip
 
 
 def _ip(value: Any) -> str | None:
-    try:
-        return str(ipaddress.ip_address(str(value).strip())) if value else None
-    except ValueError:
+    """The visitor's address: the first public one of those that proxies have put in a row.
+
+    https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
+    """
+    if not value:
         return None
+    for part in str(value)[:1024].split(",", _MOST_IPS)[:_MOST_IPS]:
+        text = part.strip().strip('"')
+        if text.startswith("["):  # [2001:db8::1]:443
+            text = text[1:].partition("]")[0]
+        elif text.count(":") == 1:  # 203.0.113.9:443
+            text = text.partition(":")[0]
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            continue
+        if isinstance(address, ipaddress.IPv6Address):
+            address = address.ipv4_mapped or address
+        if not any(address in network for network in _PRIVATE):
+            return str(address)
+    return None
 
 
-def _fbc(given: Raw, at: datetime, contact: Mapping[str, Any] | None) -> str | None:
-    """The click as Meta's cookie has it; the time is when the click id was first seen."""
-    whole = _matching(_FBC, given.get("fbc"))
-    fbclid = _matching(_FBCLID, given.get("fbclid"))
-    if whole or not fbclid:
-        return whole
-    return contacts.fbc(contact, fbclid, _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at))
+def _fbc(
+    given: Raw,
+    at: datetime,
+    seen: datetime,
+    contact: Mapping[str, Any] | None,
+    notes: list[str],
+) -> str | None:
+    """The click as Meta's cookie has it; the time is when the click id was first seen.
+
+    None where that is too long before the event.
+    """
+    text = _text(given.get("fbc")) or ""
+    if in_seconds := _FBC_IN_SECONDS.fullmatch(text):
+        text = f"{in_seconds[1]}000{in_seconds[2]}"
+    found = [text] if _FBC.fullmatch(text) else []
+    if fbclid := _matching(_FBCLID, given.get("fbclid")):
+        found.append(contacts.fbc(contact, fbclid, seen))
+    oldest = (at - _CLICK_LIVES).timestamp() * 1000
+    for one in found:
+        if int(one.split(".")[2]) >= oldest:
+            return one
+    if found:
+        notes.append(_OLD_CLICK)
+    return None
 
 
 def clicks(raw: Raw, now: datetime, contact: Mapping[str, Any] | None) -> dict[str, str | None]:
     """What an event that is not taken says of its contact, checked: `contacts.CLICKS`."""
+    names = ("event_source_url", *contacts.CLICKS)
+    given = {name: raw[name] for name in names if raw.get(name)}
+    _said(given)
     return {
-        "fbclid": _matching(_FBCLID, raw.get("fbclid")),
-        "fbp": _matching(_FBP, raw.get("fbp")),
-        "fbc": _fbc(raw, now, contact),
-        "ad_id": _identifier("ad_id", raw.get("ad_id")),
-        "gclid": _text(raw.get("gclid")),
+        "fbclid": _matching(_FBCLID, given.get("fbclid")),
+        "fbp": _matching(_FBP, given.get("fbp")),
+        "fbc": _fbc(given, now, now, contact, []),
+        "ad_id": _identifier("ad_id", given.get("ad_id")),
+        "gclid": _click(given.get("gclid")),
     }
+
+
+def _click(value: Any) -> str | None:
+    """A click id of Google's, which alone knows its form."""
+    text = _text(value)
+    return text if text and len(text) <= _MOST_CLICK and not personal_in(text) else None
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
@@ -549,20 +735,23 @@ def _matching(pattern: re.Pattern[str], value: Any) -> str | None:
 
 def _consent(brand: Brand, given: Raw) -> dict[str, Any]:
     said = given.get("country")
-    countries = map(identity.country_alpha2, said if isinstance(said, list | tuple) else [said])
+    said = said if isinstance(said, list | tuple) else [said]
+    known = [code for one in said if (code := identity.country_alpha2(one))]
     answers = {key.removeprefix("consent_"): _flag(key, given.get(key)) for key in CONSENTS}
-    required = any(policies.consent_required(one, brand.settings) for one in countries)
+    # Of whom no country is known, the default one may ask for consent; it never does away with it.
+    known = known or list(filter(None, [brand.settings.get("default_country")]))
+    required = any(policies.consent_required(one, brand.settings) for one in known)
     return {**answers, "required": required}
 
 
-_YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
+_YES, NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
 
 
 def _flag(field: str, value: Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     text = str(value).strip().lower()
-    if text not in _YES | _NO:
+    if text not in _YES | NO:
         raise EventRefused(field, "must be true, false or empty")
     return text in _YES
 
@@ -576,11 +765,12 @@ def _text(value: Any) -> str | None:
     return text.strip() or None
 
 
-def _event_id(brand: Brand, row: Mapping[str, Any], at: str) -> str:
+def _event_id(brand: Brand, row: Mapping[str, Any], event: _Given, at: str) -> str:
     """By the brand's template, else from brand, transaction and event name.
 
     An event without a transaction is told apart by its time, person and contents, so that the same
-    file handed in twice is the same events.
+    file handed in twice is the same events. The page's address counts as it came in: of two pages
+    perhaps nothing may be kept of what tells them apart.
     """
     fields = {**row, "brand": brand.slug}
     template = brand.settings.get("event_id_template")
@@ -593,7 +783,9 @@ def _event_id(brand: Brand, row: Mapping[str, Any], at: str) -> str:
             "contact_id", "user_hashes", "fbp", "fbc", "gclid", "user_ip", "user_agent",
             "event_source_url", "event_value", "currency", "custom_params",
         )  # fmt: skip
-        content = orjson.dumps([row[name] for name in about], default=str).decode()
+        said = {**row, "event_source_url": _text(event.fields.get("event_source_url"))}
+        said |= {"fbc" if name == "fbclid" else name: None for name in event.of_url}
+        content = orjson.dumps([said[name] for name in about], default=str).decode()
         parts = [brand.slug, row["event_name"], at, content]
     return str(uuid5(_NAMESPACE, "|".join(parts)))
 
@@ -605,7 +797,7 @@ _COLUMNS = (
     "action_source", "event_source_url", "event_value", "currency", "transaction_id",
     "campaign_id", "contact_id", "source", "user_ip", "user_agent", "fbp", "fbc", "gclid",
     "gbraid", "wbraid", "ad_id", "user_hashes", "google_address", "consent", "custom_params",
-    "is_test", "destinations", "created_at", "updated_at",
+    "is_test", "notes", "destinations", "created_at", "updated_at",
 )  # fmt: skip
 
 
@@ -634,6 +826,7 @@ def _insert(
                     "outcome": state.outcome,
                     "deadline": state.deadline,
                     "batch_key": state.batch_key,
+                    "due": state.due,
                     "now": now,
                 }
             )
@@ -646,9 +839,10 @@ def _insert(
             "on conflict do nothing returning id), born as ("
             "insert into ops.conversion_deliveries (event, destination, sync_status, outcome, "
             "deadline, batch_key, next_attempt_at, created_at, updated_at) select new.id, "
-            "destination, sync_status, outcome, deadline, batch_key, now, now, now "
+            "destination, sync_status, outcome, deadline, batch_key, due, now, now "
             "from jsonb_to_recordset(%s) as d (event uuid, destination text, sync_status text, "
-            "outcome text, deadline timestamptz, batch_key text, now timestamptz) "
+            "outcome text, deadline timestamptz, batch_key text, due timestamptz, "
+            "now timestamptz) "
             "inner join new on new.id = event) select id from new",
             [as_json(complete), as_json(deliveries)],
         )
@@ -701,9 +895,7 @@ class _Known:
         if first is None:
             first = self._by_transaction[row["event_name"], row["transaction_id"]]
         elif row["transaction_id"] and first["transaction_id"] not in (None, row["transaction_id"]):
-            return Receipt(
-                "refused", None, "event_id: belongs to another transaction already", "event_id"
-            )
+            return Receipt("refused", None, TAKEN_ID, "event_id")
         amount = ("event_value", "currency")
         differs = row["event_value"] is not None and any(row[n] != first[n] for n in amount)
         return Receipt("duplicate", first["id"], differs=differs)
@@ -729,15 +921,19 @@ where e.brand_id = %(brand)s and e.kind = 'conversion'
 def erased_among(connection: Connection, brand: Brand, rows: list[dict[str, Any]]) -> set[int]:
     """Numbers of rows whose event or person was erased."""
     people = {row["number"]: erasure.hashes_of(row) for row in rows}
+    events = {
+        row["number"]: {
+            (row["event_name"], row["event_id"]),
+            (row["event_name"], erasure.tombstone(row["event_name"], row["event_id"])),
+        }
+        for row in rows
+    }
+    ids = [event_id for names in events.values() for _, event_id in names]
     found = connection.execute(
         "select hash, event_name, event_id from ops.erasures where brand_id = %s "
         "and (hash = any(%s) or event_id = any(%s))",
-        [brand.id, list(set().union(*people.values())), [row["event_id"] for row in rows]],
+        [brand.id, list(set().union(*people.values())), ids],
     ).fetchall()
     erased = {(row["event_name"], row["event_id"]) for row in found}
     hashes = {row["hash"] for row in found}
-    return {
-        row["number"]
-        for row in rows
-        if (row["event_name"], row["event_id"]) in erased or hashes & people[row["number"]]
-    }
+    return {number for number in people if events[number] & erased or hashes & people[number]}

@@ -19,13 +19,14 @@ Row = dict[str, Any]
 
 _SHOWN = """
 select e.id, b.slug as brand, e.event_name, e.event_id, e.kind, e.adjusts, e.revision,
-    e.event_time, e.action_source, e.event_source_url, e.event_value, e.currency,
-    e.transaction_id, e.campaign_id, e.ad_id, e.contact_id, e.source, e.custom_params, e.is_test,
-    e.created_at, e.updated_at,
+    e.event_time, e.action_source, e.event_value, e.currency,
+    e.transaction_id, e.campaign_id, e.ad_id, e.source, e.is_test,
+    e.notes, e.created_at, e.updated_at,
     e.user_email_hash is not null as has_email, e.user_phone_hash is not null as has_phone,
     e.user_first_name_hash is not null or e.user_last_name_hash is not null as has_name,
     e.user_ip is not null as has_ip, e.user_agent is not null as has_user_agent,
     e.fbp is not null as has_fbp, e.fbc is not null as has_fbc, e.gclid is not null as has_gclid,
+    e.contact_id is not null as has_contact_id,
     (select coalesce(jsonb_agg(jsonb_build_object(
         'destination', d.destination, 'sync_status', d.sync_status, 'outcome', d.outcome,
         'sync_attempts', d.sync_attempts, 'next_attempt_at', d.next_attempt_at,
@@ -47,6 +48,7 @@ where e.erased_at is null
         select 1 from ops.conversion_deliveries as d
         where d.event = e.id and d.sync_status = %(status)s))
 """
+MOST_COUNTED = 10_000
 FILTERS = ("status", "event_name", "brand", "campaign_id", "since", "until")
 
 
@@ -56,19 +58,46 @@ def find(
     filters: Mapping[str, Any],
     *,
     limit: int,
-    offset: int,
+    offset: int = 0,
+    after: UUID | None = None,
 ) -> tuple[list[Row], int]:
     """A page of conversions, the newest first, and how many there are on all pages.
 
     Args:
         only: the brand whose rows may be seen; None: all.
         filters: any of `FILTERS`; `since` is included, `until` is not.
+        after: the last conversion of the page before; a page that is asked for in this way costs
+            the same wherever it is.
+
+    Returns:
+        The rows, and their number on all pages; `MOST_COUNTED` where there are as many or more.
+
+    Raises:
+        EventRefused: `after` is no conversion that may be seen.
     """
     given = {**dict.fromkeys(FILTERS), **filters, "only": only, "limit": limit, "offset": offset}
     with connection.transaction():
-        counted = connection.execute(f"select count(*)::int as number {_FROM}", given).fetchone()
+        connection.execute("set local statement_timeout = '10s'")
+        counted = connection.execute(
+            f"select count(*)::int as number from (select 1 {_FROM} limit {MOST_COUNTED}) as e",
+            given,
+        ).fetchone()
+        onward = ""
+        if after is not None:
+            last = connection.execute(
+                "select created_at from ops.conversion_events where id = %(after)s "
+                "and (%(only)s::uuid is null or brand_id = %(only)s)",
+                {"after": after, "only": only},
+            ).fetchone()
+            if last is None:
+                raise EventRefused("after", "is no conversion that you may see")
+            given |= {"after": after, "moment": last["created_at"]}
+            onward = (
+                "and e.created_at <= %(moment)s and (e.created_at < %(moment)s or e.id > %(after)s)"
+            )
         rows = connection.execute(
-            f"{_SHOWN} {_FROM} order by e.created_at desc, e.id limit %(limit)s offset %(offset)s",
+            f"{_SHOWN} {_FROM} {onward} order by e.created_at desc, e.id "
+            "limit %(limit)s offset %(offset)s",
             given,
         ).fetchall()
     assert counted is not None
@@ -117,7 +146,7 @@ def change_delivery(
             )
         connection.execute(
             "update ops.conversion_deliveries set sync_status = %(status)s, "
-            "outcome = %(outcome)s, sync_attempts = 0, next_attempt_at = %(now)s, "
+            "outcome = %(outcome)s, sync_attempts = 0, next_attempt_at = %(due)s, "
             "sync_error = null, updated_at = %(now)s, "
             # The platform's dedup clock runs on, unless a person takes the risk by this very wish.
             "unknown_since = case when outcome "
@@ -127,6 +156,7 @@ def change_delivery(
                 "status": status,
                 "outcome": outcome,
                 "now": now,
+                "due": max(now, found["event_time"]),
                 "event": event["id"],
                 "destination": destination,
             },

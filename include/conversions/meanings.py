@@ -101,6 +101,10 @@ _OURS = {
         "It adjusts an event that this platform never got.",
         "Nothing: there is nothing to adjust.",
     ),
+    "renewal": Meaning(
+        "A subscription's renewal, and the webhook's setting `renewals` is skip.",
+        "Nothing, or set `renewals` to purchase or Subscribe for those that come.",
+    ),
     "superseded": Meaning("A newer adjustment of the same order takes its place.", "Nothing."),
     "erased": Meaning("The person's data were erased.", "Nothing."),
     "by_hand": Meaning(

@@ -27,7 +27,6 @@ Event = dict[str, Any]
 
 LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
 VERDICTS = 5
-_PAYLOADS_KEPT = timedelta(days=7)
 _FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
 _LATELY = timedelta(days=7)  # longer than five verdicts take, also of a daily upload
 
@@ -140,6 +139,8 @@ class Outbox:
         quota: what every request is counted against before it leaves.
         one_by_one: claims of the destination wait for each other, so that an adjustment and its
             successor are never claimed at the same moment.
+        settings: of the destination, by which the caller sends: nothing is claimed once they are
+            others, since an event whose answer gets lost would go elsewhere at its next try.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class Outbox:
         clock: Clock = now_of,
         quota: Quota | None = None,
         one_by_one: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         set_json_loads(orjson.loads, connection)
         self.connection = connection
@@ -160,6 +162,7 @@ class Outbox:
         self._run_id = run_id
         self._clock = clock
         self._quota, self._one_by_one = quota, one_by_one
+        self._settings = None if settings is None else Jsonb(dict(settings))
 
     def now(self) -> datetime:
         """The time that counts."""
@@ -278,11 +281,12 @@ class Outbox:
         return found.fetchone() is not None
 
     def _is_open(self, now: datetime) -> bool:
-        """Whether nobody has paused or deactivated the destination meanwhile."""
+        """Whether the destination has not been paused, deactivated or changed meanwhile."""
         found = self.connection.execute(
             "select 1 from ops.destinations where name = %s and is_active "
-            "and (paused_until is null or paused_until <= %s)",
-            [self._destination, now],
+            "and (paused_until is null or paused_until <= %s) "
+            "and coalesce(settings = %s, true) for key share",
+            [self._destination, now, self._settings],
         )
         return found.fetchone() is not None
 
@@ -481,30 +485,6 @@ def retire(connection: Connection, now: datetime, destination: str | None = None
         "and (dl.sync_status in ('pending', 'failed') "
         "or (dl.sync_status = 'queued' and dl.lease_until <= %(now)s))",
         {"now": now, "destination": destination},
-    ).rowcount
-
-
-def forget_people(connection: Connection, now: datetime) -> int:
-    """Clear IP and user agent of events whose deliveries have all ended.
-
-    One that a person may yet bring back has ended when the platform would not take it either.
-    """
-    return connection.execute(
-        "update ops.conversion_events as e set user_ip = null, user_agent = null, "
-        "updated_at = %(now)s "
-        "where (e.user_ip is not null or e.user_agent is not null) and not exists ("
-        "select 1 from ops.conversion_deliveries as d where d.event = e.id "
-        "and (d.sync_status in ('pending', 'queued', 'failed') "
-        "or (d.deadline > %(now)s and (d.sync_status = 'dead' "
-        "or d.outcome in ('inactive', 'before_send_from', 'cancelled')))))",
-        {"now": now},
-    ).rowcount
-
-
-def forget_payloads(connection: Connection, now: datetime) -> int:
-    """Drop what webhooks brought after seven days."""
-    return connection.execute(
-        "delete from ops.webhook_payloads where received_at < %s", [now - _PAYLOADS_KEPT]
     ).rowcount
 
 

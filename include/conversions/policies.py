@@ -116,6 +116,7 @@ class FirstState(NamedTuple):
     outcome: str | None
     deadline: datetime
     batch_key: str
+    due: datetime  # not before it happened: platforms refuse what lies ahead of their own clock
 
 
 def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
@@ -143,7 +144,8 @@ def first_state(event: Event, destination: Any, now: datetime) -> FirstState:
     elif until <= now:
         outcome = "expired"
     status = "skipped" if outcome else "pending"
-    return FirstState(status, outcome, until, rules.batch_key(event))
+    due = max(now, event["event_time"])
+    return FirstState(status, outcome, until, rules.batch_key(event), due)
 
 
 def not_taken(event: Event, destination: Any) -> str | None:

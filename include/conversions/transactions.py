@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from include import warehouse
-from include.conversions import amend, destinations, intake, policies
+from include.conversions import amend, destinations, identity, intake, policies
 from include.conversions.outbox import Clock, now_of
 from include.errors import WarehouseError
 
@@ -194,11 +194,30 @@ def _rows(uri: str, query: str, given: dict[str, Any]) -> Iterator[dict[str, Any
 
 # Why a row is left out, as `app_mistakes` of dbt has it, which shows the same rows in
 # `marts.data_problems`. A pending order may lack its moment: it is not paid.
+_PLACEHOLDERS = ", ".join(f"'{one}'" for one in ("", *identity.PLACEHOLDERS))
+
+
+def _is_placeholder(column: str) -> str:
+    """SQL: whether it is empty, or what a program writes where it has no value."""
+    return f"(lower(trim({column})) in ({_PLACEHOLDERS}) or {column} like '%%{{{{%%}}}}%%')"
+
+
+def _unless_placeholder(column: str) -> str:
+    return f"case when not {_is_placeholder(column)} then {column} end"
+
+
+def _click(name: str) -> str:
+    """SQL: a touch's click id, from its landing page's address where its own column is empty."""
+    mark, equals = "(?:[?&#;]|%%3F|%%26|%%23)", "(?:=|%%3D)"
+    in_url = f"substring(p.landing_url from '(?i){mark}{name}{equals}([A-Za-z0-9_.~-]+)')"
+    return f"coalesce({_unless_placeholder('p.' + name)}, {in_url})"
+
+
 _STATE = "lower(trim(t.status))"
 _MOMENT = "coalesce(t.transacted_at, t.updated_at)"
 _MISTAKE = f"""
 case
-    when coalesce(t.transaction_id, '') = '' then 'key_missing'
+    when t.transaction_id is null or {_is_placeholder("t.transaction_id")} then 'key_missing'
     when coalesce({_STATE}, '') not in ('completed', 'pending', 'cancelled', 'refunded')
         then 'status_unknown'
     when not (abs(coalesce(t.amount, 0)::numeric) < 1e13
@@ -262,12 +281,17 @@ with rows as materialized (
 ), wanted as materialized (
     select * from judged where problem is null and copy = 1
 ), seen as (
-    select w.transaction_id, p.touched_at, p.fbc, p.fbclid, p.fbp, p.ad_id,
-        p.gclid, p.gbraid, p.wbraid,
-        min(p.touched_at) over (partition by w.transaction_id, p.fbclid) as fbclid_seen_at
+    select w.transaction_id, p.touched_at,
+        {_unless_placeholder("p.fbc")} as fbc, {_click("fbclid")} as fbclid,
+        {_unless_placeholder("p.fbp")} as fbp, {_unless_placeholder("p.ad_id")} as ad_id,
+        {_click("gclid")} as gclid, {_click("gbraid")} as gbraid, {_click("wbraid")} as wbraid
     from wanted as w inner join app.touchpoints as p
         on p.brand_slug = w.brand_slug and p.profile_id = w.profile_id
         and p.touched_at <= w.moment and p.touched_at > w.moment - %(touches)s
+    where not {_is_placeholder("w.profile_id")}
+), dated as (
+    select *, min(touched_at) over (partition by transaction_id, fbclid) as fbclid_seen_at
+    from seen
 ), touches as (
     select transaction_id,
         (array_agg(fbc order by touched_at desc)
@@ -281,7 +305,7 @@ with rows as materialized (
         (array_agg(gclid order by touched_at desc) filter (where gclid is not null))[1] as gclid,
         (array_agg(gbraid order by touched_at desc) filter (where gbraid is not null))[1] as gbraid,
         (array_agg(wbraid order by touched_at desc) filter (where wbraid is not null))[1] as wbraid
-    from seen group by transaction_id
+    from dated group by transaction_id
 ), people as (
     select p.profile_id, count(*) as rows, {_PERSON},
         case when bool_or(not p.consent_ad_user_data) then false
@@ -294,6 +318,7 @@ with rows as materialized (
             p.consent_ad_user_data, p.consent_ad_personalization
         from app.profiles as p
         where p.brand_slug = %(slug)s and p.profile_id in (select profile_id from wanted)
+            and not {_is_placeholder("p.profile_id")}
     ) as p
     group by p.profile_id
 )
@@ -301,7 +326,8 @@ select w.problem, coalesce(p.rows > 1, false) as is_without_person,
     w.transaction_id, w.worth as value, w.currency,
     case when w.problem is null then w.moment end as event_time,
     w.event_id, w.action_source, w.event_source_url, w.ip, w.user_agent,
-    w.profile_id as contact_id, coalesce(w.fbp, t.fbp) as fbp, coalesce(w.fbc, t.fbc) as fbc,
+    w.profile_id as contact_id, coalesce({_unless_placeholder("w.fbp")}, t.fbp) as fbp,
+    coalesce({_unless_placeholder("w.fbc")}, t.fbc) as fbc,
     t.fbclid, t.fbclid_seen_at, t.ad_id, t.gclid, t.gbraid, t.wbraid,
     {", ".join(f"p.{column}" for column in intake.PERSON)},
     p.consent_ad_user_data, p.consent_ad_personalization

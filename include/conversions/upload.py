@@ -2,9 +2,9 @@
 
 A batch that the platform refuses for one of its events is halved until the bad ones stand alone;
 all others are delivered. Those that may yet be taken are tried again apart from the others, and
-after them: they delay nobody. What is known to be refused is told before anything leaves, so that
-this is rare. Requests are under way in several threads, each with a connection and a client of its
-own.
+after them: they delay no other. What is known to be refused is found before anything leaves, so
+that this is rare. Requests are under way in several threads, each with a connection and a client of
+its own.
 """
 
 from __future__ import annotations
@@ -238,6 +238,7 @@ class _Upload:
             clock=self._clock,
             quota=platform.quota,
             one_by_one="adjustment" in rules.kinds,
+            settings=self._destination.settings,
         )
 
     def _work(

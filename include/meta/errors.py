@@ -183,7 +183,7 @@ def _event(meaning: str) -> Rule:
 
 # Subcodes 2804000 + n of code 100: the Conversions API refuses a batch for one of its events.
 _EVENTS = {
-    3: _event("the event is older than Meta takes"),
+    3: _event("the event's time is older than Meta takes, or lies in the future"),
     9: _event("a Purchase needs value and currency"),
     16: _event("a user parameter is not hashed as it must be"),
     36: _event("the lead id is invalid"),

@@ -158,8 +158,10 @@ def _check(event: Event, now: float, strict_website: bool) -> None:
         if name not in event:
             raise refusal(f"The event parameter {name} is required", event)
     source, age = event["action_source"], now - event["event_time"]
-    if age > _MAX_AGE_DAYS.get(source, 7) * _DAY_SECONDS:
-        raise refusal("The event's timestamp is too old", event["event_time"], TOO_OLD)
+    if not 0 <= age <= _MAX_AGE_DAYS.get(source, 7) * _DAY_SECONDS:
+        # One code for both: https://github.com/Adsmurai-Google-Tag-Manager-Templates/
+        # adsmurai-facebook-pixel-and-conversions-api/issues/3 has the future.
+        raise refusal("The event's timestamp is out of range", event["event_time"], TOO_OLD)
     _check_identity(event["user_data"])
     if event["event_name"] == "Purchase":
         _check_purchase(event.get("custom_data", {}))

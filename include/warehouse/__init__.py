@@ -91,7 +91,7 @@ def migrate(uri: str, revision: str = "head") -> None:
                 f"The warehouse at {where(uri)} cannot be migrated to {revision}: {error}. "
                 "Was it migrated by a newer version of this project?"
             ) from error
-        except _HeldBack as error:
+        except HeldBack as error:
             raise WarehouseError(
                 f"The warehouse at {where(uri)} cannot be migrated to {revision}: {error} "
                 "Nothing was changed."
@@ -106,8 +106,8 @@ def migrate(uri: str, revision: str = "head") -> None:
         )
 
 
-class _HeldBack(Exception):
-    """What a migration changes is read by something that this project did not make."""
+class HeldBack(Exception):
+    """Why a migration must not go on; `migrate` says it with the place and the revision."""
 
 
 def _past_views(connection: sqlalchemy.Connection, migrate: Callable[[], None]) -> list[str]:
@@ -117,7 +117,7 @@ def _past_views(connection: sqlalchemy.Connection, migrate: Callable[[], None]) 
     goes on: so that all are known in the end, when raising undoes everything.
 
     Raises:
-        _HeldBack: names the views of others, or what else is in the way.
+        HeldBack: names the views of others, or what else is in the way.
     """
     from sqlalchemy.exc import DBAPIError
 
@@ -145,10 +145,10 @@ def _past_views(connection: sqlalchemy.Connection, migrate: Callable[[], None]) 
         found = connection.exec_driver_sql(_IN_THE_WAY, {"message": message}).mappings().all()
         new = {view["name"]: view for view in found if view["name"] not in in_the_way}
         if not new:
-            raise _HeldBack(f"{message}. Drop or change that, and do this again.")
+            raise HeldBack(f"{message}. Drop or change that, and do this again.")
         in_the_way |= new
     if others:
-        raise _HeldBack(
+        raise HeldBack(
             "views that this project did not make read what changes ("
             + "; ".join(f"{name} reads {view['reads']}" for name, view in sorted(others.items()))
             + "). Drop them, do this again, and make them anew."

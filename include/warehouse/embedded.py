@@ -184,8 +184,9 @@ def _create_database(name: str) -> None:
 def _account() -> pwd.struct_passwd | None:
     """The OS user that Postgres must run as: None for the present one.
 
-    Postgres refuses to run as root. `nobody` serves where it can reach the files; below a
-    directory that only root may enter, a user namespace makes root look like somebody else.
+    Postgres refuses to run as root. `nobody` serves where it can reach the files, of the home by
+    its group; below a directory that only root may enter, a user namespace makes root look like
+    somebody else.
     """
     if os.geteuid() != 0:
         return None
@@ -194,10 +195,13 @@ def _account() -> pwd.struct_passwd | None:
         return None
     account = pwd.getpwnam("nobody")
     reached = subprocess.run(
-        ["/bin/sh", "-c", f'test -x "{BIN}/postgres" && cd "{directory.parent}"'],
+        ["/bin/sh", "-c", f'test -x "{BIN}/postgres" && cd "{directory.parent.parent}"'],
         user=account.pw_uid, group=account.pw_gid, extra_groups=[], capture_output=True,
     )  # fmt: skip
-    return account if reached.returncode == 0 else None
+    if reached.returncode:
+        return None
+    home.let_pass(account.pw_gid)
+    return account
 
 
 def _run(program: str, *arguments: str) -> None:

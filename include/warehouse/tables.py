@@ -167,6 +167,7 @@ webhooks = Table(
     Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE")),
     Column("source", Text),
     Column("conn_id", Text, nullable=False),
+    Column("settings", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "source"),
     schema="ops",
 )
@@ -254,6 +255,8 @@ conversion_events = Table(
     Column("consent", JSONB, nullable=False, server_default=text("'{}'")),
     Column("custom_params", JSONB, nullable=False, server_default=text("'{}'")),
     Column("is_test", Boolean, nullable=False, server_default=text("false")),
+    # What intake left out of it, and why; sentences for people.
+    Column("notes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     # Those that were active at intake: each has exactly one delivery.
     Column("destinations", ARRAY(Text), nullable=False),
     _moment("erased_at", nullable=True),  # when the person's data was taken out; the row stays
@@ -375,6 +378,8 @@ contacts = Table(
     *(Column(name, Text) for name in ("fbclid", "fbp", "fbc", "ad_id", "gclid")),
     _moment("first_seen_at"),
     _moment("last_seen_at"),
+    # Of e-mails and phones that posts named which became no event: an erasure finds it by them.
+    Column("hashes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "contact_id"),
     schema="ops",
 )
@@ -408,6 +413,19 @@ erasures = Table(
     schema="ops",
 )
 
+# Files of refused lines that imports wrote, and the hashes of who is in them.
+refused_files = Table(
+    "refused_files",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("brand_id", Uuid, ForeignKey("ops.brands.id", ondelete="CASCADE")),
+    Column("hashes", ARRAY(Text), nullable=False),
+    _moment("written_at", now=True),
+    schema="ops",
+)
+
 # Who may use the public API: a random key's SHA-256, for one brand.
 api_keys = Table(
     "api_keys",
@@ -422,7 +440,22 @@ api_keys = Table(
     schema="ops",
 )
 
-# What providers posted, encrypted, for seven days: for a replay, and to know a repetition.
+# Who asked for a change at the edge, before it was made; Airflow has the same of its own users. It
+# outlives keys and brands.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _moment("at", now=True),
+    Column("event", Text, nullable=False),  # such as tributary_erasure_erase
+    Column("owner", Text, nullable=False),  # id of the API key
+    Column("brand", Text, nullable=False),  # slug
+    Column("extra", JSONB, nullable=False),  # the method, and what the path names
+    schema="ops",
+)
+
+# What providers posted, encrypted, for seven days: for a replay, and to know a repetition. What
+# waits for its payment stays for thirty.
 webhook_payloads = Table(
     "webhook_payloads",
     metadata,
@@ -437,7 +470,17 @@ webhook_payloads = Table(
     Column("events", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
     Column("hashes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("brand_id", "source", "provider_id"),
-    CheckConstraint("status in ('taken', 'refused')", name="webhook_payloads_status"),
+    # Ids of the payment and the person that it is about, by which its other reports find it.
+    Column("links", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    CheckConstraint("status in ('taken', 'refused', 'waiting')", name="webhook_payloads_status"),
     Index("webhook_payloads_received", "received_at"),
+    # Without the list of what is not yet sorted in: every post looks into the index.
+    Index(
+        "webhook_payloads_links",
+        "links",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+        postgresql_where=text("links <> '{}'"),
+    ),
     schema="ops",
 )

@@ -167,6 +167,38 @@ def test_transactions_reach_both_brands_pixels_once(
     assert sandbox.events.totals(ACME_PIXEL)["received"] == 5
 
 
+def test_people_are_forgotten_whatever_is_paused(run: Any, warehouse: str) -> None:
+    """Red: while uploads or a destination are paused, IP addresses stay for ever."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    for brand in ("acme", "lumen"):
+        for number in range(2):
+            _sell(warehouse, brand, number)
+    with wh.connect(warehouse, autocommit=True) as connection:
+        connection.execute("update ops.destinations set paused_until = 'infinity'")
+    run()  # into the outbox, from where nothing leaves
+    with wh.connect(warehouse, autocommit=True) as connection:
+        connection.execute(
+            "update ops.conversion_deliveries as d set deadline = now() "
+            "from ops.conversion_events as e where e.id = d.event and e.event_id like '%-0'"
+        )
+    ended = Ran(DagBag(home.ROOT / "dags").dags["retention"].test())
+    assert ended.state == "success"
+    done = ended.xcoms()["enforce[-1].return_value"]
+    assert {name: number for name, number in done.items() if number} == {"expired": 2, "people": 2}
+    assert _ledger(warehouse) == {
+        (f"{brand}-meta", status, outcome): 1
+        for brand in ("acme", "lumen")
+        for status, outcome in (("pending", None), ("dead", "expired"))
+    }
+    kept = query(
+        warehouse,
+        "select event_id from ops.conversion_events where user_ip is not null "
+        "and user_agent is not null order by 1",
+    )
+    assert [row["event_id"] for row in kept] == ["acme-event-1", "lumen-event-1"]
+
+
 def test_one_broken_brand_is_red_and_the_other_is_served(
     run: Any, warehouse: str, sandbox: Sandbox, told: Told
 ) -> None:

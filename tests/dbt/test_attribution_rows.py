@@ -32,12 +32,12 @@ def world(warehouse: str) -> Iterator[Warehouse]:
 
 def _make_mistakes(world: Warehouse) -> None:
     buy, touch = world.purchase, world.touch
-    for transaction in (None, ""):
+    for transaction in (None, "", "Undefined", "0", "order-{{ id }}"):
         buy(transaction, "ann", AT, "1.00")
     for brand in (None, "Acme"):
         buy("brand", "ann", AT, "1.00", brand=brand)
     buy("status", "ann", AT, "1.00", status="shipped")
-    buy("nan", "ann", AT, "NaN")
+    buy("no number", "ann", AT, "NaN")
     buy("refund", "ann", AT, "1.00", refunded_amount="Infinity")
     buy("huge", "ann", AT, "1e30")
     for name, at in (("infinite", "infinity"), ("late", "9999-12-31"), ("early", "0001-01-01")):
@@ -108,12 +108,15 @@ def test_a_row_with_a_mistake_stops_nobody(
     }  # fmt: skip
     assert _revenue(world) == revenue
     assert _problems(world) == {
+        # "-" twice: without an id. The others are what a program writes where it has none.
         ("transactions", "acme", "-", "key_missing", 2),
+        *(("transactions", "acme", one, "key_missing", 1)
+          for one in ("Undefined", "0", "order-{{ id }}")),
         ("transactions", "-", "brand", "brand_missing", 1),
         ("transactions", "Acme", "brand", "brand_unknown", 1),
         ("transactions", "acme", "status", "status_unknown", 1),
         *(("transactions", "acme", one, "amount_impossible", 1)
-          for one in ("nan", "refund", "huge", "half")),
+          for one in ("no number", "refund", "huge", "half")),
         *(("transactions", "acme", one, "time_impossible", 1)
           for one in ("infinite", "late", "early")),
         ("transactions", "acme", "never", "time_missing", 1),

@@ -87,13 +87,13 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def edge(uri: str) -> Iterator[str]:
+def edge(uri: str, **options: Any) -> Iterator[str]:
     from include.api.app import edge as make
 
     before = os.environ.get("TRIBUTARY_WAREHOUSE")
     os.environ["TRIBUTARY_WAREHOUSE"] = uri
     try:
-        with serving(make()) as url:
+        with serving(make(**options)) as url:
             yield url
     finally:
         if before is None:

@@ -153,9 +153,9 @@ def requests(uri: str) -> int:
     return int(query(uri, "select count(*)::int as number from ops.upload_batches")[0]["number"])
 
 
-def execute(uri: str, statement: str) -> None:
+def execute(uri: str, statement: str, given: Sequence[object] | None = None) -> None:
     with wh.connect(uri, autocommit=True) as connection:
-        connection.execute(statement)
+        connection.execute(statement, given)
 
 
 def leased(uri: str) -> int:

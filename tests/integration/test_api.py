@@ -238,6 +238,79 @@ def test_a_brand_never_sees_another_ones_rows(acme: Door, lumen: Door, uri: str)
     assert states(uri) == {("pending", None): 1}
 
 
+def test_what_is_another_brands_does_not_exist(acme: Door, lumen: Door, uri: str) -> None:
+    """Red: a client of one brand learns what another brand, its destinations or its events are."""
+    row = acme("POST", "/conversions", json=sale()).json()
+    skip = {"sync_status": "skipped"}
+
+    def ask(id: str, destination: str, brand: str) -> list[tuple[int, str]]:
+        own = lumen("POST", "/conversions", json=sale(event_id="own", brand=None)).json()["id"]
+        answers = [
+            lumen("GET", f"/conversions/{id}"),
+            lumen("PATCH", f"/conversions/{id}", json={"destination": destination, **skip}),
+            lumen("DELETE", f"/conversions/{id}"),
+            lumen("PATCH", f"/conversions/{own}", json={"destination": destination, **skip}),
+            lumen("GET", "/conversions", params={"brand": brand}),
+            lumen("POST", "/conversions", json=sale(5, brand=brand)),
+            lumen("POST", "/conversions/batch", json={"events": [sale(5, brand=brand)]}),
+            lumen("POST", "/conversions/sync", params={"brand_id": brand}),
+            lumen("PATCH", f"/destinations/{destination}", json={"paused": True}),
+            lumen("PATCH", f"/destinations/{destination}", json={"settings": {"batch_size": 5}}),
+            lumen("POST", "/erasure", json={"email": PERSON["email"], "brand": brand}),
+        ]
+        return [(one.status_code, one.text) for one in answers]
+
+    brand = query(uri, "select id::text as id from ops.brands where slug = 'acme'")[0]["id"]
+    theirs = ask(row["id"], "acme-meta", "acme")
+    assert theirs == ask(str(uuid4()), "nowhere", "nobodys")
+    assert theirs[7] == ask(row["id"], "acme-meta", brand)[7]
+    assert [status for status, _ in theirs] == [
+        404, 404, 404, 422, 200, 422, 200, 422, 404, 404, 422,
+    ]  # fmt: skip
+    pixel = acme("GET", "/destinations").json()["data"][0]["settings"]["pixel_id"]
+    taken = lumen("PATCH", "/destinations/lumen-meta", json={"settings": {"pixel_id": pixel}})
+    assert (taken.status_code, taken.json()["detail"]) == (
+        409,
+        "Another destination of this installation sends there already, and events would be "
+        "counted twice: ask those who run it.",
+    )
+    listed = [lumen("GET", path).text for path in ("/conversions", "/destinations",
+                                                   "/conversions/sync")]  # fmt: skip
+    told = str([theirs, taken.text, listed])
+    assert [word for word in ("acme-meta", "Acme", '"acme"') if word in told] == []
+    assert acme("GET", f"/conversions/{row['id']}").json() == row
+
+
+def test_no_answer_has_anything_of_a_person(acme: Door, lumen: Door) -> None:
+    """Red: the documentation promises it, and a contact, a page or a name goes out."""
+    of_them = {
+        "contact_id": "contact-4711", "event_source_url": "https://shop.example/ann?utm_source=x",
+        "custom_params": {"content_name": "Call with Ann"}, "external_id": "crm-4711",
+        "first_name": "Ann", "fbclid": "IwAR_abcdef", "gclid": "Cj0-abcdefghijklmnopqrstuvwxyz",
+        "fbp": "fb.1.1700000000000.4711",
+    }  # fmt: skip
+    for door in (acme, lumen):
+        made = door("POST", "/conversions", json=sale(**of_them))
+        id = made.json()["id"]
+        wish = {"destination": made.json()["deliveries"][0]["destination"]}
+        answers = [
+            made,
+            door("POST", "/conversions", json=sale(**of_them)),
+            door("POST", "/conversions/batch", json={"events": [sale(**of_them), sale(2)]}),
+            door("GET", "/conversions"),
+            door("GET", f"/conversions/{id}"),
+            door("PATCH", f"/conversions/{id}", json={**wish, "sync_status": "skipped"}),
+            door("GET", "/destinations"),
+            door("GET", "/conversions/sync"),
+            door("POST", "/erasure", json={"email": PERSON["email"]}),
+        ]
+        assert [one.status_code for one in answers] == [201, *[200] * 8]
+        told = " ".join(one.text for one in answers).lower()
+        for word in ("4711", "shop.example", "ann", "iwar", "cj0-", "jane", "192.0.2"):
+            assert word not in told, word
+        assert (made.json()["has_contact_id"], "contact_id" in made.json()) == (True, False)
+
+
 def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Door) -> None:
     """Red: anybody may read and write conversions."""
     valid = key(uri)

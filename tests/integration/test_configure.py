@@ -1,6 +1,7 @@
 """Applying settings: idempotent, all or nothing, and never touching run state."""
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -10,10 +11,24 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from conftest_of_loads import query
+from outgoing import (
+    NOW,
+    counted_once,
+    execute,
+    platform,
+    purchase,
+    sandbox_with_pixels,
+    states,
+    take,
+    virtual,
+)
 
 from include import settings
 from include import warehouse as wh
 from include.cli import main
+from include.conversions import destinations
+from include.conversions.upload import upload
+from include.errors import SettingsError
 
 FILE = """
 brands:
@@ -194,3 +209,155 @@ def test_a_warehouse_that_cannot_be_used_is_one_sentence(
     assert ended.output.startswith(sentence)
     assert ended.output.count("\n") == 1
     assert "geheim" not in ended.output
+
+
+def _google(slug: str, name: str, platform: str = "google_ads", **changes: Any) -> dict[str, Any]:
+    target = {
+        "name": name, "platform": platform, "conn_id": "google_x", "customer_id": "1112223333",
+        "events": {"Purchase": "42", "Lead": "43"}, "send_from": "2026-01-01T00:00:00Z", **changes,
+    }  # fmt: skip
+    return {
+        "slug": slug, "name": slug.title(), "reporting_currency": "USD", "time_zone": "UTC",
+        "consent_when_unknown": "allow", "destinations": [target],
+    }  # fmt: skip
+
+
+def _put(uri: str, *brands: dict[str, Any], prune: bool = False) -> list[str]:
+    return _apply(uri, yaml.safe_dump({"brands": list(brands)}), prune=prune)
+
+
+@pytest.mark.parametrize("other", ["google_ads", "google_data_manager"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_two_brands_never_share_a_conversion_action(
+    warehouse: str, other: str, at_once: bool
+) -> None:
+    """Red: both brands have an order 1001, and Google keeps one of them, with one of two values."""
+    acme, lumen = _google("acme", "acme-google"), _google("lumen", "lumen-google", other)
+    lumen["destinations"][0]["events"] = {"Subscribe": "43"}
+    if not at_once:
+        _put(warehouse, acme)
+    with pytest.raises(SettingsError) as refused:
+        _put(warehouse, *([acme] if at_once else []), lumen)
+    assert str(refused.value).startswith(
+        "The destinations acme-google and lumen-google both send to the conversion action 43 of "
+        "the customer 1112223333: Google would take orders of the brands acme and lumen that have "
+        "one number for one order. Give each a conversion action of its own."
+    )
+    kept = [] if at_once else ["acme-google"]
+    assert [row["name"] for row in _state(warehouse)["destinations"]] == kept
+    for apart in ({"customer_id": "4445556666"}, {"events": {"Subscribe": "53"}},
+                  {"is_active": False}, {"validate_only": True}):  # fmt: skip
+        moved = {**lumen, "destinations": [{**lumen["destinations"][0], **apart}]}
+        assert len(_put(warehouse, acme, moved)) == 4
+    with pytest.raises(SettingsError, match="one number for one order"):
+        _put(warehouse, lumen)  # neither does it begin to count later on
+
+
+def test_one_file_goes_from_one_google_api_to_the_other(warehouse: str) -> None:
+    """Red: a brand that migrates sends each event twice, or has to be without a destination."""
+    old = _google("acme", "z-ads")
+    both = _google("acme", "a-manager", "google_data_manager")
+    _put(warehouse, old)
+    with pytest.raises(SettingsError, match=r"Google would get each event twice.*is_active: false"):
+        _put(warehouse, both)
+    # The old one may be anywhere in the file, or be pruned: what counts is how it ends.
+    ended = {**old["destinations"][0], "is_active": False}
+    assert _put(warehouse, {**both, "destinations": [*both["destinations"], ended]}) == [
+        "brand acme: unchanged", "destination a-manager: created", "destination z-ads: changed",
+    ]  # fmt: skip
+    assert "destination a-manager: pruned" in _put(warehouse, old, prune=True)
+
+
+PIXEL = {
+    "name": "acme-meta", "platform": "meta", "conn_id": "meta_x", "pixel_id": "2000000077",
+    "send_from": "2026-01-01T00:00:00Z",
+}  # fmt: skip
+
+
+def _meta(pixel: str = "2000000077", **changes: Any) -> dict[str, Any]:
+    brand = _google("acme", "acme-meta")
+    return {**brand, "destinations": [{**PIXEL, "pixel_id": pixel, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_open"),
+    [
+        ("sync_status = 'queued', unknown_since = now(), lease_until = now()", True),
+        ("sync_status = 'failed', unknown_since = now()", True),
+        ("sync_status = 'pending', unknown_since = now()", True),
+        # `deliveries retry` brings these back.
+        ("sync_status = 'dead', outcome = 'outcome_unknown', unknown_since = now()", True),
+        ("sync_status = 'skipped', outcome = 'inactive', unknown_since = now()", True),
+        ("sync_status = 'dead', unknown_since = now(), deadline = now()", False),
+        ("sync_status = 'skipped', outcome = 'erased', unknown_since = now()", False),
+        ("sync_status = 'sent', outcome = 'accepted'", False),
+        # A pixel id with a slip of the pen is corrected: it has taken nothing.
+        ("sync_status = 'failed', outcome = '100/33'", False),
+        ("sync_status = 'pending'", False),
+    ],
+)
+def test_a_pixel_stays_while_its_answers_are_open(
+    warehouse: str, state: str, is_open: bool
+) -> None:
+    """Red: what the old pixel may have taken is sent to the new one, too, and counts in both."""
+    now = datetime.now(UTC)
+    _put(warehouse, _meta(), _google("lumen", "lumen-google"))
+    sale = {"event_time": now, "action_source": "email", "value": 1, "currency": "USD"}
+    take(warehouse, [{**sale, "event_name": "Purchase", "event_id": str(n), "email": "a@b.example"}
+                     for n in range(3)], now=now)  # fmt: skip
+    execute(warehouse, f"update ops.conversion_deliveries set {state} where event in "
+                       "(select id from ops.conversion_events where event_id <> '0')")  # fmt: skip
+    _put(warehouse, _meta(batch_size=7, conn_id="another_token"))
+    if not is_open:
+        assert "destination acme-meta: changed" in _put(warehouse, _meta("2000000099"))
+        return
+    with pytest.raises(SettingsError) as refused:
+        _put(warehouse, _meta("2000000099", is_active=False))
+    assert str(refused.value).startswith(
+        "The destination acme-meta cannot send to the pixel 2000000099 yet: 2 of its deliveries "
+        "have no answer from the pixel 2000000077"
+    )
+    assert "give the new one another name" in str(refused.value)
+    (row,) = query(warehouse, "select settings from ops.destinations where name = 'acme-meta'")
+    assert row["settings"]["pixel_id"] == "2000000077"
+    other = {**PIXEL, "name": "acme-new", "pixel_id": "2000000099"}
+    both = {**_meta(), "destinations": [{**PIXEL, "is_active": False}, other]}
+    assert "destination acme-new: created" in _put(warehouse, both)
+
+
+def test_an_action_stays_while_its_answers_are_open(warehouse: str) -> None:
+    """Red: a refund of what one action has counted becomes a sale of another."""
+    now = datetime.now(UTC)
+    sale = {"event_time": now, "action_source": "email", "value": 9, "currency": "USD"}
+    raw = [{**sale, "event_name": name, "event_id": name, "email": "a@b.example"}
+           for name in ("Purchase", "Lead")]  # fmt: skip
+    _put(warehouse, _google("acme", "acme-google"), _google(
+        "lumen", "lumen-google", customer_id="4445556666"))  # fmt: skip
+    take(warehouse, raw, now=now)
+    execute(warehouse, "update ops.conversion_deliveries set sync_status = 'sent'")
+    (original,) = query(
+        warehouse, "select id from ops.conversion_events where event_name = 'Purchase'"
+    )
+    refund = {**raw[0], "value": 4, "kind": "adjustment", "revision": 1, "adjusts": original["id"],
+              "adjusts_time": now}  # fmt: skip
+    assert take(warehouse, [refund], now=now, internal=True)[0].status == "accepted"
+    lead = _google("acme", "acme-google", events={"Purchase": "42", "Lead": "44"})
+    assert "destination acme-google: changed" in _put(warehouse, lead)
+    for moved in ({"events": {"Purchase": "44"}}, {"customer_id": "9998887777"}):
+        with pytest.raises(SettingsError, match=r"1 of its deliveries .* correct what it has"):
+            _put(warehouse, _google("acme", "acme-google", **moved))
+    off_the_map = _google("acme", "acme-google", events={"Lead": "44"})
+    assert "destination acme-google: changed" in _put(warehouse, off_the_map)
+
+
+def test_an_upload_under_way_ends_where_its_pixel_changes(warehouse: str) -> None:
+    """Red: an upload goes on into the old pixel, and what it gets no answer for into the new."""
+    with sandbox_with_pixels() as sandbox:
+        _put(warehouse, _meta(), _google("lumen", "lumen-google"))
+        take(warehouse, [purchase(number) for number in range(3)])
+        with wh.connect(warehouse, autocommit=True) as connection:
+            target = destinations.one(connection, "acme-meta", NOW)
+        _put(warehouse, _meta("2000000099"))
+        late = upload(warehouse, target, platform(sandbox, target), clock=virtual(sandbox))
+        assert (late.processed, counted_once(sandbox)) == (0, 0)
+    assert states(warehouse) == {("pending", None): 3}

@@ -233,3 +233,47 @@ def test_a_line_that_repeats_an_order_with_another_amount_is_told(
     assert ended.exit_code == 0
     assert "0 accepted, 4 duplicate, 0 refused" in ended.output
     assert "2 of the duplicates have another amount than the event that came first" in ended.output
+
+
+def test_what_was_left_out_or_made_up_is_counted(
+    warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A red test here: a file gets the moment of its import, or loses its phones, silently."""
+    configure(warehouse)
+    configure(warehouse, "beta", meta_destination("beta-meta", pixel_id="99"))
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    path = tmp_path / "drop.csv"
+    path.write_text(
+        "brand,event_name,event_time,email,phone,external_id\n"
+        "acme,Lead,2026-11-20T10:00:00Z,a@example.com,4.915112345678E+12,1\n"
+        "acme,Lead,,b@example.com,+4915112345678,undefined\n"
+        "beta,Lead,,c@example.com,4.915112345679E+12,2\n"
+        "beta,Lead,,c@example.com,,0\n"
+        "acme,Lead,,d@example.com,,{{id}}\n"
+    )
+    report = _import(warehouse, path)
+    assert (report.accepted, report.refused) == (5, [])
+    assert report.notes == {
+        "event_time is missing: the moment of the import stands for it": 4,
+        "phone left out: a spreadsheet has shortened the number (1.2E+11)": 2,
+        "external_id left out: it is a placeholder": 3,
+    }
+    rows = query(
+        warehouse,
+        "select event_time, user_hashes -> 'meta' ? 'ph' as phone from ops.conversion_events "
+        "order by event_time",
+    )
+    assert [row["event_time"] for row in rows] == [NOW - timedelta(hours=2), *[NOW] * 4]
+    assert sum(row["phone"] or False for row in rows) == 1
+    result = CliRunner().invoke(main, ["events", "import", str(_copy(path))])
+    assert result.exit_code == 0
+    assert "5 accepted, 0 duplicate, 0 refused" in result.output
+    assert "4 accepted lines: event_time is missing: the moment of the import" in result.output
+    assert "2 accepted lines: phone left out: a spreadsheet has shortened" in result.output
+
+
+def _copy(path: Path) -> Path:
+    """The same lines of other people."""
+    other = path.with_name("other.csv")
+    other.write_text(path.read_text().replace("@example.com", "@example.org"))
+    return other

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest_of_loads import query
-from outgoing import NOW, configure, purchase, requests, states, take
+from outgoing import NOW, configure, execute, purchase, requests, states, take
 from to_google import (
     GCLID,
     LOGIN,
@@ -68,6 +68,8 @@ def test_bad_events_are_told_by_row(
         [sale(n, **(wrong[n][0] if n in wrong else {})) for n in range(MAX_BATCH)],
         internal=True,
     )
+    # What lies ahead waits for its time, by a clock that may itself be ahead of Google's.
+    execute(warehouse, f"update ops.conversion_deliveries set next_attempt_at = '{NOW}'")
     # All of one identifier kind and day, so that they leave in one request.
     summary = send(warehouse, sandbox, name)
     fine = "accepted" if platform == "google_data_manager" else "confirmed"
@@ -328,8 +330,6 @@ def test_consent_that_was_withdrawn_meanwhile(warehouse: str, sandbox: Sandbox) 
         "insert into app.profiles (profile_id, brand_slug, consent_ad_user_data) "
         "values ('ann', 'acme', false)"
     )
-    from outgoing import execute
-
     execute(warehouse, with_profile)
     for name in (DM, ADS):
         send(warehouse, sandbox, name)
@@ -544,8 +544,10 @@ def test_two_destinations_share_the_quota_of_their_project(
     monkeypatch.setattr(data_manager, "REQUESTS_PER_MINUTE", 3)
     sandbox.google.per_minute = 3
     targets = [
-        google_destination("google_data_manager", f"dm-{n}", batch_size=1, in_flight=1)
-        for n in range(2)
+        google_destination(
+            "google_data_manager", f"dm-{n}", batch_size=1, in_flight=1, events={"Purchase": action}
+        )
+        for n, action in enumerate(("42", "43"))
     ]
     configure(warehouse, "acme", *targets)
     sales(warehouse, range(2))
@@ -606,7 +608,7 @@ def test_nothing_of_a_person_is_stored_or_logged(
         warehouse,
         [
             sale(1, user_hashes={"google": {"email": ["abc123" * 10]}}),
-            sale(2, gclid="bad gclid of ann@example.com"),
+            sale(2, gclid="bad gclid of Ann Example"),
         ],
         internal=True,
     )
@@ -620,5 +622,5 @@ def test_nothing_of_a_person_is_stored_or_logged(
     )
     for text in (caplog.text, stored[0]["text"]):
         assert "abc123" not in text
-        assert "ann@" not in text
+        assert "Ann" not in text
     assert "SHA-256" in stored[0]["text"]

@@ -24,12 +24,12 @@ from outgoing import (
 )
 
 from include import warehouse as wh
-from include.conversions import outbox, transactions
+from include.conversions import outbox, retention, transactions
 from include.errors import WarehouseError
 from include.sandbox.graph import Token
 from include.sandbox.server import Sandbox
 
-_FBC = "fb.1.1700000000000.IwAR_clicked"
+_FBC = "fb.1.1794000000000.IwAR_clicked"
 
 
 @pytest.fixture
@@ -451,7 +451,7 @@ def test_an_order_that_is_completed_again_is_sent(warehouse: str, sandbox: Sandb
     assert _enqueue(warehouse)["acme"]["changed"] == 3
     assert states(warehouse) == {("skipped", "cancelled"): 3}
     with wh.connect(warehouse, autocommit=True) as connection:
-        outbox.forget_people(connection, NOW)
+        retention.forget_people(connection, NOW)
     for order in ("T-0", "T-1"):
         _change(warehouse, order, "status = 'completed'")
     assert _enqueue(warehouse)["acme"]["changed"] == 2
@@ -571,3 +571,50 @@ def test_a_claim_never_takes_an_old_value(warehouse: str) -> None:
         "where kind = 'conversion'")}  # fmt: skip
     left = {event["id"]: str(event["event_value"]) for event in batch.events}
     assert {id_: now[id_] for id_ in left} == left
+
+
+def test_ids_that_are_none_are_nobodys(warehouse: str, caplog: Any) -> None:
+    """A red test here: all guests of a shop (the customer 0) are one person with one click, and of
+    the orders `undefined` one is sent.
+    """
+    for brand, pixel in (("acme", "1234567890"), ("beta", "99")):
+        configure(warehouse, brand, meta_destination(f"{brand}-meta", pixel_id=pixel))
+    _insert(
+        warehouse, "profiles", _profile(0, profile_id="0"),
+        _profile(1, phone="undefined", last_name="Null"),
+    )  # fmt: skip
+    touch = {"brand_slug": "acme", "touched_at": NOW - timedelta(days=2)}
+    page = "https://shop.example/?fbclid=IwAR_landing&x=1#gclid=Cj0-landing"
+    _insert(
+        warehouse,
+        "touchpoints",
+        {**touch, "profile_id": "0", "gclid": "Cj0-of-another-guest"},
+        {**touch, "profile_id": "p1", "landing_url": page, "fbclid": "", "gclid": "null"},
+        {**touch, "profile_id": "p1", "touched_at": NOW - timedelta(days=1),
+         "gclid": "undefined", "fbp": "{{fbp}}", "ad_id": "{{ad.id}}"},
+    )  # fmt: skip
+    _insert(
+        warehouse,
+        "transactions",
+        _sale(0, profile_id="0", fbc=_FBC),
+        _sale(1, fbp="undefined"),
+        _sale(2, transaction_id="Undefined"),
+        _sale(3, transaction_id="undefined", brand_slug="beta"),
+        _sale(4, transaction_id="order-{{ id }}"),
+        _sale(5, transaction_id="0"),
+    )
+    counts = _enqueue(warehouse)
+    assert (counts["acme"]["accepted"], counts["acme"]["refused"]) == (2, 3)
+    assert (counts["beta"]["accepted"], counts["beta"]["refused"]) == (0, 1)
+    assert "acme: 3 rows of app.transactions were left out: key_missing" in caplog.text
+    guest, known = query(
+        warehouse,
+        "select contact_id, gclid, fbc, fbp, ad_id, array(select jsonb_object_keys("
+        "coalesce(user_hashes -> 'meta', '{}')) order by 1) as person "
+        "from ops.conversion_events order by transaction_id",
+    )
+    assert tuple(guest.values()) == (None, None, _FBC, None, None, [])
+    seen = int(touch["touched_at"].timestamp())
+    assert tuple(known.values()) == (
+        "p1", "Cj0-landing", f"fb.1.{seen}000.IwAR_landing", None, None, ["country", "em"],
+    )  # fmt: skip

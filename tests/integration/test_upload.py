@@ -428,7 +428,7 @@ def test_the_person_is_forgotten_when_nothing_is_left_to_send(
 ) -> None:
     """A red test here: IP addresses are kept for ever, or cleared while they are needed."""
     from include import warehouse as wh
-    from include.conversions import outbox
+    from include.conversions import retention
 
     sandbox.tokens[TOKEN] = Token(frozenset({"1000000001"}), pixels=frozenset({PIXEL, "3000"}))
     second = meta_destination("acme-second", pixel_id="3000")
@@ -438,7 +438,7 @@ def test_the_person_is_forgotten_when_nothing_is_left_to_send(
 
     def kept() -> int:
         with wh.connect(warehouse, autocommit=True) as connection:
-            outbox.forget_people(connection, sandbox.clock.now())
+            retention.forget_people(connection, sandbox.clock.now())
         rows = query(
             warehouse,
             "select count(*)::int as n from ops.conversion_events where user_ip is not null",

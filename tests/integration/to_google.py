@@ -13,7 +13,7 @@ from google.ads.googleads.v26.services.types import (
     conversion_adjustment_upload_service as adjusting,
 )
 from google.ads.googleads.v26.services.types import conversion_upload_service as uploading
-from outgoing import NOW, configure, purchase, take, virtual
+from outgoing import NOW, configure, execute, purchase, take, virtual
 
 from include import warehouse as wh
 from include.conversions import confirm, destinations, intake
@@ -53,7 +53,13 @@ def google_destination(platform: str, name: str | None = None, **changes: Any) -
 
 
 def configure_google(uri: str, *platforms: str, **changes: Any) -> None:
-    configure(uri, "acme", *(google_destination(one, **changes) for one in platforms))
+    """Destinations with the same action, side by side; `configure` takes them one at a time only,
+    since Google counts what both bring once.
+    """
+    for one in platforms:
+        execute(uri, "update ops.destinations set is_active = false")
+        configure(uri, "acme", google_destination(one, **changes))
+    execute(uri, "update ops.destinations set is_active = true")
 
 
 def sale(number: int, **fields: Any) -> intake.Raw:

@@ -48,3 +48,81 @@ def test_what_a_person_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", "3")
     assert ({**os.environ, **home.environment(uri, uri)}[users]) == "admin:admin,vera:viewer"
     assert home.environment(uri, uri)["AIRFLOW__CORE__PARALLELISM"] == "3"
+
+
+URI = "postgresql://u:p@127.0.0.1:9/w"
+KEY = "AIRFLOW__CORE__FERNET_KEY"
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The environment of a team's deployment; gives its AIRFLOW_HOME."""
+    for name in [n for n in os.environ if n.startswith(("AIRFLOW", "_TRIBUTARY"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql+psycopg://a@db/airflow")
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "theirs")
+    monkeypatch.setenv("AIRFLOW__API__PORT", "8181")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("how", ["", "_CMD", "_SECRET", "airflow.cfg", "airflow.cfg _cmd"])
+def test_a_deployments_airflow_stays_as_it_is(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Red: a command in a deployment's container reads its connections with a key of our own, or
+    runs its tasks in another executor.
+    """
+    if how.startswith("airflow.cfg"):
+        option = how.replace("airflow.cfg", "fernet_key").replace(" ", "")
+        (deployed / "airflow.cfg").write_text(f"[core]\n{option} = a%key\nparallelism = 64\n")
+    else:
+        monkeypatch.setenv(KEY + how, "a-key")
+    theirs = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW")}
+    ours = home.environment(URI, URI)
+    assert {name: {**os.environ, **ours}[name] for name in theirs} == theirs
+    assert (ours.get(KEY), "TRIBUTARY_SECRET_KEY" in ours) == (theirs.get(KEY), False)
+    assert ("AIRFLOW__CORE__PARALLELISM" in ours) == (not how.startswith("airflow.cfg"))
+    assert ours["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:8181"
+    assert "secret_payloads" not in (deployed / "state" / "local.json").read_text()
+
+
+def test_a_shells_airflow_home_is_not_this_installations(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: `make demo` migrates a person's own Airflow, because their shell names its home."""
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
+    cfg = "[database]\nsql_alchemy_conn = {}\n[core]\nexecutor = X\nfernet_key =\n"
+    (deployed / "airflow.cfg").write_text(cfg.format("sqlite:////home/me/airflow.db"))
+    ours = home.environment(URI, URI)
+    assert ours["AIRFLOW_HOME"] == str(deployed / "state" / "airflow")
+    assert (ours[KEY] != "", ours["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]) == (True, URI)
+    # One with a database to speak of is a deployment, whose file holds.
+    (deployed / "airflow.cfg").write_text(cfg.format("postgresql://db/airflow"))
+    ours = home.environment(URI, URI)
+    assert ours["AIRFLOW_HOME"] == str(deployed)
+    assert not {KEY, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"} & ours.keys()
+
+
+def test_what_make_env_printed_may_change_again(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: after `eval "$(make -s env)"`, `make up` keeps a port that was taken meanwhile."""
+    for name in [n for n in os.environ if n.startswith("AIRFLOW")]:
+        monkeypatch.delenv(name)
+    before = home.environment(URI, URI)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")  # a person's own, since
+    assert not home.has_airflow()
+    home.forget("port_ui")
+    with socket.create_server(("127.0.0.1", int(before["AIRFLOW__API__PORT"]))):
+        after = home.environment(URI, URI)
+    assert after["AIRFLOW__API__PORT"] != before["AIRFLOW__API__PORT"]
+    assert after["AIRFLOW__API__PORT"] in after["AIRFLOW__API__BASE_URL"]
+    assert after["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+    assert (after[KEY], after["TRIBUTARY_SECRET_KEY"]) == (
+        before[KEY], before["TRIBUTARY_SECRET_KEY"],
+    )  # fmt: skip

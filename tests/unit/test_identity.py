@@ -16,7 +16,9 @@ from facebook_business.adobjects.serverside.normalize import Normalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include import home
 from include.conversions.identity import (
+    PLACEHOLDERS,
     country_alpha2,
     google_identifiers,
     hashed,
@@ -135,6 +137,8 @@ def test_published_google_hashes() -> None:
         ("+44 20 7183 8750 99999", None, None),
         ("6505551212 / 6505551213", "US", None),
         ("jo1985551212@example.com", "US", None),
+        ("4.915112345678E+12", "DE", None),  # the spreadsheet has cut the number
+        ("4,915112345678e+12", None, None),
         ("+0 650 555 1212", "US", None),
         ("+", "US", None),
     ],
@@ -160,6 +164,10 @@ def test_phones(value: object, country: str | None, digits: str | None) -> None:
         ("2/3/1997", "US", "19970203"),
         ("2/3/1997", "DE", "19970302"),
         ("2/16/1997", "DE", "19970216"),
+        ("12 31 1990", None, "19901231"),
+        ("31 12 1990", None, "19901231"),
+        ("31. 12. 1990", "DE", "19901231"),
+        ("1990 12 31", None, "19901231"),
         ("2/16/97", None, None),
         ("19970230", None, None),
         ("1997-13-01", None, None),
@@ -188,6 +196,8 @@ def test_birthdays(value: object, country: str | None, day: str | None) -> None:
         ("st", "Washington, D.C.", "US", "dc"),
         ("st", "New South Wales", "AU", "newsouthwales"),
         ("st", "Ontario", "CA", "ontario"),
+        ("st", "ON", "CA", "on"),
+        ("st", "CA-ON", "CA", "on"),
         ("st", "Île-de-France", "FR", "îledefrance"),
         ("st", "Victoria, Australia", None, "victoria"),
         ("st", "Florida", "UY", "florida"),
@@ -233,6 +243,8 @@ def test_birthdays(value: object, country: str | None, day: str | None) -> None:
         ("fn", "Mary ❤️", None, "mary"),
         ("ge", "Mr", None, None),
         ("ge", "other", None, None),
+        ("ge", "Man", None, "m"),
+        ("ge", " woman", None, "f"),
         ("em", "foo@@bar.com", None, None),
         ("em", "foo@bar", None, None),
         ("em", "a" * 250 + "@example.com", None, None),
@@ -352,6 +364,83 @@ def test_several_values_and_forms() -> None:
     assert meta_hashes({"date_of_birth": "2/3/1997"})["db"] == [_sha("19970203")]
     assert set(meta_hashes({"phone": "6505551212", "country": ["US", "DE"]})) == {"country"}
     assert "ph" in meta_hashes({"phone": "6505551212", "country": ["US", "usa"]})
+
+
+@pytest.mark.parametrize(
+    ("person", "field", "forms"),
+    [
+        ({"state": "Ontario", "country": "CA"}, "st", ["ontario", "on"]),
+        ({"state": "ON", "country": "Canada"}, "st", ["on", "ontario"]),
+        ({"state": "Québec, Canada"}, "st", ["québec", "qc", "quebec"]),
+        ({"state": "Ontario"}, "st", ["ontario"]),  # where, nobody knows
+        ({"city": "Zürich"}, "ct", ["zürich", "zurich"]),
+        ({"city": "São Paulo"}, "ct", ["sãopaulo", "saopaulo"]),
+        ({"city": "Łódź"}, "ct", ["łódź", "lodz"]),
+        ({"city": "Sjøgata ß"}, "ct", ["sjøgataß", "sjogatass"]),
+        ({"city": "がŷ東京"}, "ct", ["がŷ東京", "がy東京"]),  # that mark makes another letter
+        ({"city": "Москва"}, "ct", ["москва"]),
+        ({"city": "Paris"}, "ct", ["paris"]),
+    ],
+)
+def test_both_forms_are_sent(person: dict[str, object], field: str, forms: list[str]) -> None:
+    """Red: who writes ON, or Zurich, in the browser is not who writes Ontario, or Zürich, here."""
+    assert meta_hashes(person)[field] == [_sha(form) for form in forms]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("undefined", "NULL", " None ", "nan", "N/A", "0", "-", "(not set)", '""', "{{user_id}}"),
+        *("user-{{ user.id }}", "${userId}", "{gclid}", "[[EMAIL]]", "%%email%%", "*|EMAIL|*"),
+        *("<%= id %>", "__CID__", "[object Object]", "1.23457E+11"),
+    ],
+)
+@pytest.mark.parametrize(("platform", "field"), FIELDS)
+def test_placeholders_are_nobody(platform: str, field: str, text: str) -> None:
+    """Red: everybody whose shop wrote `undefined` is one person to the platform."""
+    assert normalise(platform, field, text, "US") is None
+    assert normalise("meta", "external_id", 0) is None
+
+
+def test_the_marts_know_the_same_placeholders() -> None:
+    """Red: a purchase that is never sent stands in the marts, or the other way round."""
+    macro = (home.ROOT / "dbt/macros/attribution/app_rows.sql").read_text()
+    listed = macro.split("app_is_placeholder(column)")[1].split("in (")[1].split(")\n")[0]
+    assert re.findall(r"'([^']*)'", listed) == list(PLACEHOLDERS)
+
+
+@pytest.mark.parametrize(
+    "text", ["00", "1001", "nullius", "Nona", "a-b", "E+1", "7e5", "nobody", "user_1", "__x"]
+)
+def test_what_only_looks_like_a_placeholder(text: str) -> None:
+    """Red: people are lost whose id only begins like a placeholder."""
+    assert normalise("meta", "external_id", text) == text.lower()
+
+
+def test_the_default_country_reads_and_is_not_sent() -> None:
+    """Red: a shop of one country loses the phones of all who did not write their country, or sends
+    a country that nobody has said.
+    """
+    person = {"phone": "(555) 123-4567", "state": "California", "zip": "94035-1234"}
+    assert meta_hashes(person) == {"st": [_sha("ca")], "zp": [_sha("94035")]}  # never guessed
+    assert meta_hashes(person, "US") == {
+        "ph": [_sha("15551234567")], "st": [_sha("ca")], "zp": [_sha("94035")],
+    }  # fmt: skip
+    assert meta_hashes({"phone": "0812 3456 7890"}, "ID") == {"ph": [_sha("6281234567890")]}
+    assert google_identifiers({"phone": "0812 3456 7890", "zip": "940351234"}, "ID") == (
+        {"phone": [_sha("+6281234567890")]}, {"postal_code": "940351234"},
+    )  # fmt: skip
+    assert meta_hashes({"date_of_birth": "2/3/1997"}, "DE")["db"] == [
+        _sha("19970302"), _sha("19970203"),
+    ]  # fmt: skip
+    # Whoever says a country, though one that nobody knows, has not the default one.
+    for own in ("GB", "Atlantis", ["US", "DE"]):
+        found = meta_hashes({"phone": "(555) 123-4567", "country": own}, "US")
+        assert _sha("15551234567") not in found.get("ph", [])
+    assert "ph" in meta_hashes({"phone": "(555) 123-4567", "country": "null"}, "US")
+    assert google_identifiers({"country": ["null"], "zip": "94035"}, "US")[1] == {
+        "postal_code": "94035"
+    }
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,15 @@ def _brand(more: str) -> str:
             "brands[0].time_zone: 'Asia/Djakarta_' is no IANA time zone",
         ),
         (
+            _brand("default_country: UK"),
+            "brands[0].default_country: 'UK' is no country of ISO 3166-1",
+        ),
+        (
+            _brand("url_parameters: [Email]"),
+            "brands[0].url_parameters[0]: 'Email' is not right: "
+            "The parameter's name in lower case.",
+        ),
+        (
             BRAND.replace("Asia/Jakarta", "../etc/passwd"),
             "brands[0].time_zone: '../etc/passwd' is no IANA time zone",
         ),
@@ -217,6 +226,8 @@ def test_defaults_are_filled_in() -> None:
                 "name": "Acme Courses",
                 "reporting_currency": "USD",
                 "time_zone": "Asia/Jakarta",
+                "default_country": None,
+                "url_parameters": [],
                 "managed_by": "file",
                 "event_id_template": None,
                 "consent_when_unknown": "deny",

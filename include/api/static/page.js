@@ -239,7 +239,7 @@ async function edit(one) {
 // ---- conversions -----------------------------------------------------------------------------
 
 function drawConversions() {
-  const { now, may_act } = figures;
+  const { now, may_act, may_sync } = figures;
   const brand = $("brand").value;
   const targets = figures.destinations.filter((one) => !brand || one.brand === brand);
   const names = new Set(targets.map((one) => one.name));
@@ -269,7 +269,7 @@ function drawConversions() {
     [figure(one.pending, ""), one.queued ? h("small", {}, `+ ${number(one.queued)} under way`) : null],
     figure(one.sent, ""), figure(one.failed, "wait"), figure(one.dead, "bad"),
     figure(one.skipped, ""),
-    buttons(one, may_act),
+    buttons(one, may_act, may_sync),
   ]), "No destination is configured yet: add one to the settings file and apply it."));
   drawChart(hours, now);
   drawErrors(mine(figures.errors), mine(figures.not_sent), may_act);
@@ -309,11 +309,12 @@ function lastSync(one, now) {
     : h("small", fails(one) ? { class: "bad" } : {}, one.last_sync_status)];
 }
 
-function buttons(one, may) {
-  const button = (text, label, off, press) =>
+function buttons(one, mayAct, maySync) {
+  const button = (text, label, off, press, may = mayAct) =>
     h("button", { type: "button", "aria-label": `${label} ${one.name}`, disabled: !may || off, click: press }, text);
   return h("div", { class: "actions" },
-    button("Sync now", "Sync now:", !one.is_active || one.is_paused, () => toDestination(one.name, "sync")),
+    button("Sync now", "Sync now:", !one.is_active || one.is_paused,
+      () => toDestination(one.name, "sync"), maySync),
     one.is_paused
       ? button("Resume", "Resume", false, () => toDestination(one.name, "resume"))
       : button("Pause", "Pause", !one.is_active, () => pause(one.name)),

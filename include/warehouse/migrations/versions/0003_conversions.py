@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from include.warehouse import HeldBack
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -134,6 +136,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    kept = op.get_bind().exec_driver_sql("select count(*) from ops.erasures").scalar()
+    if kept:  # an earlier version would take these people's data again
+        raise HeldBack(
+            f"ops.erasures has {kept:,} rows of people who asked to be forgotten, and that version "
+            "has no place for them. Keep this version, or copy them elsewhere and delete them."
+        )
     op.execute("alter table ops.destinations drop column failures")
     for table in _TABLES:
         op.execute(f"drop table ops.{table}")

@@ -31,6 +31,9 @@ create table ops.webhook_payloads (
     primary key (brand_id, source, provider_id)
 );
 create index webhook_payloads_received on ops.webhook_payloads (received_at);
+-- What a downgrade forgets of erased events, their tombstones know.
+update ops.conversion_events as e set erased_at = t.erased_at from ops.erasures as t
+where t.brand_id = e.brand_id and t.event_name = e.event_name and t.event_id = e.event_id;
 """
 
 

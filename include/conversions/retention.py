@@ -1,0 +1,69 @@
+"""What may be kept no longer goes, whatever is paused: people's addresses, browsers and payloads.
+
+A paused destination sends nothing, so nobody ends its deliveries but this: what a platform takes
+no longer is `dead / expired` here as well.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from include.conversions import destinations, outbox, policies
+from include.warehouse import Connection
+
+_PAYLOADS_KEPT = timedelta(days=7)
+# What waits for its payment: those of delayed methods take up to 14 days.
+# https://docs.stripe.com/payments/payment-methods#payment-notification
+_WAITING_KEPT = timedelta(days=30)
+
+
+def enforce(connection: Connection, now: datetime) -> dict[str, int]:
+    """End what has run out, at every destination, and forget what nothing needs any more.
+
+    Args:
+        connection: autocommit; each step is a transaction of its own.
+
+    Returns:
+        Rows by what was done: `expired`, `outcome_unknown` and `inactive` deliveries, `people`
+        (events without IP and user agent from now on), `payloads`.
+    """
+    ended = dict.fromkeys(("expired", "outcome_unknown"), 0)
+    for one in destinations.load(connection, now):
+        window = policies.rules_of(one.platform).dedup_window
+        swept = outbox.Outbox(
+            connection, one.name, dedup_window=window, clock=lambda _: now
+        ).sweep()
+        for what in ended:
+            ended[what] += swept[what]
+    return {
+        **ended,
+        "inactive": outbox.retire(connection, now),
+        "people": forget_people(connection, now),
+        "payloads": forget_payloads(connection, now),
+    }
+
+
+def forget_people(connection: Connection, now: datetime) -> int:
+    """Clear IP and user agent of events whose deliveries have all ended.
+
+    One that a person may yet bring back has ended when the platform would not take it either.
+    """
+    return connection.execute(
+        "update ops.conversion_events as e set user_ip = null, user_agent = null, "
+        "updated_at = %(now)s "
+        "where (e.user_ip is not null or e.user_agent is not null) and not exists ("
+        "select 1 from ops.conversion_deliveries as d where d.event = e.id "
+        "and (d.sync_status in ('pending', 'queued', 'failed') "
+        "or (d.deadline > %(now)s and (d.sync_status = 'dead' "
+        "or d.outcome in ('inactive', 'before_send_from', 'cancelled')))))",
+        {"now": now},
+    ).rowcount
+
+
+def forget_payloads(connection: Connection, now: datetime) -> int:
+    """Drop what webhooks brought after seven days, what waits for its payment after thirty."""
+    return connection.execute(
+        "delete from ops.webhook_payloads where received_at < %s "
+        "and (status <> 'waiting' or received_at < %s)",
+        [now - _PAYLOADS_KEPT, now - _WAITING_KEPT],
+    ).rowcount

@@ -1,0 +1,16 @@
+"""What intake left out of an event that it took, and why."""
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("alter table ops.conversion_events add column notes text[] not null default '{}'")
+
+
+def downgrade() -> None:
+    op.execute("alter table ops.conversion_events drop column notes")

@@ -1,0 +1,140 @@
+"""Commands in a team's deployment: its Airflow and its keys are used, and none is made up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from conftest_of_loads import query
+from cryptography.fernet import Fernet
+from doors import two_brands
+from outgoing import TOKEN, sandbox_with_pixels
+
+from include import home
+from include.cli import main
+
+METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+
+
+@pytest.fixture
+def run(
+    airflow: None, warehouse: str, tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command as in a container of the deployment: with its environment, and a home of our
+    own that is new. Its Airflow is that of the tests, its key comes from a command.
+    """
+    mine = ("AIRFLOW", "TRIBUTARY", "_TRIBUTARY", "DBT")
+    key = os.environ["AIRFLOW__CORE__FERNET_KEY"]
+    asked = tmp_path / "asked"
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(mine)},
+        "TRIBUTARY_HOME": str(tmp_path / "state"),
+        "TRIBUTARY_WAREHOUSE": warehouse,
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW_CONN_WAREHOUSE": warehouse,
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CORE__FERNET_KEY_CMD": f"sh -c 'echo asked >> {asked}; echo {key}'",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        METADATA: os.environ[METADATA],
+    }
+
+    def go(*arguments: str) -> subprocess.CompletedProcess[str]:
+        asked.unlink(missing_ok=True)
+        ended = subprocess.run(
+            [sys.executable, "-m", "include.cli", *arguments],
+            cwd=home.ROOT, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert asked.exists() == (ended.returncode == 0), ended.stderr[-2000:]
+        return ended
+
+    return go
+
+
+@pytest.fixture
+def in_metadata(airflow: None) -> Iterator[Callable[[str, str], None]]:
+    """Writes a connection into Airflow's metadata, encrypted with the deployment's key."""
+    box = Fernet(os.environ["AIRFLOW__CORE__FERNET_KEY"])
+    with psycopg.connect(os.environ[METADATA].replace("+psycopg", ""), autocommit=True) as database:
+
+        def add(conn_id: str, host: str) -> None:
+            database.execute(
+                "insert into connection (conn_id, conn_type, host, password, is_encrypted, "
+                "is_extra_encrypted) values (%s, 'meta', %s, %s, true, false)",
+                [conn_id, host, box.encrypt(TOKEN.encode()).decode()],
+            )
+
+        yield add
+        database.execute("delete from connection where conn_id = 'meta_acme'")
+
+
+def test_a_test_event_leaves_with_the_deployments_own_connection(
+    warehouse: str,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    in_metadata: Callable[[str, str], None],
+    tmp_path: Path,
+) -> None:
+    """Red: in the worker's container the command cannot decrypt what the UI shows as right."""
+    two_brands(warehouse)
+    with sandbox_with_pixels() as sandbox:
+        in_metadata("meta_acme", sandbox.url)
+        ended = run("destinations", "test", "acme-meta", "--test-event-code", "TEST1")
+    assert (ended.returncode, "took one test event" in ended.stdout) == (0, True), ended.stderr
+    # Nothing of Airflow's was migrated or made beside it.
+    assert not (tmp_path / "state" / "airflow").exists()
+
+
+def test_prepare_leaves_the_deployments_airflow_as_it_is(
+    warehouse: str, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Red: the first start of a deployment is migrated with a key and an executor of our own."""
+    ended = run("prepare")
+    assert (ended.returncode, "is ready" in ended.stdout) == (0, True), ended.stderr
+    made = json.loads((tmp_path / "state" / "local.json").read_text())
+    assert "secret_payloads" not in made
+    assert not list((tmp_path / "airflow").glob("simple_auth*"))
+    uri = os.environ[METADATA].replace("+psycopg", "")
+    with psycopg.connect(uri) as connection:
+        pools = connection.execute("select slots from slot_pool where pool = 'meta_ads'").fetchall()
+    assert pools == [(4,)]
+
+
+def test_a_replay_without_its_key_says_so(
+    warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: a replay beside the edge makes up a key, and counts all that is kept as refused."""
+    two_brands(warehouse)
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))
+    monkeypatch.delenv("TRIBUTARY_SECRET_KEY", raising=False)
+    edges = Fernet.generate_key().decode()
+    lead = {"message_id": "m1", "contact_id": "B1", "qualified": True, "email": "a@b.example"}
+    with psycopg.connect(warehouse) as connection:
+        for brand in ("acme", "lumen"):
+            connection.execute(
+                "insert into ops.webhook_payloads (brand_id, source, provider_id, received_at, "
+                "status, payload) select id, 'chatbot', 'm1', now(), 'refused', %s "
+                "from ops.brands where slug = %s",
+                [Fernet(edges).encrypt(json.dumps(lead).encode()), brand],
+            )
+
+    def replay() -> tuple[int, str]:
+        ended = CliRunner().invoke(main, ["webhooks", "replay"])
+        return ended.exit_code, ended.output
+
+    code, said = replay()
+    assert (code, "TRIBUTARY_SECRET_KEY is not set" in said, "edge" in said) == (2, True, True)
+    assert "secret_payloads" not in "".join(p.read_text() for p in tmp_path.glob("local.json"))
+    monkeypatch.setenv("TRIBUTARY_SECRET_KEY", Fernet.generate_key().decode())
+    code, said = replay()
+    assert (code, "reads none of the 2 payloads" in said) == (2, True)
+    assert query(warehouse, "select from ops.conversion_events") == []
+    monkeypatch.setenv("TRIBUTARY_SECRET_KEY", f"{Fernet.generate_key().decode()},{edges}")
+    assert replay() == (0, "2 accepted, 0 duplicate, 0 ignored, 0 refused\n")
+    assert len(query(warehouse, "select from ops.conversion_events")) == 2
