@@ -107,7 +107,11 @@ def status() -> None:
     if table.rows:
         console.print(table)
     airflow = services.airflow_to_ask(uri)
-    if airflow is not None:
+    if airflow is None:
+        with warehouse.connect(uri) as connection:
+            for mistake in overview.mistakes(connection):
+                click.secho(f"! {mistake}", fg="yellow")
+    else:
         _may_ask_airflow(airflow)
         _print_problems(uri)
         if services.process("airflow") is not None:
@@ -160,6 +164,12 @@ def import_events(file: Path, brand: str | None) -> None:
         f"{report.accepted:,} accepted, {report.duplicate:,} duplicate, "
         f"{len(report.refused):,} refused"
     )
+    if report.differing:
+        click.echo(
+            f"{report.differing:,} of the duplicates have another amount than the event that came "
+            "first, which stays as it was: an import changes none. Correct the amount where the "
+            "event came from."
+        )
     for note, number in report.notes.most_common():
         click.echo(f"{number:,} accepted lines: {note}")
     if report.refused_file:

@@ -1,4 +1,4 @@
-"""What keeps Airflow from doing its work, in sentences: what its tasks' states do not show.
+"""What keeps Airflow or conversions from their work, in sentences: what tasks' states do not show.
 
 For processes that may ask Airflow's metadata: its API server, and commands that set
 `_AIRFLOW_PROCESS_CONTEXT`.
@@ -34,11 +34,14 @@ class Problem:
 
 def problems(warehouse: Connection) -> list[Problem]:
     """All that is found, what stops most first."""
+    from include.api import overview
+
     return [
         *_processes(),
         *_imports(),
         *_pools(),
         *_connections(warehouse),
+        *(Problem(one) for one in overview.mistakes(warehouse)),
     ]
 
 

@@ -177,6 +177,50 @@ order by a.brand_name, a.name, a.account_id, days.day
 """
 
 
+# Of brands that send for real: what a test is set up with, and rows that are left out.
+TESTS: LiteralString = """
+select d.name, d.settings ->> 'test_event_code' as code from ops.destinations as d
+where d.is_active and (d.settings ->> 'test_event_code' is not null
+    or d.settings ->> 'validate_only' = 'true')
+order by d.name
+"""
+
+LEFT_OUT: LiteralString = """
+select source, brand_slug, problem, sum(row_count)::bigint as rows,
+    array_to_string((array_agg(key order by key) filter (where key is not null))[:3], ', ') as keys
+from marts.data_problems
+group by source, brand_slug, problem order by source, brand_slug, problem
+"""
+
+
+def mistakes(connection: Connection) -> list[str]:
+    """What is set up or handed in so that conversions are no real ones, or are left out: a sentence
+    each. Rows are those that the latest build of the marts has found.
+    """
+    found = []
+    for row in _rows(connection, TESTS):
+        if row["code"]:
+            found.append(
+                f"The destination {row['name']} has the test_event_code {row['code']}: Meta shows "
+                "what it sends under Test Events, and counts it as real. Take the code out of the "
+                "settings when the test is over."
+            )
+        else:
+            found.append(
+                f"The destination {row['name']} has validate_only: the platform checks what it "
+                "sends, and keeps nothing of it."
+            )
+    built = connection.execute("select to_regclass('marts.data_problems') as there").fetchone()
+    for row in _rows(connection, LEFT_OUT) if built and built["there"] else ():
+        whose = f"{row['brand_slug']}: " if row["brand_slug"] else ""
+        such_as = f", such as {row['keys']}" if row["keys"] else ""
+        found.append(
+            f"{whose}{row['rows']:,} rows of {row['source']} are left out: "
+            f"{row['problem']}{such_as}. marts.data_problems lists them; put the view right."
+        )
+    return found
+
+
 def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
     """All panels of the page about conversions, seen at one moment."""
     with connection.transaction():

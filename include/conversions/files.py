@@ -37,6 +37,7 @@ class Report:
 
     accepted: int = 0
     duplicate: int = 0
+    differing: int = 0  # of the duplicates, those with another amount than the event has
     refused: list[tuple[int, str]] = field(default_factory=list)  # line number and reason
     # What was left out of accepted lines, or taken for what was missing, and of how many.
     notes: Counter[str] = field(default_factory=Counter)
@@ -96,6 +97,7 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
                 owners[index] = known[slug].id
                 report.accepted += receipt.status == "accepted"
                 report.duplicate += receipt.status == "duplicate"
+                report.differing += receipt.differs
                 report.notes.update(receipt.notes)
                 if receipt.status == "refused":
                     reasons[index] = str(receipt.reason)

@@ -122,6 +122,7 @@ class Receipt(NamedTuple):
     id: UUID | None = None
     reason: str | None = None
     field: str | None = None
+    differs: bool = False  # a duplicate whose amount is not that of the event which came first
     notes: tuple[str, ...] = ()  # what was left out of an accepted one, and why
 
 
@@ -908,7 +909,9 @@ class _Known:
             first = self._by_transaction[row["event_name"], row["transaction_id"]]
         elif row["transaction_id"] and first["transaction_id"] not in (None, row["transaction_id"]):
             return Receipt("refused", None, TAKEN_ID, "event_id")
-        return Receipt("duplicate", first["id"])
+        amount = ("event_value", "currency")
+        differs = row["event_value"] is not None and any(row[n] != first[n] for n in amount)
+        return Receipt("duplicate", first["id"], differs=differs)
 
 
 _KNOWN = """
@@ -916,11 +919,13 @@ with came as (
     select * from unnest(%(names)s::text[], %(ids)s::text[], %(transactions)s::text[])
         as c (event_name, event_id, transaction_id)
 )
-select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id
+select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id, e.event_value,
+    e.currency
 from ops.conversion_events as e inner join came as c using (event_name, event_id)
 where e.brand_id = %(brand)s
 union
-select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id
+select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id, e.event_value,
+    e.currency
 from ops.conversion_events as e inner join came as c using (event_name, transaction_id)
 where e.brand_id = %(brand)s and e.kind = 'conversion'
 """

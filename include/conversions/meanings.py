@@ -86,7 +86,7 @@ _OURS = {
         "Nothing: when the order is completed again, it is sent.",
     ),
     "test": Meaning(
-        "A test event, and the destination takes none.",
+        "A test event whose destination takes none, or one that was only checked (validate_only).",
         "Nothing, or give the destination a test_event_code.",
     ),
     "inactive": Meaning(
@@ -107,6 +107,16 @@ _OURS = {
     ),
     "superseded": Meaning("A newer adjustment of the same order takes its place.", "Nothing."),
     "erased": Meaning("The person's data were erased.", "Nothing."),
+    "by_hand": Meaning(
+        "A person left it out.", "Nothing, or set the delivery to pending again over the API."
+    ),
+    # Sent.
+    "accepted": Meaning(
+        "The platform took it.", "Nothing: what some platforms find out later follows."
+    ),
+    "confirmed": Meaning("The platform took it and has processed it.", "Nothing."),
+    "duplicate": Meaning("The platform had it already: it counts once.", "Nothing."),
+    "unmatched": Meaning("The platform took it and knows no click that led to it.", "Nothing."),
 }
 # As above, where it was seen at intake already.
 _SKIPPED = {
@@ -141,6 +151,9 @@ _GOOGLE = {
     Do.OURS: "Read the delivery's error; " + _RETRY,
     Do.GONE: "Look in Google Ads whether the events have arrived.",
 }
+_NO_REASON = Meaning(
+    "Google refuses it and gives no reason.", "Read the delivery's error; " + _RETRY
+)
 
 _UNKNOWN = Meaning(
     "A code of the platform's own that has no text here.",
@@ -164,8 +177,9 @@ def meaning(platform: str, outcome: str | None, status: str = "dead") -> Meaning
         return _OURS[outcome]
     if found := re.fullmatch(r"http_(\d{3})", outcome):
         return _http(int(found[1]))
-    told = _meta(outcome) if platform == "meta" else _google(platform, outcome)
-    return told or _UNKNOWN
+    # Where several reasons ask for the same, they stand in one outcome; the first explains it.
+    first = outcome.partition(", ")[0]
+    return (_meta(first) if platform == "meta" else _google(platform, first)) or _UNKNOWN
 
 
 def _http(status: int) -> Meaning:
@@ -189,12 +203,16 @@ def _meta(outcome: str) -> Meaning | None:
 
 
 def _google(platform: str, outcome: str) -> Meaning | None:
-    if platform == "google_ads":
+    do = google.STATUSES.get(outcome, Do.UNKNOWN)
+    if platform == "google_ads" and do is Do.UNKNOWN:
         do = google.ads(outcome)
-    else:
+    elif do is Do.UNKNOWN:
         do = google.fast_fail(outcome)
         do = google.processing(outcome) if do is Do.UNKNOWN else do
     if do not in _GOOGLE:
-        return None
+        return _NO_REASON if outcome.endswith(_SAY_NOTHING) else None
     code = outcome.rpartition(".")[2].replace("_", " ").lower()
     return Meaning(f"Google: {code}; {do.value.partition(':')[0]}.", _GOOGLE[do])
+
+
+_SAY_NOTHING = ("UNSPECIFIED", "UNKNOWN", "unknown")

@@ -426,6 +426,25 @@ ADS = _table(
 )
 
 
+# What a gRPC status asks of us where nothing more is said: https://grpc.io/docs/guides/status-codes
+STATUSES = {
+    **dict.fromkeys(
+        ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "ABORTED", "CANCELLED",
+         "DATA_LOSS"),
+        Do.AGAIN,
+    ),
+    "RESOURCE_EXHAUSTED": Do.SLOWER,
+    "PERMISSION_DENIED": Do.PAUSE,
+    "NOT_FOUND": Do.PAUSE,
+    "FAILED_PRECONDITION": Do.PAUSE,
+    "INVALID_ARGUMENT": Do.OURS,
+    "OUT_OF_RANGE": Do.OURS,
+    "UNIMPLEMENTED": Do.PAUSE,
+    "UNAUTHENTICATED": Do.PAUSE,
+    "ALREADY_EXISTS": Do.OURS,
+}  # fmt: skip
+
+
 def ads(code: str) -> Do:
     """What a code of the Google Ads API, such as `date_error.INVALID_STRING_DATE`, asks of us.
 

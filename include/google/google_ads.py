@@ -29,6 +29,7 @@ from google.protobuf.json_format import MessageToDict
 from include.google import rules
 from include.google.credentials import Access
 from include.google.errors import (
+    STATUSES,
     Do,
     Flaw,
     GoogleAccessRefused,
@@ -318,14 +319,12 @@ class GoogleAds:
             return self._access_refused(status)
         if status == "UNAVAILABLE" and "failed to connect" in str(error.message).lower():
             return GoogleUnreachable("Google could not be reached: no connection came about")
-        return whole(
-            _STATUSES.get(status, Do.UNKNOWN), status, str(error.message), self._access.who
-        )
+        return whole(STATUSES.get(status, Do.UNKNOWN), status, str(error.message), self._access.who)
 
     def _failed(self, failure: Any, request_id: str | None, status: str) -> GoogleError:
         flaws = [_flaw(error) for error in failure.errors]
         if not flaws:
-            do = _STATUSES.get(status, Do.UNKNOWN)
+            do = STATUSES.get(status, Do.UNKNOWN)
             return whole(do, status, "", self._access.who, trace_id=request_id)
         worst = gravest(flaws)
         return self._whole(worst, request_id, failure.errors[flaws.index(worst)])
@@ -349,22 +348,6 @@ class GoogleAds:
             trace_id=request_id,
         )
 
-
-# What a gRPC status asks of us where nothing more is said: https://grpc.io/docs/guides/status-codes
-_STATUSES = {
-    **dict.fromkeys(
-        ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "ABORTED", "CANCELLED",
-         "DATA_LOSS"),
-        Do.AGAIN,
-    ),
-    "RESOURCE_EXHAUSTED": Do.SLOWER,
-    "PERMISSION_DENIED": Do.PAUSE,
-    "NOT_FOUND": Do.PAUSE,
-    "FAILED_PRECONDITION": Do.PAUSE,
-    "INVALID_ARGUMENT": Do.OURS,
-    "OUT_OF_RANGE": Do.OURS,
-    "UNIMPLEMENTED": Do.PAUSE,
-}  # fmt: skip
 
 _CLICKS = (
     "select click_view.gclid, click_view.ad_group_ad, click_view.keyword, click_view.page_number, "

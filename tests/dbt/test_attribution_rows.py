@@ -8,6 +8,9 @@ from decimal import Decimal
 import pytest
 from marts import GOOD, Warehouse, ad, build_models, outcome
 
+from include import warehouse as wh
+from include.api import overview
+
 AT = "2026-03-10 02:00"
 EMAIL, PHONE = "ann@shop.example", "+1 555 010 9999"
 
@@ -135,8 +138,15 @@ def test_a_row_with_a_mistake_stops_nobody(
     assert "WARNING: app.transactions, brand acme: amount_impossible, rows left out: 4." in told
     assert "app.profiles, brand acme: duplicate, rows left out: 4." in told
     assert "app.exchange_rates, brand (none): rate_impossible, rows left out: 1." in told
+    with wh.connect(world.uri, autocommit=True) as connection:
+        said = overview.mistakes(connection)  # what `status` and the page say
+    assert (
+        "acme: 2 rows of app.transactions are left out: duplicate, such as twice. "
+        "marts.data_problems lists them; put the view right."
+    ) in said
     for personal in (EMAIL, PHONE):
         assert personal not in told
+        assert personal not in str(said)
 
     # Put right, a row is there after the next build; what is still wrong is as old as it was.
     seen = world.row("select min(seen_at), max(seen_at) from marts.data_problems")

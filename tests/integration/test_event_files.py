@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from conftest_of_loads import query
-from outgoing import NOW, configure, meta_destination
+from outgoing import NOW, OTHER_PIXEL, configure, meta_destination
 
 from include import warehouse as wh
 from include.cli import main
@@ -208,6 +208,31 @@ def test_the_command_tells_lines_and_sums(
     assert "line 3: currency: is no ISO 4217 code such as USD" in result.output
     assert "1 accepted, 0 duplicate, 1 refused" in result.output
     assert "drop.refused.csv" in result.output
+
+
+def test_a_line_that_repeats_an_order_with_another_amount_is_told(
+    warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red: a corrected file changes nothing, and its summary calls that a success."""
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    configure(warehouse)
+    configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
+    path = tmp_path / "drop.csv"
+    header = "brand,event_name,transaction_id,event_time,email,value,currency"
+    at = "2026-11-20T10:00:00Z,p@example.com"
+    first = [f"{brand},Purchase,T-{n},{at},10.50,USD" for n in range(4)
+             for brand in ("acme", "lumen")]  # fmt: skip
+    path.write_text("\n".join([header, *first]))
+    assert _import(warehouse, path).accepted == 8
+    again = [
+        f"acme,Purchase,T-0,{at},12,USD", f"acme,Purchase,T-1,{at},10.50,EUR",
+        f"acme,Purchase,T-2,{at},10.5,USD", f"lumen,Purchase,T-0,{at},10.50,USD",
+    ]  # fmt: skip
+    path.write_text("\n".join([header, *again]))
+    ended = CliRunner().invoke(main, ["events", "import", str(path)])
+    assert ended.exit_code == 0
+    assert "0 accepted, 4 duplicate, 0 refused" in ended.output
+    assert "2 of the duplicates have another amount than the event that came first" in ended.output
 
 
 def test_what_was_left_out_or_made_up_is_counted(

@@ -63,7 +63,9 @@ def test_status_says_what_fails_and_why(
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
     for name in ("_AIRFLOW_PROCESS_CONTEXT", "AIRFLOW__LOGGING__LOGGING_LEVEL"):
         monkeypatch.setenv(name, "")  # the command sets them; afterwards they are as before
-    configure(warehouse, "acme", meta_destination(conn_id="meta_gone"), ad_accounts=ACCOUNTS[:1])
+    off = meta_destination("acme-off", is_active=False, pixel_id="77", test_event_code="TEST8")
+    target = meta_destination(conn_id="meta_gone", test_event_code="TEST7")
+    configure(warehouse, "acme", target, off, ad_accounts=ACCOUNTS[:1])
     other = meta_destination("lumen-meta", pixel_id="2000000088", conn_id="meta_nine")
     configure(warehouse, "lumen", other, ad_accounts=LUMEN)
     monkeypatch.setenv("AIRFLOW_CONN_META_NINE", '{"conn_type": "meta"}')
@@ -85,6 +87,9 @@ def test_status_says_what_fails_and_why(
         "`airflow pools set meta_ads 4 ''`.",
         "! The Airflow connection 'meta_gone' (for destination acme-meta) does not exist. Add it "
         "under Admin → Connections, or with `airflow connections add`.",
+        "! The destination acme-meta has the test_event_code TEST7: Meta shows what it sends under "
+        "Test Events, and counts it as real. Take the code out of the settings when the test is "
+        "over.",
     ]
     # Here is no scheduler; no triggerer either, but that an installation may lack on purpose.
     assert [line.split(" does not run")[0] for line in told if "does not run" in line] == [
