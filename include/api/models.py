@@ -53,7 +53,9 @@ class ConversionIn(BaseModel):
     event_name: str = Field(description="Meta's standard name, the brand's own, or a custom one.")
     brand: Loose = Field(None, description="Slug; a key's own brand when absent.")
     event_id: Loose = Field(None, description="What the pixel sends, too; made up when absent.")
-    event_time: Loose = Field(None, description="ISO 8601 (UTC when nothing is said) or epoch.")
+    event_time: Loose = Field(
+        None, description="ISO 8601 (of the brand's time zone when nothing is said) or epoch."
+    )
     action_source: Loose = None
     event_source_url: Loose = None
     email: Many = None
@@ -136,6 +138,7 @@ class Conversion(BaseModel):
     has_fbc: bool
     has_gclid: bool
     has_contact_id: bool
+    notes: list[str] = Field(description="What was left out of it at intake, and why.")
     created_at: datetime
     updated_at: datetime
     deliveries: list[Delivery]

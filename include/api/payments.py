@@ -207,7 +207,7 @@ def complete(
         raw["contact_id"] = named[0]
         shared = links.shared.union(*(one.links.shared for one in own))
         weaker += [{**event.raw, "contact_id": one} for one in shared if one.startswith("cus_")]
-    raw = dict(contacts.lend(connection, brand.id, raw, now))
+    raw = dict(contacts.lend(connection, brand.id, intake.with_clicks(raw), now))
     problems = amend.complete(
         connection, brand, event.id, raw, source=source, now=now, weaker=weaker
     )

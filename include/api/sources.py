@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from include.conversions import intake
 from include.conversions.contacts import CLICKS
 from include.conversions.intake import EventRefused, Raw
+from include.conversions.personal import EMAIL, PHONE
 
 Payload = Mapping[str, Any]
 Settings = Mapping[str, Any]  # of the webhook, as in the settings file
@@ -187,15 +188,23 @@ def _name_contact(fields: dict[str, Any], *others: Any) -> None:
     for text in (fields.pop("contact_id", None), *map(_scalar, others)):
         if not text or len(text) > 256:
             continue
-        if intake.holds_email(text):
+        personal = intake.personal_in(text)
+        if personal == EMAIL:
             fields.setdefault("email", unquote(text))
-        else:
+        elif personal == PHONE:  # a chat bot's id of a WhatsApp user
+            fields.setdefault("phone", unquote(text))
+        elif personal is None:
             fields.setdefault("contact_id", text)
+
+
+def _in_an_id(text: str) -> str:
+    """A part of an event's id, which is kept in clear: hashed where it names a person."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if intake.personal_in(text) else text
 
 
 def _contact(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The contact, what it clicked, and by what it would be erased."""
-    kept = ("contact_id", "email", "phone", "country", *CLICKS)
+    kept = ("contact_id", "email", "phone", "country", "event_source_url", *CLICKS)
     return {name: fields[name] for name in kept if name in fields}
 
 
@@ -589,7 +598,7 @@ def ghl(payload: Payload, now: datetime, settings: Settings) -> Meaning:
     ):  # fmt: skip
         return Meaning(id_, contact=_contact(fields), ignored="the call is not booked")
     calendar = _scalar(booked.get("calendarId")) or _scalar(booked.get("calendarName"))
-    own = f"ghl-{appointment}"
+    own = f"ghl-{_in_an_id(appointment)}"
     at = _time(now, booked.get("dateAdded"))
     event = intake.add_to_cart(
         [calendar or "call"], **{"event_id": own, **fields, "event_time": at}
@@ -644,7 +653,7 @@ def perspective(payload: Payload, now: datetime, settings: Settings) -> Meaning:
         return Meaning(f"{contact}-{funnel}-visit", contact=_contact(fields),
                        ignored="no form was submitted")  # fmt: skip
     id_ = f"{contact}-{funnel}"
-    own, at = f"perspective-{id_}", _time(now, meta.get("convertedAt"))
+    own, at = f"perspective-{_in_an_id(id_)}", _time(now, meta.get("convertedAt"))
     event = intake.initiate_checkout(
         custom_params={"content_name": _scalar(payload.get("funnelName")) or funnel},
         **{"event_id": own, **fields, "event_time": at},
@@ -673,13 +682,15 @@ def chatbot(payload: Payload, now: datetime, settings: Settings) -> Meaning:
     fields = _fields(payload.get("metadata"), payload.get("contact"), payload.get("lead"),
                      payload.get("attribution"), payload, custom)  # fmt: skip
     subscriber = payload.get("id") if "custom_fields" in payload else None
-    _name_contact(
-        fields, _get(payload, "contact", "id"), payload.get("conversation_id"),
-        payload.get("conversationId"), subscriber,
-    )  # fmt: skip
+    others = (_get(payload, "contact", "id"), payload.get("conversation_id"),
+              payload.get("conversationId"), subscriber)  # fmt: skip
+    named = next(filter(None, (fields.get("contact_id"), *map(_scalar, others))), None)
+    _name_contact(fields, *others)
     fields |= _pixel_id(payload.get("metadata"), custom)
     known = fields.get("contact_id")
-    whom = _required("contact_id", known, payload.get("event_id"), payload.get("id"))
+    whom = _in_an_id(
+        _required("contact_id", known, named, payload.get("event_id"), payload.get("id"))
+    )
     # The word itself decides where it is said; else the state or the kind of the post.
     plain = {_key(str(name)): value for name, value in custom.items()}
     word = _scalar(payload.get("qualified")) or _scalar(plain.get("qualified"))

@@ -7,6 +7,7 @@ posts it again, or `python -m include.cli webhooks replay` takes it once the cau
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import threading
@@ -241,8 +242,10 @@ def take(
     meaning = ADAPTERS[source](payload, said_at, settings)
     if len(meaning.id) > 256 or "\x00" in meaning.id:
         raise EventRefused("id", "must be an id of at most 256 characters")
+    if intake.personal_in(meaning.id):  # it is kept in clear
+        meaning = replace(meaning, id=hashlib.sha256(meaning.id.encode()).hexdigest())
     refusal: Refused | None = None
-    hashes = _hashes(meaning)
+    hashes = _hashes(meaning, brand.settings.get("default_country"))
     post = _Post(brand, source, settings, meaning, uuid4(), hashes, said_at, now)
     done = _Done(Posted(status="ignored"))
     with connection.transaction():
@@ -359,12 +362,14 @@ def _check(connection: Connection, post: _Post, meaning: Meaning) -> None:
     intake.row_of(connection, post.brand, raw, source=post.source, now=post.now)
 
 
-def _hashes(meaning: Meaning) -> list[str]:
+def _hashes(meaning: Meaning, default_country: str | None) -> list[str]:
     """Whose payload it is: the event that it became may know another person, or none."""
     said = {**meaning.contact, **(meaning.event or {})}
     person: dict[str, Any] = {k: said[k] for k in ("email", "phone", "country") if k in said}
     ids = {said.get("contact_id"), *(meaning.links.shared if meaning.links else ())} - {None}
-    return sorted({*erasure.person_hashes(person), *map(erasure.contact_hash, ids)})
+    return sorted(
+        {*erasure.person_hashes(person, default_country), *map(erasure.contact_hash, ids)}
+    )
 
 
 def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
@@ -417,7 +422,8 @@ def _store(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
             there = payments.stored(connection, post.brand, [links.payment])
             name = "Subscribe" if kind == "renewal" else "Purchase"
             raw["event_name"] = there[0].raw["event_name"] if there else name
-    raw = {**contacts.lend(connection, post.brand.id, raw, post.said_at), "id": post.to_be}
+    clicked = intake.with_clicks(raw)  # these go before what the contact clicked earlier
+    raw = {**contacts.lend(connection, post.brand.id, clicked, post.said_at), "id": post.to_be}
     receipt, notes = _taken(connection, post, raw)
     if receipt.reason == intake.ERASED:
         return _Done(Posted(status="ignored", reason=receipt.reason))

@@ -94,8 +94,9 @@ def complete(
         others = [one for one in others if _give_way(known, row, one)]
         for one in (row, *others):
             _fill(known, one)
+            known["notes"] = list(dict.fromkeys([*known["notes"], *one["notes"]]))
         changed = [*_COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
-                   "action_source"]  # fmt: skip
+                   "action_source", "notes"]  # fmt: skip
         problems = []
         if is_named_anew:
             problems = _rename(connection, brand, stored, raw, source=source, now=now)

@@ -32,13 +32,17 @@ class Erased:
     already_sent: dict[str, int] = field(default_factory=dict)
 
 
-def person_hashes(person: dict[str, Any]) -> list[str]:
-    """The hashes of e-mail and phone by which a person is found and suppressed."""
-    found, _ = identity.google_identifiers(person)
+def person_hashes(person: dict[str, Any], default_country: str | None = None) -> list[str]:
+    """The hashes of e-mail and phone by which a person is found and suppressed.
+
+    Args:
+        default_country: the brand's, by which intake reads a phone of a person without a country.
+    """
+    found, _ = identity.google_identifiers(person, default_country)
     return sorted(
         {
             one
-            for hashes in (identity.meta_hashes(person), found)
+            for hashes in (identity.meta_hashes(person, default_country), found)
             for key in ("em", "ph", "email", "phone")
             for one in hashes.get(key, ())
         }
@@ -103,7 +107,11 @@ def erase_event(connection: Connection, event: dict[str, Any], now: datetime) ->
 
 
 def erase_person(
-    connection: Connection, brand_id: UUID, person: dict[str, Any], now: datetime
+    connection: Connection,
+    brand_id: UUID,
+    person: dict[str, Any],
+    now: datetime,
+    default_country: str | None = None,
 ) -> Erased:
     """Erase all that a brand has of a person, and let nothing of them come back.
 
@@ -116,8 +124,9 @@ def erase_person(
     Args:
         connection: autocommit.
         person: `email`, `phone` or both; `country` helps to read a phone number.
+        default_country: the brand's.
     """
-    theirs = _Theirs(set(person_hashes(person)))
+    theirs = _Theirs(set(person_hashes(person, default_country)))
     # What is suppressed no longer comes in, so that a search that finds nothing new is complete,
     # though it holds nobody up. No index: requests of this kind are rare, and intake would pay.
     while True:

@@ -71,7 +71,7 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
         _check_header(path, list(frame.columns), {n for b in known.values()
                       for n in b.settings.get("property_aliases", {})})  # fmt: skip
         reasons: dict[int, str] = {}
-        owners: dict[int, UUID] = {}
+        owners: dict[int, intake.Brand] = {}
         by_brand: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         for index, line in zip(frame.index, frame.to_dict("records"), strict=True):
             line = {str(k): v for k, v in line.items() if not _absent(v) and k != REASON}
@@ -94,7 +94,7 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
                 connection, known[slug], [line for _, line in lines], source="file", now=now
             )
             for (index, _), receipt in zip(lines, receipts, strict=True):
-                owners[index] = known[slug].id
+                owners[index] = known[slug]
                 report.accepted += receipt.status == "accepted"
                 report.duplicate += receipt.status == "duplicate"
                 report.differing += receipt.differs
@@ -224,23 +224,24 @@ def _not_erased(
     connection: Connection,
     frame: pd.DataFrame,
     reasons: dict[int, str],
-    owners: dict[int, UUID],
+    owners: dict[int, intake.Brand],
     people: dict[UUID | None, set[str]],
 ) -> list[int]:
     """The refused lines that may be written down, in order; adds who is in them to `people`."""
-    lines = {
-        index: refused_files.people_in(
-            {str(k): v for k, v in frame.loc[index].items() if not _absent(v)}
-        )
-        for index in sorted(reasons)
-        if reasons[index] != intake.ERASED
-    }
+    lines: dict[int, set[str]] = {}
+    for index in sorted(reasons):
+        if reasons[index] != intake.ERASED:
+            owner = owners.get(index)
+            lines[index] = refused_files.people_in(
+                {str(k): v for k, v in frame.loc[index].items() if not _absent(v)},
+                owner.settings.get("default_country") if owner else None,
+            )
     erased = refused_files.erased_among(connection, set().union(*lines.values()))
     kept = []
     for index, found in lines.items():
-        owner = owners.get(index)
-        if not any(one in found and owner in (None, brand) for brand, one in erased):
-            people.setdefault(owner, set()).update(found)
+        brand_id = owners[index].id if index in owners else None
+        if not any(one in found and brand_id in (None, brand) for brand, one in erased):
+            people.setdefault(brand_id, set()).update(found)
             kept.append(index)
     return kept
 

@@ -577,21 +577,22 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
         added = connection.execute(
             "insert into ops.conversion_deliveries as d (event, destination, sync_status, "
             "outcome, deadline, batch_key, next_attempt_at) "
-            "select event, %s, status, outcome, deadline, batch_key, %s "
-            "from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::text[]) "
-            "as v (event, status, outcome, deadline, batch_key) "
+            "select event, %s, status, outcome, deadline, batch_key, due "
+            "from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], "
+            "%s::timestamptz[]) as v (event, status, outcome, deadline, batch_key, due) "
             "on conflict (event, destination) do update "
             "set sync_status = excluded.sync_status, outcome = excluded.outcome, "
-            "next_attempt_at = excluded.next_attempt_at, updated_at = excluded.next_attempt_at "
+            "next_attempt_at = excluded.next_attempt_at, updated_at = %s "
             "where d.outcome = 'before_send_from'",
             [
                 destination,
-                now,
                 [event["id"] for event in events],
                 [state.sync_status for state in states],
                 [state.outcome for state in states],
                 [state.deadline for state in states],
                 [state.batch_key for state in states],
+                [state.due for state in states],
+                now,
             ],
         ).rowcount
         connection.execute(

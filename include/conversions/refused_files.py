@@ -15,7 +15,7 @@ from include.conversions import erasure
 from include.warehouse import Connection
 
 
-def people_in(line: Mapping[str, Any]) -> set[str]:
+def people_in(line: Mapping[str, Any], default_country: str | None) -> set[str]:
     """Hashes of whom a line is about, also where its fields are not where they belong."""
     texts = {key: str(value).strip() for key, value in line.items()}
     found = set[str]()
@@ -23,7 +23,8 @@ def people_in(line: Mapping[str, Any]) -> set[str]:
         if "@" in text:
             found.update(erasure.person_hashes({"email": text}))
         elif key == "phone" or text.startswith("+"):
-            found.update(erasure.person_hashes({"phone": text, "country": texts.get("country")}))
+            phone = {"phone": text, "country": texts.get("country")}
+            found.update(erasure.person_hashes(phone, default_country))
     if contact_id := texts.get("contact_id"):
         found.add(erasure.contact_hash(contact_id))
     return found

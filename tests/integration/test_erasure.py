@@ -30,7 +30,7 @@ HER = {"email": MARKS["mail"], "phone": PHONE, "first_name": MARKS["first"]}
 
 @pytest.fixture(scope="module")
 def uri(module_warehouse: str) -> str:
-    two_brands(module_warehouse)
+    two_brands(module_warehouse, default_country="US")
     return module_warehouse
 
 
@@ -196,6 +196,16 @@ def test_what_others_carry_as_well_says_nothing_of_a_person(door: Door, uri: str
     assert [row["event_id"] for row in left] == ["guest", "till-1", "till-2"]
     assert _take(uri, {"email": "till.9@example.com", "phone": shop}) == ["accepted"]
     assert _take(uri, {"email": "till.0@example.com"}) == ["refused"]
+
+
+def test_a_phone_is_read_for_an_erasure_as_it_was_at_intake(door: Door, uri: str) -> None:
+    """Red: who gives the number as the shop has it is not found, and is said to be gone."""
+    phone = "(212) 555-0188"
+    assert _take(uri, {"event_id": "national", "phone": phone}) == ["accepted"]
+    assert _erase(door, uri, phone=phone)["events"] == 1
+    assert _take(uri, {"phone": "+1 212 555 0188"}) == ["refused"]
+    lumen = Door(door.url, key(uri, "lumen"))  # has no default country
+    assert lumen.faults("POST", "/erasure", json={"phone": phone}) == ["phone"]
 
 
 def test_a_file_on_another_machine_is_said_to_be_left(door: Door, uri: str) -> None:

@@ -478,6 +478,35 @@ def test_an_erased_contact_stays_away(door: Door, uri: str) -> None:
     assert said(post(door, "stripe", session(3))) == "accepted"
 
 
+def test_ids_that_are_addresses_or_numbers_are_not_kept_in_clear(door: Door, uri: str) -> None:
+    """Red: a chat bot whose ids are phone numbers is refused, or numbers are kept as ids."""
+    seen = {"contact_id": "+1 212 555 0144", "id": "wa-jane@example.com", "qualified": True}
+    assert said(post(door, "chatbot", seen)) == "accepted"
+    assert said(post(door, "chatbot", seen)) == "duplicate"
+    assert said(post(door, "chatbot", {**seen, "id": "m2"})) == "duplicate"  # still one lead
+    (row,) = events(uri)
+    assert row["contact_id"] is None
+    assert row["user_hashes"]["meta"]["ph"] == [hashed("meta", "ph", "+12125550144")]
+    kept = query(uri, "select provider_id as id from ops.webhook_payloads order by 1")
+    assert [len(one["id"]) for one in kept] == [64, 2]
+
+
+def test_the_click_of_this_visit_goes_before_an_older_one(door: Door, uri: str) -> None:
+    """Red: a purchase is credited to the click of a visit weeks ago, though its page names one."""
+    old = {
+        "contact_id": "c-1",
+        "status": "talking",
+        "fbclid": "IwAR_of_long_ago",
+        "gclid": "Cj-old",
+    }
+    assert said(post(door, "chatbot", old)) == "ignored"
+    page = "https://shop.example/?fbclid=IwAR_of_today&gclid=Cj-new"
+    new = {"contact_id": "c-1", "id": "m1", "qualified": True, "page_url": page}
+    assert said(post(door, "chatbot", new)) == "accepted"
+    (row,) = events(uri)
+    assert (row["fbc"].rpartition(".")[2], row["gclid"]) == ("IwAR_of_today", "Cj-new")
+
+
 def test_payloads_go_after_a_week(door: Door, uri: str) -> None:
     """Red: raw personal data is kept for ever."""
     post(door, "stripe", session())
