@@ -71,7 +71,7 @@ def _hashes(user_hashes: Mapping[str, Mapping[str, Any]], keys: Iterable[str]) -
 
 
 def tombstone(event_name: str, event_id: str) -> str:
-    """What stands for an erased event's id that has the contact's in it."""
+    """What replaces an erased event's id that has the contact's in it."""
     return "erased-" + hashlib.sha256(f"{event_name}|{event_id}".encode()).hexdigest()
 
 
@@ -131,7 +131,7 @@ def erase_person(
     """
     theirs = _Theirs(set(person_hashes(person, default_country)), by_email="email" in person)
     # What is suppressed no longer comes in, so that a search that finds nothing new is complete,
-    # though it holds nobody up. No index: requests of this kind are rare, and intake would pay.
+    # though it blocks no intake. No index: requests of this kind are rare, and intake would pay.
     while True:
         with connection.transaction():
             _lock(connection, brand_id)

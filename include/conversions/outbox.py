@@ -363,7 +363,7 @@ class Outbox:
         )
 
     def _settle(self, batch: Batch, verdicts: Mapping[UUID, Verdict], now: datetime) -> int:
-        if not verdicts:  # nobody is left of a batch; a statement wants a row
+        if not verdicts:  # no event of the batch is left
             return 0
         before = {event["id"]: event for event in batch.events}
         rows = [_settled(before[event], verdict, now) for event, verdict in verdicts.items()]

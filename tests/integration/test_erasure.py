@@ -104,7 +104,7 @@ def _traces(uri: str, *folders: Path) -> list[str]:
 def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
     door: Door, uri: str, tmp_path: Path
 ) -> None:
-    """Red: somebody asks to be forgotten, is told that it is done, and is still there."""
+    """Red: somebody asks to be forgotten, reads that it is done, and is still there."""
     # REST: with everything; by the phone alone; by the external id alone; by the contact alone.
     api = Door(door.url, key(uri))
     whole = {

@@ -647,8 +647,8 @@ def test_a_profile_that_moved_is_asked_again(warehouse: str, sandbox: Sandbox) -
 
 
 def test_a_pixel_that_breaks_stops_a_small_shop_too(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: a broken pixel takes nothing, every run is green, and each sale is dead after
-    five refusals, since only one is sold between two runs.
+    """A red test here: a broken pixel takes nothing, every run is green, and each sale is dead
+    after five refusals, since only one is sold between two runs.
     """
     configure(warehouse)
     configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
