@@ -255,11 +255,12 @@ class Bounded:
     """Brings the protocol to the uvicorn that starts the app.
 
     Uvicorn starts an app before it listens, and a protocol can be given to its `Config` until then.
-    An app that is served without bounds does not start.
+    An app that would be served without bounds does not start, or answers 500 to everything.
     """
 
     def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
         self._app, self._bounds = app, bounds
+        self._is_bounded = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on; the first call of all is that of the start."""
@@ -271,4 +272,7 @@ class Bounded:
                 return
             protocol = functools.partial(Protocol, crowd=Crowd(self._bounds))
             config.http_protocol_class = protocol  # type: ignore[assignment]
+            self._is_bounded = True
+        elif not self._is_bounded:  # uvicorn with `--lifespan off`
+            raise RuntimeError(_UNBOUNDED)
         await self._app(scope, receive, send)

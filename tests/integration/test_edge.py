@@ -17,17 +17,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 import pytest
 import requests
 from doors import Door, connections, edge, key, post, serving, two_brands
 from outgoing import execute
 
 from include import warehouse as wh
-from include.api import access, bounds
+from include.api import access, bounds, database
 from include.api.app import edge as make
 from include.api.bounds import Bounds
 from include.api.problems import Refused
 from include.api.shares import Shares
+from include.conversions import intake
 
 PATIENCE = 20.0  # real seconds after which a socket that says nothing fails a test
 
@@ -209,6 +211,10 @@ def test_an_edge_without_bounds_does_not_start() -> None:
     asyncio.run(make()({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
     assert [one["type"] for one in sent] == ["lifespan.startup.failed"]
     assert "uvicorn include.api.edge:app" in sent[0]["message"]
+    # Nor does it answer where nothing has started it, as under `uvicorn --lifespan off`.
+    with pytest.raises(RuntimeError, match="uvicorn include"):
+        asyncio.run(make()({"type": "http"}, receive, send))  # type: ignore[arg-type]
+    assert [one.get("status") for one in sent[1:]] == [500, None]
 
 
 def test_ipv6_hosts_of_one_network_are_one_client() -> None:
@@ -286,6 +292,48 @@ def test_what_waits_too_long_is_to_come_again(uri: str, monkeypatch: pytest.Monk
     assert len(late) == 4  # eight had their place
     assert all(one.headers["retry-after"] == "5" for one in late)
     assert all("erasure" in one.json()["detail"] for one in late)
+
+
+def test_a_brand_that_is_busy_is_no_outage(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red: one brand's erasure, a timeout or a deadlock is reported as a warehouse that is down."""
+    quick = database._OPTIONS.replace("lock_timeout=5s", "lock_timeout=50ms")
+    monkeypatch.setattr(database, "_OPTIONS", quick)
+    lead = {"event_name": "Lead", "event_id": "busy", "email": "jane@example.com"}
+    with edge(uri) as url:
+        acme, lumen = Door(url, key(uri)), Door(url, key(uri, "lumen"))
+        with locked(uri, "acme"):
+            answers = [
+                acme("POST", "/conversions", json=lead),
+                acme("POST", "/conversions/batch", json={"events": [lead]}),
+                post(Door(url), "chatbot", {"contact_id": "B1", "qualified": True, **lead}),
+            ]
+            assert lumen("POST", "/conversions", json=lead).status_code == 201
+        for one in answers:
+            assert (one.status_code, one.headers["retry-after"]) == (503, "5")
+            assert "Other work, such as an erasure" in one.json()["detail"]
+        assert acme("POST", "/conversions", json=lead).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [(psycopg.errors.DeadlockDetected, "Other work"), (psycopg.errors.QueryCanceled, "Other work"),
+     (psycopg.errors.AdminShutdown, "does not answer")],
+)  # fmt: skip
+def test_a_deadlock_is_busy_and_a_stop_is_not(
+    uri: str, monkeypatch: pytest.MonkeyPatch, what: type[psycopg.Error], words: str
+) -> None:
+    """Red: who reads the log looks for an outage where two requests crossed, or the reverse."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise what("Key (email)=(jane@example.com)")
+
+    monkeypatch.setattr(intake, "_store", broken)
+    with edge(uri) as url:
+        lead = {"event_name": "Lead", "event_id": "d", "email": "jane@example.com"}
+        answer = Door(url, key(uri))("POST", "/conversions", json=lead)
+    assert answer.status_code == 503
+    assert words in answer.json()["detail"]
+    assert "jane" not in answer.text
 
 
 def test_shares_leave_one_for_who_has_none() -> None:
