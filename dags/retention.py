@@ -1,9 +1,10 @@
 """# retention: what may be kept no longer goes
 
 Daily, whatever else is paused: IP and user agent of conversions whose deliveries have all ended are
-cleared, webhook payloads go after seven days, and deliveries that a platform takes no longer become
-`dead / expired` (`skipped / inactive` where the destination is switched off), also at a destination
-that is paused. `upload_conversions` does the same after each of its runs.
+cleared, webhook payloads go after seven days, rows of the edge's audit log after 400, and
+deliveries that a platform takes no longer become `dead / expired` (`skipped / inactive` where the
+destination is switched off), also at a destination that is paused. `upload_conversions` does the
+same after each of its runs.
 
 **Needs**: the connection `warehouse`.
 

@@ -380,6 +380,7 @@ def env() -> None:
 @main.command()
 def up() -> None:
     """Start Airflow and the sandbox in the background."""
+    home.refuse_a_shells_airflow()
     variables = services.ready()
     sandbox = services.start_sandbox(variables)
     variables = services.start_airflow(variables)

@@ -5,6 +5,7 @@ TributaryError                  what a person can mend; its text is one sentence
 │   └── include.settings.NotOurs    only the settings file may change it
 ├── WarehouseError              the warehouse refused or does not answer
 │   ├── WarehouseDown           worth a retry
+│   │   └── WarehouseBusy       it answers: a lock, a deadlock or a timeout was in the way
 │   └── LoadFenced              another try of this task has taken over; nothing was written
 ├── BuildFailed                 models or tests of dbt failed
 │   └── BuildInterrupted        since the warehouse was away or busy: worth a retry
@@ -42,6 +43,10 @@ class WarehouseDown(WarehouseError):
     """The warehouse does not answer; a retry may help."""
 
     retryable = True
+
+
+class WarehouseBusy(WarehouseDown):
+    """Other work held what was needed for too long; a retry helps once it is done."""
 
 
 class LoadFenced(WarehouseError):

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
+from include.errors import SettingsError
+
 ROOT = Path(__file__).resolve().parent.parent
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")  # what of a warehouse's URI is about TLS
 
@@ -277,6 +279,20 @@ def has_airflow() -> bool:
     return bool(uri and not uri.startswith("sqlite")) or any(
         f"sql_alchemy_conn_{how}" in found for how in ("cmd", "secret")
     )
+
+
+def refuse_a_shells_airflow() -> None:
+    """For what starts services of our own: they belong into no other Airflow's database.
+
+    Raises:
+        SettingsError: the shell names an Airflow by its home or file, and we have not done so.
+    """
+    given = [name for name in ("AIRFLOW_HOME", "AIRFLOW_CONFIG") if _in_environment(name)]
+    if given and has_airflow():
+        raise SettingsError(
+            f"This shell has an Airflow of its own ({given[0]} {os.environ[given[0]]}), which "
+            f"would be migrated and used: unset {given[0]}, then try again."
+        )
 
 
 def is_given(name: str) -> bool:

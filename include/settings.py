@@ -34,7 +34,15 @@ class NotOurs(SettingsError):
 
 
 class CountedTwice(SettingsError):
-    """Two destinations would have a platform count an event twice, or under one id; names both."""
+    """Two destinations would have a platform count an event twice, or under one id; names both.
+
+    Attributes:
+        brands: slugs of those whose destinations these are.
+    """
+
+    def __init__(self, text: str, brands: set[str]) -> None:
+        super().__init__(text)
+        self.brands = brands
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml comes without types
@@ -410,14 +418,15 @@ def _refuse_another_place(connection: Connection, wanted: Settings) -> None:
     if row is None:
         return
     before, after = _places(row["settings"]), _places(wanted)
-    moved = [event for event in before if event in after and after[event] != before[event]]
+    # One that is left out could come back with another place.
+    moved = [event for event in before if after.get(event) != before[event]]
     if not moved:
         return
     named = {"name": wanted["name"], "events": None if moved == ["*"] else moved}
     found = connection.execute(_OPEN, named).fetchone()
     if found and found["number"]:
         raise SettingsError(
-            f"The destination {wanted['name']} cannot send to {after[moved[0]]} yet: "
+            f"The destination {wanted['name']} cannot {_change(moved[0], after)} yet: "
             f"{found['number']:,} of its deliveries have no answer from {before[moved[0]]}, or "
             "correct what it has counted, and sent again they would count in both. Wait until they "
             f"have ended (they cannot be sent after {found['until']}), or leave this destination "
@@ -425,14 +434,20 @@ def _refuse_another_place(connection: Connection, wanted: Settings) -> None:
         )
 
 
+def _change(event: str, after: dict[str, str]) -> str:
+    return f"send to {after[event]}" if event in after else f"leave out the event {event}"
+
+
 def _refuse_twins(connection: Connection, names: list[object]) -> None:
     """Two active destinations must not count in one place; `names` are those just applied.
+
+    Within a brand two may send different events to one action: each event counts there once.
 
     Meta gets each event twice, and Google, which keeps one conversion per action and order id
     whichever of its two APIs brings it, would take the orders 1001 of two brands for one.
     https://support.google.com/google-ads/answer/6386790
     """
-    known: dict[str, Settings] = {}
+    known: dict[str, list[tuple[str, Settings]]] = {}
     for row in connection.execute(
         "select d.name, b.slug, d.platform, d.settings from ops.destinations as d "
         "inner join ops.brands as b on b.id = d.brand_id where d.is_active "
@@ -440,15 +455,28 @@ def _refuse_twins(connection: Connection, names: list[object]) -> None:
         # Google checks what comes to such a destination, and keeps nothing.
         "and not coalesce((d.settings ->> 'validate_only')::boolean, false) order by d.name"
     ).fetchall():
-        for place in _places(row["settings"]).values():
-            twin = known.setdefault(place, row)
-            if twin is row or not {twin["name"], row["name"]} & set(names):
+        for event, place in _places(row["settings"]).items():
+            others = known.setdefault(place, [])
+            twin = next(
+                (
+                    one
+                    for name, one in others
+                    if one is not row
+                    and (one["slug"] != row["slug"] or name == event)
+                    and {one["name"], row["name"]} & set(names)
+                ),
+                None,
+            )
+            others.append((event, row))
+            if twin is None:
                 continue
+            both_brands = {twin["slug"], row["slug"]}
             both = f"The destinations {twin['name']} and {row['name']}"
             if row["platform"] == "meta":
                 raise CountedTwice(
                     f"{both} have the same pixel_id: Meta would get each event twice. Deactivate "
-                    "one of them first."
+                    "one of them first.",
+                    both_brands,
                 )
             brands = f"the brands {twin['slug']} and {row['slug']}"
             once = (
@@ -461,7 +489,8 @@ def _refuse_twins(connection: Connection, names: list[object]) -> None:
                 "its own. To go from one API to the other, write `is_active: false` at the old "
                 "destination in the same file, and send what waited there with `python -m "
                 "include.cli deliveries backfill --destination NEW --since DAY`: of what it has "
-                "already, Google keeps one."
+                "already, Google keeps one.",
+                both_brands,
             )
 
 

@@ -29,6 +29,7 @@ from include.api import audit, keys, permissions
 from include.api.bounds import address
 from include.api.database import Database, database
 from include.api.problems import Refused
+from include.api.shares import FAILED, UNKNOWN
 from include.errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -148,11 +149,16 @@ class Failures:
     """Keys and signatures that prove nothing, counted by the client's address.
 
     Who shares an address with one who tries may still come in: what is limited is the answer 401,
-    and how many are looked up at once.
+    and how many are looked up at once. A webhook's plain secret, which may be a short one, is not
+    even compared then: whoever sends it waits.
     """
 
     def __init__(self) -> None:
         self._counts = Counts(_limit("TRIBUTARY_FAILURE_LIMIT", "120/minute"))
+
+    def is_over(self, request: Request) -> bool:
+        """Whether so many came from the client's address that it may guess no more."""
+        return self._counts.is_over(_client(request))
 
     @asynccontextmanager
     async def counted(
@@ -166,12 +172,12 @@ class Failures:
         Raises:
             Refused: 429 in the place of the 401 or 404 of one failure too many.
         """
-        client = address(request.client.host) if request.client else ""
+        client = _client(request)
         shares = database(request).shares
         if self._counts.is_over(client):
-            place = shares.of("those who failed", most=1, status=429)
+            place = shares.of(FAILED, most=1, status=429)
         else:
-            place = shares.of("those unknown")
+            place = shares.of(UNKNOWN)
         try:
             yield place
         except Refused as error:
@@ -185,6 +191,10 @@ class Failures:
                 raise
             words = f"More than {self._counts.limit} that proved nothing came from there."
             raise Refused(429, words, headers={"Retry-After": str(wait)}) from None
+
+
+def _client(request: Request) -> str:
+    return address(request.client.host) if request.client else ""
 
 
 def _limit(variable: str, default: str) -> RateLimitItem:

@@ -43,11 +43,12 @@ class Bounds:
 
     beside: int = 64 * 1024  # bytes of a request that are not its body: headers, chunks' lengths
     head_seconds: float = 10.0  # from its first byte to the end of its headers
-    body_seconds: float = 30.0  # from there to its end
+    body_seconds: float = 30.0  # from there to its end, and one more for each `pace` of it
+    pace: int = 16 * 1024  # bytes a second
     answer_seconds: float = 30.0  # that an answer may wait to be read, or a client to ask again
     connections: int = 500
     connections_of_address: int = 250  # of one IPv4 address or IPv6 network
-    bodies: int = 32 * 2**20  # bytes of all bodies that are held
+    bodies: int = 32 * 2**20  # bytes of all bodies that are held; of one address half of them
 
 
 def address(host: str) -> str:
@@ -67,6 +68,7 @@ class Crowd:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.held = 0
+        self.held_of_address: dict[str, int] = {}
         self.of_address: dict[str, int] = {}
         self.connections: set[Protocol] = set()
         # Those whose client has to send or read something, the longest waiting first.
@@ -99,17 +101,28 @@ class Crowd:
                 del self.of_address[one.address]
 
     def hold(self, one: Protocol, size: int) -> None:
-        """Count a piece of a body; where all are too many, the one that has sent most goes."""
-        one.held += size
-        self.held += size
-        if self.held > self.bounds.bodies:
-            most = max(self.waiting, key=lambda it: it.held, default=one)
-            most.refuse(503)
+        """Count a piece of a body; where all are too many, the one that has sent most goes.
+
+        Where those of its address alone are more than half of what there is, one of these goes.
+        """
+        self._count(one, size)
+        if self.held_of_address[one.address] > self.bounds.bodies // 2:
+            theirs = (it for it in self.waiting if it.address == one.address)
+            max(theirs, key=lambda it: it.held, default=one).refuse(503)
+        elif self.held > self.bounds.bodies:
+            max(self.waiting, key=lambda it: it.held, default=one).refuse(503)
 
     def release(self, one: Protocol) -> None:
         """The bodies of a connection are held no more."""
-        self.held -= one.held
-        one.held = 0
+        if one.held:
+            self._count(one, -one.held)
+            if not self.held_of_address[one.address]:
+                del self.held_of_address[one.address]
+
+    def _count(self, one: Protocol, size: int) -> None:
+        one.held += size
+        self.held += size
+        self.held_of_address[one.address] = self.held_of_address.get(one.address, 0) + size
 
 
 class Protocol(HttpToolsProtocol):
@@ -170,6 +183,10 @@ class Protocol(HttpToolsProtocol):
         """Count what is held until it is answered."""
         self._beside -= len(body)
         super().on_body(body)
+        if self._coming == "body" and self._deadline is not None:
+            later = self._deadline.when() + len(body) / self._bounds.pace
+            self._deadline.cancel()
+            self._deadline = self.loop.call_at(later, self.refuse, 408)
         if not self.cycle.response_complete:
             self._crowd.hold(self, len(body))
 
@@ -233,6 +250,7 @@ class Protocol(HttpToolsProtocol):
     def _go(self) -> None:
         """Closed, and soon gone, whether or not the client reads what is left."""
         self._crowd.leave(self)
+        self._crowd.release(self)  # else another one would have to go for what this one held
         self._stop()
         self._deadline = self.loop.call_later(_GOING, self.abort)
 
@@ -255,11 +273,12 @@ class Bounded:
     """Brings the protocol to the uvicorn that starts the app.
 
     Uvicorn starts an app before it listens, and a protocol can be given to its `Config` until then.
-    An app that is served without bounds does not start.
+    An app that would be served without bounds does not start, or answers 500 to everything.
     """
 
     def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
         self._app, self._bounds = app, bounds
+        self._is_bounded = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on; the first call of all is that of the start."""
@@ -271,4 +290,7 @@ class Bounded:
                 return
             protocol = functools.partial(Protocol, crowd=Crowd(self._bounds))
             config.http_protocol_class = protocol  # type: ignore[assignment]
+            self._is_bounded = True
+        elif not self._is_bounded:  # uvicorn with `--lifespan off`
+            raise RuntimeError(_UNBOUNDED)
         await self._app(scope, receive, send)

@@ -26,6 +26,7 @@ from include.warehouse import Connection
 log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 16  # of which one brand alone gets half
+_FOR_LOOK_UPS = 2  # beside these
 _CONNECTING = 2  # seconds; what libpq takes for the least
 _DOUBT = 1.0  # seconds after which a request without a connection asks whether there is a server
 _QUICK = 0.5  # seconds within which a refusal costs nothing
@@ -54,7 +55,7 @@ class Database:
     """
 
     def __init__(self, uri: Callable[[], str]) -> None:
-        self.shares = Shares(_MOST_CONNECTIONS)
+        self.shares = Shares(_MOST_CONNECTIONS, _FOR_LOOK_UPS)
         self.patience = 10.0  # seconds that a request waits for a connection while others have all
         self._uri = uri
         self._pool: ConnectionPool[Connection] | None = None

@@ -57,7 +57,8 @@ def change(
                 raise Refused(409, str(error)) from None
             except settings.CountedTwice as error:
                 # It names another destination, which may be another brand's.
-                words = str(error) if caller.brand is None else _TAKEN
+                theirs = caller.brand is None or error.brands == {caller.brand}
+                words = str(error) if theirs else _TAKEN
                 raise Refused(409, words) from None
             except SettingsError as error:
                 raise unprocessable(_faults(str(error))) from None

@@ -78,7 +78,8 @@ def from_another_site(request: Request) -> bool:
         return site != "same-origin"
     if origin is None:
         return False
-    ours = {_host(f"//{request.headers.get('host', '')}"), _host(conf.get("api", "base_url"))}
+    known_as = conf.get("api", "base_url", fallback=None)
+    ours = {_host(f"//{request.headers.get('host', '')}"), _host(known_as)}
     return _host(origin) not in ours - {None}
 
 

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from include.conversions.intake import EventRefused
-from include.errors import SettingsError, WarehouseDown, WarehouseError
+from include.errors import SettingsError, WarehouseBusy, WarehouseDown, WarehouseError
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("tributary.access")
@@ -142,6 +142,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(psycopg.errors.LockNotAvailable)
     @app.exception_handler(psycopg.errors.QueryCanceled)
+    @app.exception_handler(psycopg.errors.DeadlockDetected)
+    @app.exception_handler(WarehouseBusy)
     async def busy(request: Request, error: Exception) -> Response:
         log.warning("The warehouse was too slow: %s", type(error).__name__)
         words = "Other work, such as an erasure or `configure`, holds what this needs, or it is "

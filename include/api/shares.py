@@ -11,18 +11,24 @@ from include.api.problems import Refused
 
 _MOST_WAITING = 250  # requests of one brand; as many as one address has connections
 
+UNKNOWN, FAILED = "those unknown", "those who failed"  # no slugs: these have no spaces
+LOOK_UPS = (UNKNOWN, FAILED)
+
 
 class Shares:
     """Connections of one pool, given out in one event loop.
 
-    A brand gets one more while it has fewer than are free. So one alone gets half of them, two a
-    third each, and there is always one left for a brand that has none. Who has to wait does so
-    without a thread.
+    A brand gets one more while it has fewer than are free. So one alone gets half of them, and each
+    that comes after it half of what is left: of 16, four slow brands leave one for a fifth, and a
+    sixth waits as long as five are slow. To look up whose a key or a webhook is, there are places
+    beside those of brands. Who has to wait does so without a thread.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, kept: int = 0) -> None:
+        """Give out `connections` to brands, and `kept` more for look-ups alone."""
         self.patience = 5.0  # seconds that a request waits for its brand's share
-        self._free = connections
+        self._free = connections + kept
+        self._kept = kept
         self._used: Counter[str | None] = Counter()
         self._waiting: dict[asyncio.Future[None], tuple[str | None, int | None]] = {}
         self._queued: Counter[str | None] = Counter()
@@ -51,7 +57,13 @@ class Shares:
 
     def _may(self, brand: str | None, most: int | None) -> bool:
         used = self._used[brand]
-        return used < self._free and (most is None or used < most)
+        looking_up = sum(self._used[one] for one in LOOK_UPS)
+        kept = max(0, self._kept - looking_up)
+        if brand in LOOK_UPS:
+            may = used < self._free - kept or kept > 0
+        else:
+            may = used < self._free - kept
+        return may and (most is None or used < most)
 
     def _take(self, brand: str | None) -> None:
         self._free -= 1

@@ -26,10 +26,11 @@ import psycopg
 import pycountry
 from psycopg.pq import TransactionStatus
 
+from include import warehouse
 from include.conversions import contacts, destinations, erasure, identity, personal, policies
 from include.conversions.destinations import Destination
 from include.conversions.personal import holds_email, personal_in
-from include.errors import TributaryError, WarehouseDown, WarehouseError
+from include.errors import TributaryError, WarehouseBusy, WarehouseDown, WarehouseError
 from include.meta.conversions import ACTION_SOURCES
 from include.warehouse import Connection
 
@@ -167,7 +168,7 @@ def take(
         of accepted ones say in notes what was left out.
 
     Raises:
-        WarehouseDown: nothing was stored.
+        WarehouseDown: nothing was stored; WarehouseBusy where other work was in the way.
         WarehouseError: the warehouse refuses them; nothing was stored.
     """
     receipts: list[Receipt | None] = [None] * len(events)
@@ -193,6 +194,8 @@ def take(
     except psycopg.Error as error:
         # Its text quotes the row: people's data.
         kind = WarehouseDown if isinstance(error, psycopg.OperationalError) else WarehouseError
+        if isinstance(error, warehouse.BUSY):
+            kind = WarehouseBusy
         raise kind(
             f"The warehouse does not take events of {brand.slug}: {type(error).__name__} "
             f"{error.sqlstate or ''}".rstrip()

@@ -15,6 +15,7 @@ _PAYLOADS_KEPT = timedelta(days=7)
 # What waits for its payment: those of delayed methods take up to 14 days.
 # https://docs.stripe.com/payments/payment-methods#payment-notification
 _WAITING_KEPT = timedelta(days=30)
+_AUDIT_KEPT = timedelta(days=400)  # a year, and what a yearly look at it takes
 
 
 def enforce(connection: Connection, now: datetime) -> dict[str, int]:
@@ -25,7 +26,7 @@ def enforce(connection: Connection, now: datetime) -> dict[str, int]:
 
     Returns:
         Rows by what was done: `expired`, `outcome_unknown` and `inactive` deliveries, `people`
-        (events without IP and user agent from now on), `payloads`.
+        (events without IP and user agent from now on), `payloads`, `audit` (of the edge's log).
     """
     ended = dict.fromkeys(("expired", "outcome_unknown"), 0)
     for one in destinations.load(connection, now):
@@ -40,6 +41,7 @@ def enforce(connection: Connection, now: datetime) -> dict[str, int]:
         "inactive": outbox.retire(connection, now),
         "people": forget_people(connection, now),
         "payloads": forget_payloads(connection, now),
+        "audit": forget_audit(connection, now),
     }
 
 
@@ -66,4 +68,11 @@ def forget_payloads(connection: Connection, now: datetime) -> int:
         "delete from ops.webhook_payloads where received_at < %s "
         "and (status <> 'waiting' or received_at < %s)",
         [now - _PAYLOADS_KEPT, now - _WAITING_KEPT],
+    ).rowcount
+
+
+def forget_audit(connection: Connection, now: datetime) -> int:
+    """Drop what the edge's audit log has of changes more than 400 days ago."""
+    return connection.execute(
+        "delete from ops.audit_log where at < %s", [now - _AUDIT_KEPT]
     ).rowcount

@@ -34,6 +34,7 @@ def main() -> None:
 
 
 def _run() -> None:
+    home.refuse_a_shells_airflow()
     console.print("Setting up Postgres and Airflow's metadata …")
     variables = services.ready()
     uri = variables["TRIBUTARY_WAREHOUSE"]

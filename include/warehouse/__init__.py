@@ -24,6 +24,13 @@ _MIGRATION_LOCK = 7_221_001
 
 Connection = psycopg.Connection[dict[str, Any]]
 
+# The server answers, and other work was in the way for too long.
+BUSY = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.DeadlockDetected,
+)
+
 
 def where(uri: str) -> str:
     """Host, port and database of a URI: the form that may be shown."""

@@ -41,7 +41,7 @@ def sandbox_with_pixels(**options: Any) -> Iterator[Sandbox]:
         TOKEN: Token(frozenset({"1000000001"}), pixels=frozenset({PIXEL})),
         OTHER_TOKEN: Token(frozenset({"1000000003"}), pixels=frozenset({OTHER_PIXEL})),
     }
-    with Sandbox(clock=Clock(NOW), tokens=tokens, **options) as sandbox:
+    with Sandbox(**{"clock": Clock(NOW), "tokens": tokens, **options}) as sandbox:
         yield sandbox
 
 

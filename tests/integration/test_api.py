@@ -281,6 +281,22 @@ def test_what_is_another_brands_does_not_exist(acme: Door, lumen: Door, uri: str
     assert acme("GET", f"/conversions/{row['id']}").json() == row
 
 
+def test_a_twin_of_ones_own_is_named(lumen: Door, uri: str) -> None:
+    """Red: a client asks those who run it about a destination that it sees itself."""
+    execute(
+        uri,
+        "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, settings) "
+        "select 'lumen-twin', brand_id, platform, conn_id, true, settings || "
+        """'{"name": "lumen-twin", "pixel_id": "2000000011"}' """
+        "from ops.destinations where name = 'lumen-meta'",
+    )
+    changes = {"settings": {"pixel_id": "2000000011"}}
+    answer = lumen("PATCH", "/destinations/lumen-meta", json=changes)
+    execute(uri, "delete from ops.destinations where name = 'lumen-twin'")
+    assert answer.status_code == 409
+    assert "lumen-meta and lumen-twin have the same pixel_id" in answer.json()["detail"]
+
+
 def test_no_answer_has_anything_of_a_person(acme: Door, lumen: Door) -> None:
     """Red: the documentation promises it, and a contact, a page or a name goes out."""
     of_them = {

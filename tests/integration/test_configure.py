@@ -253,6 +253,22 @@ def test_two_brands_never_share_a_conversion_action(
         _put(warehouse, lumen)  # neither does it begin to count later on
 
 
+def test_one_brand_may_count_two_events_in_one_action(warehouse: str) -> None:
+    """Red: a brand is refused with the words that its events would count twice; none would."""
+    sales = _google("acme", "a-sales", events={"Purchase": "42"})["destinations"]
+    leads = _google("acme", "b-leads", "google_data_manager", events={"Lead": "42"})
+    both = {**leads, "destinations": [*sales, *leads["destinations"]]}
+    made = _put(warehouse, both, _google("lumen", "lumen-google", customer_id="4445556666"))
+    assert [line for line in made if "acme" not in line and "lumen" not in line] == [
+        "destination a-sales: created", "destination b-leads: created",
+    ]  # fmt: skip
+    third = _google("acme", "c-more", events={"Subscribe": "43", "Lead": "42"})["destinations"]
+    with pytest.raises(SettingsError, match=r"b-leads and c-more both .* get each event twice"):
+        _put(warehouse, {**both, "destinations": [*both["destinations"], *third]})
+    with pytest.raises(SettingsError, match="one number for one order"):
+        _put(warehouse, _google("lumen", "lumen-google", events={"Subscribe": "42"}))
+
+
 def test_one_file_goes_from_one_google_api_to_the_other(warehouse: str) -> None:
     """Red: a brand that migrates sends each event twice, or has to be without a destination."""
     old = _google("acme", "z-ads")
@@ -346,7 +362,11 @@ def test_an_action_stays_while_its_answers_are_open(warehouse: str) -> None:
     for moved in ({"events": {"Purchase": "44"}}, {"customer_id": "9998887777"}):
         with pytest.raises(SettingsError, match=r"1 of its deliveries .* correct what it has"):
             _put(warehouse, _google("acme", "acme-google", **moved))
+    # Left out and brought back it would send to the other action, too.
     off_the_map = _google("acme", "acme-google", events={"Lead": "44"})
+    with pytest.raises(SettingsError, match=r"cannot leave out the event Purchase yet: 1 of its"):
+        _put(warehouse, off_the_map)
+    execute(warehouse, "update ops.conversion_deliveries set sync_status = 'sent'")
     assert "destination acme-google: changed" in _put(warehouse, off_the_map)
 
 

@@ -19,6 +19,7 @@ from outgoing import TOKEN, sandbox_with_pixels
 
 from include import home
 from include.cli import main
+from include.sandbox.clock import Clock
 
 METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
@@ -82,7 +83,7 @@ def test_a_test_event_leaves_with_the_deployments_own_connection(
 ) -> None:
     """Red: in the worker's container the command cannot decrypt what the UI shows as right."""
     two_brands(warehouse)
-    with sandbox_with_pixels() as sandbox:
+    with sandbox_with_pixels(clock=Clock()) as sandbox:  # the command sends an event of now
         in_metadata("meta_acme", sandbox.url)
         ended = run("destinations", "test", "acme-meta", "--test-event-code", "TEST1")
     assert (ended.returncode, "took one test event" in ended.stdout) == (0, True), ended.stderr

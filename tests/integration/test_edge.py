@@ -17,17 +17,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 import pytest
 import requests
-from doors import Door, connections, edge, key, post, serving, two_brands
+from doors import SECRET, Door, connections, edge, key, post, serving, two_brands
 from outgoing import execute
 
 from include import warehouse as wh
-from include.api import access, bounds
+from include.api import access, bounds, database
 from include.api.app import edge as make
 from include.api.bounds import Bounds
 from include.api.problems import Refused
-from include.api.shares import Shares
+from include.api.shares import FAILED, UNKNOWN, Shares
+from include.conversions import intake
 
 PATIENCE = 20.0  # real seconds after which a socket that says nothing fails a test
 
@@ -180,12 +182,38 @@ def test_bodies_that_do_not_end_push_out_the_largest(uri: str) -> None:
     """Red: a hundred clients without a key fill the memory with halves of bodies."""
     with edge(uri, bounds=Bounds(bodies=2**20)) as url:
         head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
-        largest = opened(url, head + b"x" * 700_000)
-        smaller = opened(url, head + b"x" * 400_000)
+        largest = opened(url, head + b"x" * 500_000)
+        smaller = opened(url, head + b"x" * 400_000, "127.0.0.2")
+        last = opened(url, head + b"x" * 300_000, "127.0.0.3")
         assert said(largest).startswith(b"HTTP/1.1 503 ")
-        with smaller:
+        with smaller, last:
             answer = Door(url)("POST", "/webhooks/acme/stripe", data=b"x" * 1000)
             assert answer.status_code == 401
+
+
+def test_bodies_of_one_address_leave_room_for_others(uri: str) -> None:
+    """Red: one brand's batches take all room for bodies, and another brand's are refused."""
+    with edge(uri, bounds=Bounds(bodies=2**20)) as url:
+        head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
+        larger = opened(url, head + b"x" * 300_000, "127.0.0.2")
+        with opened(url, head + b"x" * 250_000, "127.0.0.2") as smaller:
+            assert said(larger).startswith(b"HTTP/1.1 503 ")  # though half of the room is free
+            lead = {"event_name": "Lead", "event_id": "n", "email": "a@example.com"}
+            batch = {"events": [{**lead, "junk": "x" * 400_000}]}
+            lumen = Door(url, key(uri, "lumen"))
+            assert lumen("POST", "/conversions/batch", json=batch).status_code == 200
+            assert not select.select([smaller], [], [], 0)[0]  # nor was this one refused
+
+
+def test_a_body_that_goes_on_has_more_time(uri: str) -> None:
+    """Red: a slow line never brings a batch of some megabytes in."""
+    with edge(uri, bounds=Bounds(body_seconds=0.3, pace=50_000)) as url:
+        head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nConnection: close\r\n"
+        slow = opened(url, head + b"Content-Length: 100000\r\n\r\n")
+        for _ in range(10):  # 0.6 s
+            time.sleep(0.06)
+            slow.sendall(b"x" * 10_000)
+        assert said(slow).startswith(b"HTTP/1.1 401 ")
 
 
 def test_pipelined_requests_have_an_end(uri: str) -> None:
@@ -209,6 +237,10 @@ def test_an_edge_without_bounds_does_not_start() -> None:
     asyncio.run(make()({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
     assert [one["type"] for one in sent] == ["lifespan.startup.failed"]
     assert "uvicorn include.api.edge:app" in sent[0]["message"]
+    # Nor does it answer where nothing has started it, as under `uvicorn --lifespan off`.
+    with pytest.raises(RuntimeError, match="uvicorn include"):
+        asyncio.run(make()({"type": "http"}, receive, send))  # type: ignore[arg-type]
+    assert [one.get("status") for one in sent[1:]] == [500, None]
 
 
 def test_ipv6_hosts_of_one_network_are_one_client() -> None:
@@ -288,6 +320,48 @@ def test_what_waits_too_long_is_to_come_again(uri: str, monkeypatch: pytest.Monk
     assert all("erasure" in one.json()["detail"] for one in late)
 
 
+def test_a_brand_that_is_busy_is_no_outage(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red: one brand's erasure, a timeout or a deadlock is reported as a warehouse that is down."""
+    quick = database._OPTIONS.replace("lock_timeout=5s", "lock_timeout=50ms")
+    monkeypatch.setattr(database, "_OPTIONS", quick)
+    lead = {"event_name": "Lead", "event_id": "busy", "email": "jane@example.com"}
+    with edge(uri) as url:
+        acme, lumen = Door(url, key(uri)), Door(url, key(uri, "lumen"))
+        with locked(uri, "acme"):
+            answers = [
+                acme("POST", "/conversions", json=lead),
+                acme("POST", "/conversions/batch", json={"events": [lead]}),
+                post(Door(url), "chatbot", {"contact_id": "B1", "qualified": True, **lead}),
+            ]
+            assert lumen("POST", "/conversions", json=lead).status_code == 201
+        for one in answers:
+            assert (one.status_code, one.headers["retry-after"]) == (503, "5")
+            assert "Other work, such as an erasure" in one.json()["detail"]
+        assert acme("POST", "/conversions", json=lead).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [(psycopg.errors.DeadlockDetected, "Other work"), (psycopg.errors.QueryCanceled, "Other work"),
+     (psycopg.errors.AdminShutdown, "does not answer")],
+)  # fmt: skip
+def test_a_deadlock_is_busy_and_a_stop_is_not(
+    uri: str, monkeypatch: pytest.MonkeyPatch, what: type[psycopg.Error], words: str
+) -> None:
+    """Red: who reads the log looks for an outage where two requests crossed, or the reverse."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise what("Key (email)=(jane@example.com)")
+
+    monkeypatch.setattr(intake, "_store", broken)
+    with edge(uri) as url:
+        lead = {"event_name": "Lead", "event_id": "d", "email": "jane@example.com"}
+        answer = Door(url, key(uri))("POST", "/conversions", json=lead)
+    assert answer.status_code == 503
+    assert words in answer.json()["detail"]
+    assert "jane" not in answer.text
+
+
 def test_shares_leave_one_for_who_has_none() -> None:
     """Red: two or three slow brands together take what one alone may not."""
 
@@ -318,6 +392,38 @@ def test_shares_leave_one_for_who_has_none() -> None:
         return taken
 
     assert asyncio.run(run()) == [6, 3, 2]
+
+
+def test_slow_brands_leave_places_for_look_ups() -> None:
+    """Red: five slow brands hold every place, and no key of a sixth is even looked up."""
+
+    async def run() -> list[int]:
+        shares, counts = Shares(16, 2), dict.fromkeys("abcdef", 0)
+        shares.patience = 0.01
+        async with asyncio.TaskGroup() as group:
+            done = asyncio.Event()
+
+            async def hold(brand: str) -> None:
+                try:
+                    async with shares.of(brand):
+                        counts[brand] += 1
+                        await done.wait()
+                except Refused:
+                    pass
+
+            for brand in counts:
+                for _ in range(20):
+                    group.create_task(hold(brand))
+                await asyncio.sleep(0.03)
+            async with shares.of(UNKNOWN), shares.of(FAILED, most=1):
+                with pytest.raises(Refused):
+                    async with shares.of(UNKNOWN):
+                        pass
+            done.set()
+        assert shares._free == 18
+        return list(counts.values())
+
+    assert asyncio.run(run()) == [8, 4, 2, 1, 1, 0]
 
 
 def test_pages_follow_one_another_while_rows_come_in(uri: str) -> None:
@@ -465,6 +571,25 @@ def test_failed_signatures_are_limited_and_valid_ones_are_not(
         head = f"POST /webhooks/acme/chatbot HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
         sent = f"{head}Connection: close\r\n\r\n".encode() + body
         assert said(opened(url, sent, "127.0.0.3")).startswith(b"HTTP/1.1 429 ")
+
+
+def test_plain_secrets_are_not_tried_without_end(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red: who is over the limit goes on guessing a short secret, and sees which one is right."""
+    monkeypatch.setenv("TRIBUTARY_FAILURE_LIMIT", "5/minute")
+    call = {"id": "p1", "email": "jane@example.com"}
+    with edge(uri) as url:
+        right = [post(Door(url), "perspective", call, headers={"X-Webhook-Secret": SECRET})]
+        guessed = [
+            post(Door(url), "perspective", call, headers={"X-Webhook-Secret": f"g{n}"})
+            for n in range(8)
+        ]
+        right.append(post(Door(url), "perspective", call, headers={"X-Webhook-Secret": SECRET}))
+        assert [one.status_code for one in guessed] == [401] * 5 + [429] * 3
+        assert [one.status_code == 429 for one in right] == [False, True]
+        assert 1 <= int(right[1].headers["retry-after"]) <= 60
+        # A signature cannot be guessed.
+        lead = {"contact_id": "B1", "qualified": True, "email": "jane@example.com"}
+        assert post(Door(url), "chatbot", lead).json()["status"] == "accepted"
 
 
 def test_what_cannot_be_a_key_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:

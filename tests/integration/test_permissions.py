@@ -222,13 +222,20 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "no base_url: ours, named", "no base_url: another"])
 def test_only_our_own_pages_change_anything(
     as_: Callable[..., Door], monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    """Red: a page that a person opens elsewhere stops a brand's conversions with their cookie."""
+    """Red: a page that a person opens elsewhere stops a brand's conversions with their cookie.
+
+    Or, where `[api] base_url` is not set, which Airflow does not ask for, every change fails.
+    """
     door = as_("op")
-    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/airflow")
+    page, without = page.removeprefix("no base_url: "), page.startswith("no base_url: ")
+    if without:
+        monkeypatch.delenv("AIRFLOW__API__BASE_URL", raising=False)
+    else:
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/airflow")
     host = door.url.split("/")[2]
     headers = {name: value.format(host=host) for name, value in PAGES[page].items()}
     cookies = {"_token": str(door.bearer).removeprefix("Bearer ")}
@@ -242,5 +249,6 @@ def test_only_our_own_pages_change_anything(
         body = {"json": {}} if method != "DELETE" else {}
         answer = stranger(method, path, cookies=cookies, headers=headers, **body)
         assert (answer.status_code == 403) == (not ours), (path, answer.text)
+        assert answer.status_code < 500, (path, answer.text)
     # Who shows a token of their own is no page that borrows a cookie.
     assert door("PATCH", "/api/destinations/nowhere", json={}, headers=headers).status_code == 404

@@ -423,6 +423,28 @@ def test_two_workers_at_once_share_the_work(warehouse: str, sandbox: Sandbox) ->
     assert set(ledger.values()) == {(1, 1)}  # counted once, and sent once
 
 
+def test_the_edges_audit_log_is_kept_400_days(warehouse: str) -> None:
+    """Red: who changed what stays for ever; or is gone when a yearly audit asks."""
+    from include import warehouse as wh
+    from include.conversions import retention
+
+    configure(warehouse, "acme", meta_destination())
+    with wh.connect(warehouse, autocommit=True) as connection:
+        for brand in ("acme", "lumen"):
+            connection.execute(
+                "insert into ops.audit_log (at, event, owner, brand, extra) select "
+                "%s::timestamptz - days * interval '1 day', days::text, 'k', %s, '{}' "
+                "from unnest(array[0, 399, 401]) as days",
+                [NOW, brand],
+            )
+        assert retention.enforce(connection, NOW)["audit"] == 2
+        assert retention.enforce(connection, NOW)["audit"] == 0
+    rows = query(warehouse, "select brand, event from ops.audit_log order by brand, at")
+    assert [(row["brand"], row["event"]) for row in rows] == [
+        (brand, days) for brand in ("acme", "lumen") for days in ("399", "0")
+    ]
+
+
 def test_the_person_is_forgotten_when_nothing_is_left_to_send(
     warehouse: str, sandbox: Sandbox
 ) -> None:

@@ -208,6 +208,7 @@ def test_only_stripe_is_believed(door: Door, uri: str) -> None:
     forged = {
         "changed byte": {"sent": body.replace(b"1990", b"9990", 1), "body": body},
         "old timestamp": {"header": signed(body, time.time() - 301), "body": body},
+        "ahead": {"header": signed(body, time.time() + 310), "body": body},
         "wrong secret": {"header": signed(body, secret="whsec_other"), "body": body},
         "no header": {"headers": {"X": "y"}, "body": body},
         "garbage": {"header": "t=now,v1=ÄÖ".encode("latin-1"), "body": body},

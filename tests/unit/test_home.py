@@ -7,8 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from include import home
+from include import home, services
+from include.cli import main
 
 
 def test_a_port_that_another_program_took_is_left(
@@ -106,6 +108,30 @@ def test_a_shells_airflow_home_is_not_this_installations(
     assert not {KEY, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"} & ours.keys()
 
 
+@pytest.mark.parametrize("name", ["AIRFLOW_HOME", "AIRFLOW_CONFIG"])
+def test_our_services_start_in_no_other_airflow(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Red: `make up` and `make demo` migrate the database of a person's work, and run in it."""
+    from include.sandbox import demo
+
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
+    monkeypatch.delenv("AIRFLOW_HOME")
+    value = deployed if name == "AIRFLOW_HOME" else deployed / "airflow.cfg"
+    monkeypatch.setenv(name, str(value))
+    (deployed / "airflow.cfg").write_text("[database]\nsql_alchemy_conn = postgresql://db/airflow")
+    monkeypatch.setattr(services, "ready", lambda: pytest.fail("somebody's Airflow is touched"))
+    words = f"an Airflow of its own ({name} {value})"
+    up = CliRunner().invoke(main, ["up"])
+    assert (up.exit_code, words in up.output, f"unset {name}" in up.output) == (1, True, True)
+    with demo.console.capture() as said, pytest.raises(SystemExit):
+        demo.main()
+    assert words in said.get().replace("\n", "")
+    # One that is Airflow's own default, with SQLite, is no reason to refuse.
+    (deployed / "airflow.cfg").write_text("[database]\nsql_alchemy_conn = sqlite:////a.db")
+    home.refuse_a_shells_airflow()
+
+
 def test_what_make_env_printed_may_change_again(
     deployed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +143,7 @@ def test_what_make_env_printed_may_change_again(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")  # a person's own, since
     assert not home.has_airflow()
+    home.refuse_a_shells_airflow()  # since it is ours
     home.forget("port_ui")
     with socket.create_server(("127.0.0.1", int(before["AIRFLOW__API__PORT"]))):
         after = home.environment(URI, URI)
