@@ -130,7 +130,9 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, crowd: Crowd, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.access_log = False
+        if not self.config.access_log:  # by --no-access-log
+            logging.getLogger("tributary.access").disabled = True
+        self.access_log = False  # ours has no address, path or query
         self.ws_protocol_class = None  # there are none, and they would leave this protocol
         self.address = ""
         self.held = 0
