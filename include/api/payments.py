@@ -261,6 +261,8 @@ def kind_of(
         return "first"
     known = [*([links] if links else []), *(one.links for one in own)]
     asked = [one for one in known if one.invoice is not None]
+    if not asked and any(one.is_one_off for one in known):
+        return "first"
     if not asked:
         asked = [
             one.links for one in others
@@ -268,10 +270,11 @@ def kind_of(
             and (one.links.invoice.paid, one.links.invoice.currency)
             == (raw["value"], str(raw["currency"]).upper())
             and not _is_paid(one.links, reports, payment)
+            and abs(one.links.invoice.at - raw["event_time"]) <= HELD
         ]  # fmt: skip
     if asked:
         return "renewal" if _is_renewal(asked[-1], (*own, *others)) else "first"
-    return "first" if any(one.is_one_off for one in known) else "unknown"
+    return "unknown"
 
 
 def _is_paid(invoice: Links, reports: Sequence[Report], payment: str) -> bool:
@@ -311,7 +314,19 @@ def renew(
         Why it cannot be done any more, in a sentence.
     """
     chosen = settings.get("renewals", "purchase")
-    if chosen == "purchase" or kind == "first":
+    if chosen == "purchase":
+        return []
+    if kind == "first":
+        with intake.in_one_transaction(connection):
+            targets = destinations.active_for_intake(connection, brand.id, now)
+            found = amend.locked(connection, event)
+            if found is None or found.has_left:
+                return []
+            if found.event["event_name"] == "Subscribe":
+                found.event["event_name"] = "Purchase"
+                amend.write(connection, found, ["event_name"], targets, now)
+                amend.pass_on(connection, found, targets, now)
+            amend.judge(connection, found, ("renewal",), targets, now)
         return []
     if kind == "unknown":
         connection.execute(
