@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from include.api.sources import Links, Meaning, Settings
-from include.conversions import amend, contacts, destinations, intake
+from include.conversions import amend, contacts, destinations, erasure, intake
 from include.conversions.contacts import CLICKS
 from include.conversions.intake import Brand, Raw
 from include.warehouse import Connection
@@ -221,19 +221,35 @@ def attach(
     connection: Connection,
     brand: Brand,
     source: str,
-    reports: Iterable[Report],
+    reports: Sequence[Report],
     events: Sequence[UUID],
-    hashes: Iterable[str],
 ) -> None:
-    """Let kept reports that say something of the person go with it, and with its events."""
-    about = [one.id for one in reports if one.meaning.contact.keys() & _OF_PERSON]
-    connection.execute(
-        "update ops.webhook_payloads set "
-        "events = array(select distinct unnest(events || %s::uuid[])), "
-        "hashes = array(select distinct unnest(hashes || %s::text[])) "
-        "where brand_id = %s and source = %s and provider_id = any(%s)",
-        [list(events), sorted(hashes), brand.id, source, about],
-    )
+    """Let kept reports that say something of the person go with it, and with its events.
+
+    A report that names an address goes with no other address: of one customer's reports each may
+    be of another person.
+    """
+    about = [one for one in reports if one.meaning.contact.keys() & _OF_PERSON]
+    nameless = [one for one in reports if not one.meaning.contact.get("email")]
+    for group, lenders in (
+        ([one.id for one in about if one.meaning.contact.get("email")], nameless),
+        ([one.id for one in about if not one.meaning.contact.get("email")], reports),
+    ):
+        if not group:
+            continue
+        # A nameless report may have been lent the address of one person by another payment.
+        hashes = [
+            one
+            for lender in lenders
+            for one in (erasure.own(lender.hashes) if lenders is nameless else lender.hashes)
+        ]
+        connection.execute(
+            "update ops.webhook_payloads set "
+            "events = array(select distinct unnest(events || %s::uuid[])), "
+            "hashes = array(select distinct unnest(hashes || %s::text[])) "
+            "where brand_id = %s and source = %s and provider_id = any(%s)",
+            [list(events), erasure.lent(hashes), brand.id, source, group],
+        )
 
 
 # First payments and renewals.

@@ -317,8 +317,7 @@ def _keep(
         )
     if done.used:
         me = Report(post.meaning.id, post.meaning, frozenset(post.hashes))
-        hashes = me.hashes.union(*(one.hashes for one in done.used))
-        payments.attach(connection, post.brand, post.source, [me, *done.used], done.events, hashes)
+        payments.attach(connection, post.brand, post.source, [me, *done.used], done.events)
 
 
 def _is_new(connection: Connection, post: _Post, body: bytes) -> bool | None:
@@ -391,10 +390,14 @@ def _hashes(meaning: Meaning, default_country: str | None) -> list[str]:
     """Whose payload it is: the event that it became may know another person, or none."""
     said = {**meaning.contact, **(meaning.event or {})}
     person: dict[str, Any] = {k: said[k] for k in ("email", "phone", "country") if k in said}
-    ids = {said.get("contact_id"), *(meaning.links.shared if meaning.links else ())} - {None}
-    return sorted(
-        {*erasure.person_hashes(person, default_country), *map(erasure.contact_hash, ids)}
-    )
+    contact_id = said.get("contact_id")
+    shared = set(meaning.links.shared if meaning.links else ())
+    mine = {str(contact_id)} - shared if contact_id else set()
+    hashes = {*erasure.person_hashes(person, default_country), *map(erasure.contact_hash, mine)}
+    # Several people may pay as one customer: who names an address is one of them alone.
+    if not person.get("email"):
+        hashes.update(erasure.lent(map(erasure.contact_hash, shared)))
+    return sorted(hashes)
 
 
 def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
@@ -418,7 +421,12 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
         clicks = intake.clicks(meaning.contact, post.said_at, known)
         if any(clicks.values()) or not meaning.waits:
             contacts.remember(
-                connection, post.brand.id, contact_id, clicks, post.said_at, post.hashes
+                connection,
+                post.brand.id,
+                contact_id,
+                clicks,
+                post.said_at,
+                erasure.own(post.hashes),
             )
     related = _related(connection, post, reports)
     used = related.used

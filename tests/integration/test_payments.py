@@ -360,6 +360,33 @@ def test_kept_reports_go_with_their_person(door: Door, uri: str) -> None:
     assert left == []
 
 
+@pytest.mark.parametrize("status", ["paid", "unpaid"])
+def test_erasing_one_person_leaves_the_others_of_the_customer(
+    door: Door, uri: str, status: str
+) -> None:
+    """Red: one of a firm's people asks to be forgotten, and their colleague's purchases are
+    erased, too, and dropped from then on; or what names neither of them is kept."""
+    firm: Payload = {"customer": "cus_firm"}
+    for brand in ("acme", "lumen"):
+        hand(door, [customer(9, id="cus_firm", email=None, name="Firm"),
+                    session(1, payment_status=status, **firm), session(2, **firm),
+                    invoice(3, customer_email=None, **firm)], brand)  # fmt: skip
+    client = Door(door.url, key(uri))
+    erased = client("POST", "/erasure", json={"email": "jane.1@example.com"}).json()["erased"][0]
+    assert erased["events"] == (status == "paid")
+    kept = query(uri, "select links from ops.webhook_payloads as p inner join ops.brands as b "
+                      "on b.id = p.brand_id where slug = 'acme'")  # fmt: skip
+    names = {link for one in kept for link in one["links"]}
+    assert "pi_3N2" in names
+    assert "pi_3N1" not in names
+    hand(door, [session(4, customer_details={"email": "jane.2@example.com"}, **firm)])
+    mine = [row for row in (*rows(uri, 2), *rows(uri, 4)) if row["erased_at"] is None]
+    assert [row["user_hashes"]["meta"]["em"] for row in mine] == [[email(2)]] * 3
+    assert hand(door, [session(5, customer_details={"email": "jane.1@example.com"}, **firm)])[0][
+        "status"
+    ] == "ignored"  # fmt: skip
+
+
 def test_a_report_that_cannot_be_read_costs_no_payment(door: Door, uri: str) -> None:
     """Red: one wrong word in a session's or a refund's metadata refuses the payment itself."""
     odd = {"consent_ad_user_data": "perhaps"}
