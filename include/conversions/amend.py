@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -349,7 +350,10 @@ def judge(
     active: Mapping[str, destinations.Destination] = {target.name: target for target in targets}
     for one in stored.deliveries:
         if one["outcome"] in outcomes and one["destination"] in active:
-            state = policies.first_state(event, active[one["destination"]], now)
+            target = active[one["destination"]]
+            if one["sync_status"] == "pending":  # also by a backfill: it stays so
+                target = replace(target, send_from=min(target.send_from, event["event_time"]))
+            state = policies.first_state(event, target, now)
             connection.execute(
                 "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
                 "batch_key = %s, next_attempt_at = %s, updated_at = %s "

@@ -8,13 +8,15 @@ that no event slips in beside an erasure.
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from include.conversions import identity, refused_files
+from include.conversions import identity
 from include.warehouse import Connection
 
 
@@ -69,7 +71,7 @@ def _hashes(user_hashes: Mapping[str, Mapping[str, Any]], keys: Iterable[str]) -
 
 
 def tombstone(event_name: str, event_id: str) -> str:
-    """What stands for an erased event's id that has the contact's in it."""
+    """What replaces an erased event's id that has the contact's in it."""
     return "erased-" + hashlib.sha256(f"{event_name}|{event_id}".encode()).hexdigest()
 
 
@@ -134,17 +136,18 @@ def erase_person(
     Theirs are the events, contacts and payloads that carry one of the person's hashes, all others
     of these contacts, and what carries another e-mail, phone or external id of theirs. An id that
     events of other people carry as well (a shop's own phone number, a shared one) says nothing
-    about whose an event is, and is not suppressed. An erasure that was broken off goes on when it
-    is asked again.
+    about whose an event is, and is not suppressed; nor is a contact followed whose events name more
+    than two e-mails beside the person's (a shop's "guest"). An erasure that was broken off goes on
+    when it is asked again.
 
     Args:
         connection: autocommit.
         person: `email`, `phone` or both; `country` helps to read a phone number.
         default_country: the brand's.
     """
-    theirs = _Theirs(set(person_hashes(person, default_country)))
+    theirs = _Theirs(set(person_hashes(person, default_country)), by_email="email" in person)
     # What is suppressed no longer comes in, so that a search that finds nothing new is complete,
-    # though it holds nobody up. No index: requests of this kind are rare, and intake would pay.
+    # though it blocks no intake. No index: requests of this kind are rare, and intake would pay.
     while True:
         with connection.transaction():
             _lock(connection, brand_id)
@@ -168,7 +171,7 @@ def erase_person(
             "delete from ops.webhook_payloads where brand_id = %s and hashes && %s::text[]",
             [brand_id, [*theirs.suppressed(), *lent(theirs.suppressed())]],
         ).rowcount
-    files = refused_files.forget(connection, brand_id, theirs.suppressed())
+    files = _forget_files(connection, brand_id, theirs.suppressed())
     done.refused_files, done.refused_files_left = files
     return done
 
@@ -179,6 +182,7 @@ class _Theirs:
 
     hashes: set[str]  # of e-mails and phones
     external: set[str] = field(default_factory=set)  # of external ids: they find, never suppress
+    by_email: bool = False  # whether the request names one
     contacts: set[str] = field(default_factory=set)
     events: set[UUID] = field(default_factory=set)
 
@@ -193,17 +197,26 @@ class _Theirs:
             "hashes": list(self.hashes | self.external),
             "suppressed": list(self.suppressed()),
         }
-        hashes, external = set[str](), set[str]()
+        hashes, external, contacts = set[str](), set[str](), set[str]()
         for row in connection.execute(_CARRYING, named):
             self.events.add(row["id"])
+            emails = _hashes(row["user_hashes"], ("em", "email"))
+            if self.by_email and emails and not emails & self.hashes and (
+                contact_hash(row["contact_id"] or "") not in self.suppressed()
+            ):  # fmt: skip
+                continue  # of somebody else who has the same phone
             hashes |= _hashes(row["user_hashes"], _SUPPRESSED)
             external |= _hashes(row["user_hashes"], ("external_id",))
-            self.contacts |= {row["contact_id"]} - {None}
+            contacts |= {row["contact_id"]} - {None}
         for row in connection.execute(_SEEN, named):
             hashes |= set(row["hashes"])
-            self.contacts |= {row["contact_id"]} - {None}
+            contacts |= {row["contact_id"]} - {None}
         for row in connection.execute(_POSTED, named):
             hashes |= set(row["hashes"])
+        asked = [*map(contact_hash, contacts), *hashes]
+        of_many = {row["hash"] for row in connection.execute(_OF_MANY, {**named, "asked": asked})}
+        self.contacts |= {one for one in contacts if contact_hash(one) not in of_many}
+        hashes -= of_many
         new = (hashes | external) - self.hashes - self.external
         if new:
             shared = {
@@ -240,6 +253,13 @@ _SEEN = f"""
 select contact_id, hashes from ops.contacts
 where brand_id = %(brand)s
     and (hashes && %(suppressed)s::text[] or {_CONTACT_HASH} = any(%(suppressed)s))
+"""
+# Contacts that are no person, such as "guest": by the e-mails beside the person's own.
+_OF_MANY = f"""
+select {_CONTACT_HASH} as hash from ops.conversion_events as e
+where e.brand_id = %(brand)s and e.erased_at is null and {_CONTACT_HASH} = any(%(asked)s)
+    and user_hashes #>> '{{meta,em,0}}' <> all (%(hashes)s)
+group by 1 having count(distinct user_hashes #>> '{{meta,em,0}}') > 2
 """
 _POSTED = f"""
 select array(select one from unnest(hashes) as h (one) where not starts_with(one, '{_LENT}'))
@@ -318,3 +338,29 @@ def _hide_contacts(connection: Connection, ids: list[UUID]) -> None:
             [tombstone(row["event_name"], row["event_id"]) for row in rows],
         ],
     )
+
+
+def _forget_files(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> tuple[int, int]:
+    """Delete the files that hold lines of a person.
+
+    Returns:
+        How many were deleted, and how many are left: on other machines, or not ours to delete.
+    """
+    found = connection.execute(
+        "select distinct host, path from ops.refused_files "
+        "where (brand_id = %s or brand_id is null) and hashes && %s::text[]",
+        [brand_id, list(hashes)],
+    ).fetchall()
+    gone = []
+    for row in found:
+        if row["host"] == socket.gethostname():
+            try:
+                Path(row["path"]).unlink(missing_ok=True)
+            except OSError:
+                continue
+            gone.append(row["path"])
+    connection.execute(
+        "delete from ops.refused_files where host = %s and path = any(%s)",
+        [socket.gethostname(), gone],
+    )
+    return len(gone), len(found) - len(gone)

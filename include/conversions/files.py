@@ -234,7 +234,7 @@ def _not_erased(
             owner = owners.get(index)
             lines[index] = refused_files.people_in(
                 {str(k): v for k, v in frame.loc[index].items() if not _absent(v)},
-                owner.settings.get("default_country") if owner else None,
+                owner,
             )
     erased = refused_files.erased_among(connection, set().union(*lines.values()))
     kept = []

@@ -66,9 +66,11 @@ PLACEHOLDERS = (
 _PLACEHOLDERS = frozenset(PLACEHOLDERS)
 _LONGEST_PLACEHOLDER = max(map(len, PLACEHOLDERS))
 # Variables that nothing has filled in: {{x}}, {x}, ${x}, [[x]], %%x%%, *|x|*, <%= x %>, __X__; and
-# what JavaScript makes of an object.
+# what JavaScript makes of an object. A GUID may be in braces.
 _UNFILLED = re.compile(
-    r"\{\{.*\}\}|\$?\{.*\}|\[\[.*\]\]|%%.+%%|\*\|.+\|\*|<%.*%>|__[A-Z_]+__|\[object .*\]", re.DOTALL
+    r"\{\{.*\}\}|\$?\{(?![0-9A-Fa-f-]{36}\}).*\}|\[\[.*\]\]|%%.+%%|\*\|.+\|\*|<%.*%>"
+    r"|__[A-Z_]+__|\[object .*\]",
+    re.DOTALL,
 )
 _FIRST_OF_UNFILLED = frozenset("{$[%*<_")
 # 4.915112345678E+12: a spreadsheet has cut the number, and many become one.

@@ -346,7 +346,7 @@ def _prepared(
         raise EventRefused("currency", "is missing beside a value; write an ISO 4217 code")
     if name == "Purchase" and value is None:
         raise EventRefused("value", "a Purchase needs value and currency")
-    at = _moment("event_time", given.get("event_time"), now, brand)
+    at = _moment("event_time", given.get("event_time"), now, _zone(brand))
     if at > now + _FUTURE:
         raise EventRefused("event_time", "lies in the future")
     ids = {
@@ -359,7 +359,7 @@ def _prepared(
     meta_hashes = identity.meta_hashes(person, country)
     url = _url(brand, given.get("event_source_url"))
     agent = _agent(given.get("user_agent"), notes)
-    seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at, brand)
+    seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at, _zone(brand))
     if source == "file" and "event_time" not in given:
         notes.append(NO_TIME)
     row = {
@@ -396,7 +396,7 @@ def _prepared(
     if ids["event_id"] is None:
         # A line of a file without a time must be the same event when the file is handed in again.
         at_all = "event_time" in given or source != "file"
-        row["event_id"] = _event_id(brand, row, event, at.isoformat() if at_all else "")
+        row["event_id"] = _event_id(brand, row, event, at if at_all else None, contact)
     return row
 
 
@@ -573,8 +573,12 @@ def _currency(value: Any) -> str | None:
     return text.upper()
 
 
-def _moment(field: str, value: Any, default: datetime, brand: Brand) -> datetime:
-    """A moment; without an offset it is of the brand's time zone.
+def _zone(brand: Brand) -> str:
+    return brand.settings.get("time_zone") or "UTC"
+
+
+def _moment(field: str, value: Any, default: datetime, zone: str) -> datetime:
+    """A moment; without an offset it is of the zone.
 
     Where a clock is put back and the time is there twice, the first of the two; where it is put
     forward and the time is not there, what the clock would show had it not been.
@@ -598,7 +602,7 @@ def _moment(field: str, value: Any, default: datetime, brand: Brand) -> datetime
     if not 2000 <= moment.year < 2100:
         raise EventRefused(field, "is no moment between 2000 and 2100")
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(brand.settings.get("time_zone") or "UTC"))
+        moment = moment.replace(tzinfo=ZoneInfo(zone))
     return moment.astimezone(UTC)
 
 
@@ -782,12 +786,20 @@ def _text(value: Any) -> str | None:
     return text.strip() or None
 
 
-def _event_id(brand: Brand, row: Mapping[str, Any], event: _Given, at: str) -> str:
+def _event_id(
+    brand: Brand,
+    row: Mapping[str, Any],
+    event: _Given,
+    at: datetime | None,
+    contact: Mapping[str, Any] | None,
+) -> str:
     """By the brand's template, else from brand, transaction and event name.
 
     An event without a transaction is told apart by its time, person and contents, so that the same
-    file handed in twice is the same events. The page's address counts as it came in: of two pages
-    perhaps nothing may be kept of what tells them apart.
+    file handed in twice is the same events.
+
+    Args:
+        at: the event's time; None where it says none.
     """
     fields = {**row, "brand": brand.slug}
     template = brand.settings.get("event_id_template")
@@ -796,15 +808,57 @@ def _event_id(brand: Brand, row: Mapping[str, Any], event: _Given, at: str) -> s
     if row["transaction_id"]:
         parts = [brand.slug, row["transaction_id"], row["event_name"]]
     else:
-        about = (
-            "contact_id", "user_hashes", "fbp", "fbc", "gclid", "user_ip", "user_agent",
-            "event_source_url", "event_value", "currency", "custom_params",
-        )  # fmt: skip
-        said = {**row, "event_source_url": _text(event.fields.get("event_source_url"))}
-        said |= {"fbc" if name == "fbclid" else name: None for name in event.of_url}
-        content = orjson.dumps([said[name] for name in about], default=str).decode()
-        parts = [brand.slug, row["event_name"], at, content]
+        parts = [brand.slug, row["event_name"], *_contents(row, event, at, contact)]
     return str(uuid5(_NAMESPACE, "|".join(parts)))
+
+
+def _contents(
+    row: Mapping[str, Any],
+    event: _Given,
+    at: datetime | None,
+    contact: Mapping[str, Any] | None,
+) -> tuple[str, str]:
+    """The time and the contents of an event by rules that never change: the id is made of them.
+
+    Neither settings nor what is left out, repaired or sent in a second form has a part in it: else
+    a file that is handed in again after such a change would be other events.
+    """
+    given = event.fields
+    moment = given.get("event_time")
+    if at is not None and moment is not None:
+        at = _moment("event_time", moment, at, "UTC")
+    person = {key: given[key] for key in PERSON if key in given}
+    hashes = {
+        platform: {key: found[:1] if key in ("ct", "st") else found for key, found in by.items()}
+        for platform, by in (
+            ("meta", identity.meta_hashes(person)),
+            ("google", identity.google_identifiers(person)[0]),
+        )
+        if by
+    }
+    fbc = _matching(_FBC, given.get("fbc"))
+    fbclid = None if "fbclid" in event.of_url else _matching(_FBCLID, given.get("fbclid"))
+    if fbc is None and fbclid:
+        seen = at and _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at, "UTC")
+        fbc = contacts.fbc(contact, fbclid, seen) if seen else fbclid
+    try:
+        ip = str(ipaddress.ip_address(str(given.get("ip")).strip())) if given.get("ip") else None
+    except ValueError:
+        ip = None
+    said = {
+        **row,
+        "user_hashes": given.get("user_hashes") or hashes,
+        "fbc": fbc,
+        "user_ip": ip,
+        "event_source_url": _text(given.get("event_source_url")),
+        **{name: None for name in event.of_url if name != "fbclid"},
+    }
+    about = (
+        "contact_id", "user_hashes", "fbp", "fbc", "gclid", "user_ip", "user_agent",
+        "event_source_url", "event_value", "currency", "custom_params",
+    )  # fmt: skip
+    content = orjson.dumps([said[name] for name in about], default=str).decode()
+    return at.isoformat() if at else "", content
 
 
 # Into the tables.

@@ -271,12 +271,12 @@ class Outbox:
                 )
         return batch, [verdict for _, verdict in ended]
 
-    def took_lately(self) -> bool:
-        """Whether the platform has taken a request of the last week."""
+    def took_since(self, moment: datetime) -> bool:
+        """Whether the platform has taken a request since that moment, within the last week."""
         found = self.connection.execute(
-            "select 1 from ops.upload_batches where destination = %s and started_at > %s "
+            "select 1 from ops.upload_batches where destination = %s and started_at >= %s "
             "and http_status = 200 and error_code is null limit 1",
-            [self._destination, self.now() - _LATELY],
+            [self._destination, max(moment, self.now() - _LATELY)],
         )
         return found.fetchone() is not None
 
@@ -363,7 +363,7 @@ class Outbox:
         )
 
     def _settle(self, batch: Batch, verdicts: Mapping[UUID, Verdict], now: datetime) -> int:
-        if not verdicts:  # nobody is left of a batch; a statement wants a row
+        if not verdicts:  # no event of the batch is left
             return 0
         before = {event["id"]: event for event in batch.events}
         rows = [_settled(before[event], verdict, now) for event, verdict in verdicts.items()]
@@ -426,7 +426,7 @@ select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_ti
     coalesce(c.event_value = 0, false) as is_void,
     e.transaction_id, e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid,
     e.wbraid, e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
-    e.erased_at, due.sync_attempts, due.unknown_since,
+    e.erased_at, due.sync_attempts, due.unknown_since, due.created_at as came_at,
     p.consent_ad_user_data as ad_user_data,
     p.consent_ad_personalization as ad_personalization, p.country,
     o.event_time as adjusts_time, od.sync_status as original_status,

@@ -5,8 +5,8 @@ One detector for all of them: ids, page addresses, user agents, names and parame
 * An e-mail address is found in any script, in full-width characters, and percent-encoded however
   often.
 * A phone number is found where it is marked as one: after `tel:`; with a + where it is a number of
-  some country; and in parameters under a name such as `phone` or `mobile_number`. Bare digits are
-  the number of an order, a moment or a GTIN.
+  some country; as (555) 123-4567; and in parameters under a name such as `phone` or
+  `mobile_number`. Bare digits are the number of an order, a moment or a GTIN.
 
 Every check takes time in proportion to the text.
 """
@@ -43,7 +43,8 @@ _EMAIL = re.compile(
 )
 _GAP = r"[\s().\-/]{0,3}"
 _TEL = re.compile(rf"(?<!\w)tel:\+?{_GAP}\d(?:{_GAP}\d){{5,14}}", re.IGNORECASE)
-_PLUS = re.compile(rf"(?<![\w+])\+{_GAP}\d(?:{_GAP}\d){{6,14}}(?!\d)")
+_PLUS = re.compile(rf"(?<![\d+])\+{_GAP}\d(?:{_GAP}\d){{6,14}}(?!\d)")
+_IN_PARENTHESES = re.compile(r"\(\d{3}\)[ \-]?\d{3}[ .\-]\d{4}(?!\d)")  # (555) 123-4567
 _BARE_PHONE = re.compile(rf"\+?{_GAP}\d(?:{_GAP}\d){{6,14}}\s*")
 _PHONE_WORDS = frozenset({
     "phone", "phones", "telephone", "telefon", "tel", "mobile", "mobil", "cell", "cellphone",
@@ -94,7 +95,10 @@ def personal_in_params(params: Mapping[str, Any]) -> str | None:
         if isinstance(value, Mapping):
             if found := next(filter(None, map(personal_in, map(str, value))), None):
                 return found
-            left.extend((str(name), one) for name, one in value.items())
+            # `{"phone": {"number": …}}`: what is said of the whole holds for its parts.
+            left.extend(
+                (key if _is_phone_key(key) else str(name), one) for name, one in value.items()
+            )
         elif isinstance(value, list | tuple):
             left.extend((key, one) for one in value)
         elif isinstance(value, str):
@@ -123,9 +127,11 @@ def page(text: str, also: Container[str] = ()) -> str | None:
         return text
     parts = urlsplit(text)
     host = parts.netloc.rpartition("@")[2]
-    if personal_in(host):
-        return None
-    path = "/".join(map(_segment, parts.path.split("/")))
+    path = parts.path
+    if not _is_harmless(text) or ";" in path:
+        if personal_in(host):
+            return None
+        path = "/".join(map(_segment, path.split("/")))
     query = "&".join(one for one in re.split("[&;]", parts.query) if _may_stay(one, also))
     return urlunsplit((parts.scheme, host, path, query, ""))
 
@@ -139,6 +145,8 @@ def _segment(text: str) -> str:
 
 def _may_stay(pair: str, also: Container[str]) -> bool:
     name = unquote_plus(pair.partition("=")[0]).lower()
+    if _is_phone_key(name):
+        return False
     known = name.startswith("utm_") or name in _URL_PARAMETERS or name in also
     return known and personal_in(pair) is None
 
@@ -150,6 +158,7 @@ def _is_harmless(text: str) -> bool:
         and "@" not in text
         and "%" not in text
         and "+" not in text
+        and "(" not in text
         and "tel:" not in text.lower()
     )
 
@@ -170,6 +179,8 @@ def _plain(text: str) -> str | None:
 
 def _holds_phone(text: str) -> bool:
     if "tel:" in text.lower() and _TEL.search(text):
+        return True
+    if "(" in text and _IN_PARENTHESES.search(text):
         return True
     if "+" not in text:
         return False

@@ -11,13 +11,22 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from include.conversions import erasure
+from include.conversions import erasure, intake
+from include.conversions.intake import Brand
 from include.warehouse import Connection
 
 
-def people_in(line: Mapping[str, Any], default_country: str | None) -> set[str]:
+def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
     """Hashes of whom a line is about, also where its fields are not where they belong."""
-    texts = {key: str(value).strip() for key, value in line.items()}
+    settings = brand.settings if brand else {}
+    default_country = settings.get("default_country")
+    names = {**intake.ALIASES, **settings.get("property_aliases", {})}
+    texts = {
+        names.get(key, key): str(
+            int(value) if isinstance(value, float) and value.is_integer() else value
+        ).strip()
+        for key, value in line.items()
+    }
     found = set[str]()
     for key, text in texts.items():
         if "@" in text:
@@ -55,29 +64,3 @@ def register(
                 "values (%s, %s, %s, %s)",
                 [*place, brand_id, sorted(hashes)],
             )
-
-
-def forget(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> tuple[int, int]:
-    """Delete the files that hold lines of a person.
-
-    Returns:
-        How many were deleted, and how many are left: on other machines, or not ours to delete.
-    """
-    found = connection.execute(
-        "select distinct host, path from ops.refused_files "
-        "where (brand_id = %s or brand_id is null) and hashes && %s::text[]",
-        [brand_id, list(hashes)],
-    ).fetchall()
-    gone = []
-    for row in found:
-        if row["host"] == socket.gethostname():
-            try:
-                Path(row["path"]).unlink(missing_ok=True)
-            except OSError:
-                continue
-            gone.append(row["path"])
-    connection.execute(
-        "delete from ops.refused_files where host = %s and path = any(%s)",
-        [socket.gethostname(), gone],
-    )
-    return len(gone), len(found) - len(gone)

@@ -1,7 +1,7 @@
 """What may be kept no longer goes, whatever is paused: people's addresses, browsers and payloads.
 
-A paused destination sends nothing, so nobody ends its deliveries but this: what a platform takes
-no longer is `dead / expired` here as well.
+No upload ends the deliveries of a paused destination: what a platform takes no longer becomes
+`dead / expired` here as well.
 """
 
 from __future__ import annotations

@@ -214,14 +214,15 @@ def _click(name: str) -> str:
 
 
 _STATE = "lower(trim(t.status))"
-_MOMENT = "coalesce(t.transacted_at, t.updated_at)"
+# In the session's zone where a view has no offset, as the marts read it.
+_MOMENT = "coalesce(t.transacted_at, t.updated_at)::timestamptz"
 _MISTAKE = f"""
 case
     when t.transaction_id is null or {_is_placeholder("t.transaction_id")} then 'key_missing'
     when coalesce({_STATE}, '') not in ('completed', 'pending', 'cancelled', 'refunded')
         then 'status_unknown'
     when not (abs(coalesce(t.amount, 0)::numeric) < 1e13
-        and abs(coalesce(t.refunded_amount, 0)::numeric) < 1e13) then 'amount_impossible'
+        and coalesce(t.refunded_amount, 0)::numeric between 0 and 1e13) then 'amount_impossible'
     when {_MOMENT} is null and {_STATE} in ('completed', 'refunded') then 'time_missing'
     when not ({_MOMENT} >= '2000-01-01 00:00:00+00'
         and {_MOMENT} < %(now)s + interval '1 day') then 'time_impossible'
@@ -234,14 +235,17 @@ case
     when {_STATE} in ('cancelled', 'pending') then 0
     when t.amount < 0 then t.amount
     when t.amount is not null then greatest(t.amount::numeric - coalesce(
-        t.refunded_amount, case when {_STATE} = 'refunded' then t.amount else 0 end
+        t.refunded_amount,
+        case when {_STATE} = 'refunded' or t.refunded_at is not null then t.amount else 0 end
     )::numeric, 0)
 end
 """
 # Whether it is no purchase any more: cancelled, wholly refunded, no longer paid.
 _VOID = f"""(
     {_STATE} in ('cancelled', 'pending')
-    or ({_LEFT} = 0 and ({_STATE} = 'refunded' or coalesce(t.refunded_amount, 0) > 0))
+    or ({_LEFT} = 0 and (
+        {_STATE} = 'refunded' or t.refunded_at is not null or coalesce(t.refunded_amount, 0) > 0
+    ))
 )"""
 _CONTENT = """hash_record_extended(row(
     t.profile_id, t.status, t.amount, t.currency, t.transacted_at, t.refunded_amount, t.refunded_at,

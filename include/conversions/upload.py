@@ -369,8 +369,8 @@ class _Upload:
     def _nothing_is_taken(self, outbox: Outbox, batch: Batch, alone: Sequence[_Refused]) -> bool:
         """Whether the events are not to blame: as many were refused, and not one was taken.
 
-        Of events that have been refused before, others taken within the last week say that they
-        are to blame; of those that are new only others taken now do.
+        Of events that have been refused before, others taken since they came in say that they are
+        to blame; of those that are new only others taken now do.
         """
         if self._flowing:
             return False
@@ -379,7 +379,8 @@ class _Upload:
         if not all_alone and len(alone) + self._dead_alone < (2 if outage else _ALL_REFUSED):
             return False
         tried = all(event["sync_attempts"] for event in batch.events)
-        return bool(outage) or not tried or not outbox.took_lately()
+        newest = max(event["came_at"] for event in batch.events)
+        return bool(outage) or not tried or not outbox.took_since(newest)
 
     def _send(
         self, outbox: Outbox, platform: Platform, batch: Batch, unknown: set[UUID]

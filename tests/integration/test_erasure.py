@@ -104,7 +104,7 @@ def _traces(uri: str, *folders: Path) -> list[str]:
 def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
     door: Door, uri: str, tmp_path: Path
 ) -> None:
-    """Red: somebody asks to be forgotten, is told that it is done, and is still there."""
+    """Red: somebody asks to be forgotten, reads that it is done, and is still there."""
     # REST: with everything; by the phone alone; by the external id alone; by the contact alone.
     api = Door(door.url, key(uri))
     whole = {
@@ -198,12 +198,33 @@ def test_what_others_carry_as_well_says_nothing_of_a_person(door: Door, uri: str
     assert _take(uri, {"email": "till.0@example.com"}) == ["refused"]
 
 
-def test_a_phone_is_read_for_an_erasure_as_it_was_at_intake(door: Door, uri: str) -> None:
+def test_a_contact_that_many_people_have_is_no_person(door: Door, uri: str) -> None:
+    """Red: to erase one walk-in customer refuses all others, or the other half of a household."""
+    _take(uri, *({"event_id": f"till-{n}", "email": f"till.{n}@example.com", "contact_id": "guest"}
+                 for n in range(5)))  # fmt: skip
+    assert _erase(door, uri, email="till.0@example.com")["events"] == 1
+    assert _take(uri, {"email": "till.3@example.com", "contact_id": "guest"}) == ["accepted"]
+    home = "+12125550177"
+    _take(uri, {"event_id": "his", "email": "v@example.com", "phone": home},
+          {"event_id": "both", "email": "w@example.com", "phone": home},
+          {"event_id": "hers", "email": "w@example.com"})  # fmt: skip
+    assert _erase(door, uri, email="v@example.com", phone=home)["events"] == 2
+    assert _take(uri, {"event_id": "later", "email": "w@example.com"}) == ["accepted"]
+
+
+def test_a_phone_is_read_for_an_erasure_as_it_was_at_intake(
+    door: Door, uri: str, tmp_path: Path
+) -> None:
     """Red: who gives the number as the shop has it is not found, and is said to be gone."""
     phone = "(212) 555-0188"
     assert _take(uri, {"event_id": "national", "phone": phone}) == ["accepted"]
     assert _erase(door, uri, phone=phone)["events"] == 1
     assert _take(uri, {"phone": "+1 212 555 0188"}) == ["refused"]
+    file = tmp_path / "leads.csv"
+    file.write_text(f"event_name,phone,value\nLead,{phone},many\n")
+    with wh.connect(uri, autocommit=True) as connection:
+        report = files.import_file(connection, file, "acme", outbox.now_of(connection))
+    assert report.refused_file is None  # she was erased before
     lumen = Door(door.url, key(uri, "lumen"))  # has no default country
     assert lumen.faults("POST", "/erasure", json={"phone": phone}) == ["phone"]
 

@@ -277,3 +277,26 @@ def _copy(path: Path) -> Path:
     other = path.with_name("other.csv")
     other.write_text(path.read_text().replace("@example.com", "@example.org"))
     return other
+
+
+def test_a_setting_that_changes_makes_no_line_anew(warehouse: str, tmp_path: Path) -> None:
+    """Red: the same file counts twice once a brand gets a default country or another time zone."""
+    file = tmp_path / "leads.csv"
+    file.write_text(
+        "event_name,event_time,email,phone,city\n"
+        "Lead,2026-11-19T10:00:00,a@example.com,081234567890,Z\u00fcrich\n"
+    )
+    found = []
+    for brand in ("acme", "lumen"):
+        target = meta_destination(f"{brand}-meta", pixel_id=str(len(brand) * 7))
+        for settings in ({}, {"default_country": "ID"}, {"time_zone": "Asia/Jakarta"}):
+            configure(warehouse, brand, target, **settings)
+            with wh.connect(warehouse, autocommit=True) as connection:
+                report = import_file(connection, file, brand, NOW)
+            found.append((report.accepted, report.duplicate))
+    assert found == [(1, 0), (0, 1), (0, 1)] * 2
+    ids = query(warehouse, "select event_id from ops.conversion_events order by event_id")
+    # As the versions before made it, so that their files are known, too.
+    assert [row["event_id"] for row in ids] == [
+        "c8b666f1-a303-55c6-85da-429dfed1d668", "ed7d39d1-5760-5152-9883-875a2421a1ef",
+    ]  # fmt: skip

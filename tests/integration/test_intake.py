@@ -879,7 +879,7 @@ def test_contacts_are_one_person_and_not_in_clear(warehouse: str) -> None:
                 "fbp": "{{fbp}}"}  # fmt: skip
         found = intake.clicks(said, NOW, None)
         for contact in ("undefined", "{{contact.id}}", "+49 151 12345678", "c-1"):
-            contacts.remember(connection, brand.id, contact, found, NOW)
+            contacts.remember(connection, brand.id, contact, found, NOW, [])
     assert query(warehouse, "select contact_id, fbclid, fbc, fbp, gclid from ops.contacts") == [
         {"contact_id": "c-1", "fbclid": "IwAR_page", "fbp": None, "gclid": None,
          "fbc": f"fb.1.{int(NOW.timestamp())}000.IwAR_page"},

@@ -618,3 +618,44 @@ def test_an_id_that_is_a_placeholder_is_none(warehouse: str, caplog: Any) -> Non
     assert tuple(known.values()) == (
         "p1", "Cj0-landing", f"fb.1.{seen}000.IwAR_landing", None, None, ["country", "em"],
     )  # fmt: skip
+
+
+def test_what_a_backfill_asked_for_survives_a_change(warehouse: str) -> None:
+    """Red: an amount that changes before the upload takes a sale back that was asked for."""
+    later = (NOW - timedelta(hours=1)).isoformat()
+    configure(warehouse, "acme", meta_destination(send_from=later))
+    configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
+    _insert(warehouse, "profiles", _profile(3))
+    _insert(warehouse, "transactions", _sale(3))
+    _enqueue(warehouse)
+    assert states(warehouse) == {("skipped", "before_send_from"): 1}
+    with wh.connect(warehouse, autocommit=True) as connection:
+        assert outbox.backfill(connection, "acme-meta", NOW - timedelta(days=2), NOW) == 1
+    _change(warehouse, "T-3", "amount = 15")
+    assert _enqueue(warehouse)["acme"]["changed"] == 1
+    assert states(warehouse) == {("pending", None): 1}
+
+
+def test_rows_as_shops_write_them(warehouse: str) -> None:
+    """Red: a GUID in braces is no order, a refund below zero raises a sale, a full refund that says
+    only when is sent, or a view without offsets moves its sales.
+    """
+    _two_brands(warehouse, 0)
+    execute(warehouse, "alter table app.transactions alter column transacted_at type timestamp")
+    zone = 'settings = settings || \'{"time_zone": "Asia/Jakarta"}\''
+    execute(warehouse, f"update ops.brands set {zone}")
+    at = NOW.replace(tzinfo=None) - timedelta(hours=2)
+    guid = "{8F14E45F-CEEA-467A-9538-1E3F5C7D2B1A}"
+    _insert(
+        warehouse, "transactions", _sale(1, transaction_id=guid, transacted_at=at),
+        _sale(2, transacted_at=at, refunded_amount="-5.00"),
+        _sale(3, transacted_at=at, refunded_at=NOW),
+        _sale(4, transacted_at=at, brand_slug="lumen"),
+    )  # fmt: skip
+    counts = _enqueue(warehouse)
+    assert (counts["acme"]["accepted"], counts["acme"]["refused"]) == (1, 1)
+    rows = query(warehouse, "select transaction_id as t, event_time as at, event_value::text as v "
+                            "from ops.conversion_events order by 1")  # fmt: skip
+    assert [tuple(row.values()) for row in rows] == [
+        ("T-4", NOW - timedelta(hours=2), "20.00"), (guid, NOW - timedelta(hours=2), "20.00"),
+    ]  # fmt: skip

@@ -644,3 +644,26 @@ def test_a_profile_that_moved_is_asked_again(warehouse: str, sandbox: Sandbox) -
     )
     send(warehouse, sandbox)
     assert states(warehouse) == {("skipped", "no_consent"): 2}
+
+
+def test_a_pixel_that_breaks_stops_a_small_shop_too(warehouse: str, sandbox: Sandbox) -> None:
+    """A red test here: a broken pixel takes nothing, every run is green, and each sale is dead
+    after five refusals, since only one is sold between two runs.
+    """
+    configure(warehouse)
+    configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
+    take(warehouse, [purchase(number) for number in range(5)])
+    send(warehouse, sandbox)
+    refused = [f"order-{number}" for number in range(100, 200)]
+    sandbox.faults.add(Fault("refuse_event", event_id=refused, subcode=2804017, times=None))
+    held = 0
+    for number in range(30):
+        sandbox.clock.advance(timedelta(minutes=15))
+        now = sandbox.clock.now()
+        take(warehouse, [purchase(100 + number, event_time=now)], now=now)
+        try:
+            held += send(warehouse, sandbox).held is not None
+        except Troubled:
+            held += 1
+    assert held > 25
+    assert states(warehouse)["dead", "attempts"] == 0

@@ -64,7 +64,7 @@
     {%- if name == 'transactions' -%}
         {%- do mistakes.extend([
             ('status_unknown', "coalesce(lower(trim(status)), '') not in ('completed', 'pending', 'cancelled', 'refunded')"),
-            ('amount_impossible', 'not (abs(coalesce(amount, 0)::numeric) < 1e13 and abs(coalesce(refunded_amount, 0)::numeric) < 1e13)'),
+            ('amount_impossible', 'not (abs(coalesce(amount, 0)::numeric) < 1e13 and coalesce(refunded_amount, 0)::numeric between 0 and 1e13)'),
         ]) -%}
     {%- endif -%}
     {%- set moment = {
