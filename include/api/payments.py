@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from include.api.sources import Links, Meaning, Settings
-from include.conversions import amend, contacts, destinations, intake
+from include.conversions import amend, contacts, destinations, erasure, intake
 from include.conversions.contacts import CLICKS
 from include.conversions.intake import Brand, Raw
 from include.warehouse import Connection
@@ -221,19 +221,35 @@ def attach(
     connection: Connection,
     brand: Brand,
     source: str,
-    reports: Iterable[Report],
+    reports: Sequence[Report],
     events: Sequence[UUID],
-    hashes: Iterable[str],
 ) -> None:
-    """Let kept reports that say something of the person go with it, and with its events."""
-    about = [one.id for one in reports if one.meaning.contact.keys() & _OF_PERSON]
-    connection.execute(
-        "update ops.webhook_payloads set "
-        "events = array(select distinct unnest(events || %s::uuid[])), "
-        "hashes = array(select distinct unnest(hashes || %s::text[])) "
-        "where brand_id = %s and source = %s and provider_id = any(%s)",
-        [list(events), sorted(hashes), brand.id, source, about],
-    )
+    """Let kept reports that say something of the person go with it, and with its events.
+
+    A report that names an address goes with no other address: of one customer's reports each may
+    be of another person.
+    """
+    about = [one for one in reports if one.meaning.contact.keys() & _OF_PERSON]
+    nameless = [one for one in reports if not one.meaning.contact.get("email")]
+    for group, lenders in (
+        ([one.id for one in about if one.meaning.contact.get("email")], nameless),
+        ([one.id for one in about if not one.meaning.contact.get("email")], reports),
+    ):
+        if not group:
+            continue
+        # A nameless report may have been lent the address of one person by another payment.
+        hashes = [
+            one
+            for lender in lenders
+            for one in (erasure.own(lender.hashes) if lenders is nameless else lender.hashes)
+        ]
+        connection.execute(
+            "update ops.webhook_payloads set "
+            "events = array(select distinct unnest(events || %s::uuid[])), "
+            "hashes = array(select distinct unnest(hashes || %s::text[])) "
+            "where brand_id = %s and source = %s and provider_id = any(%s)",
+            [list(events), erasure.lent(hashes), brand.id, source, group],
+        )
 
 
 # First payments and renewals.
@@ -261,6 +277,8 @@ def kind_of(
         return "first"
     known = [*([links] if links else []), *(one.links for one in own)]
     asked = [one for one in known if one.invoice is not None]
+    if not asked and any(one.is_one_off for one in known):
+        return "first"
     if not asked:
         asked = [
             one.links for one in others
@@ -268,10 +286,11 @@ def kind_of(
             and (one.links.invoice.paid, one.links.invoice.currency)
             == (raw["value"], str(raw["currency"]).upper())
             and not _is_paid(one.links, reports, payment)
+            and abs(one.links.invoice.at - raw["event_time"]) <= HELD
         ]  # fmt: skip
     if asked:
         return "renewal" if _is_renewal(asked[-1], (*own, *others)) else "first"
-    return "first" if any(one.is_one_off for one in known) else "unknown"
+    return "unknown"
 
 
 def _is_paid(invoice: Links, reports: Sequence[Report], payment: str) -> bool:
@@ -311,7 +330,19 @@ def renew(
         Why it cannot be done any more, in a sentence.
     """
     chosen = settings.get("renewals", "purchase")
-    if chosen == "purchase" or kind == "first":
+    if chosen == "purchase":
+        return []
+    if kind == "first":
+        with intake.in_one_transaction(connection):
+            targets = destinations.active_for_intake(connection, brand.id, now)
+            found = amend.locked(connection, event)
+            if found is None or found.has_left:
+                return []
+            if found.event["event_name"] == "Subscribe":
+                found.event["event_name"] = "Purchase"
+                amend.write(connection, found, ["event_name"], targets, now)
+                amend.pass_on(connection, found, targets, now)
+            amend.judge(connection, found, ("renewal",), targets, now)
         return []
     if kind == "unknown":
         connection.execute(

@@ -48,6 +48,7 @@ class Invoice(NamedTuple):
     reason: str | None  # Stripe's `billing_reason`
     paid: Decimal
     currency: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _pixel_id(*places: Any) -> dict[str, str]:
     for place in places:
         for key, value in place.items() if isinstance(place, Mapping) else ():
             text = _scalar(value) if _key(str(key)) == "eventid" else None
-            if text and len(text) <= 256 and not intake.holds_email(text):
+            if text:
                 return {"event_id": text}
     return {}
 
@@ -403,7 +404,10 @@ def _stripe_invoice(post: _Event) -> Meaning:
     reason = _scalar(thing.get("billing_reason"))
     intent = _id(thing.get("payment_intent"))
     links = _stripe_links(
-        thing, intent, thing.get("charge"), invoice=Invoice(reason, paid, code.upper())
+        thing,
+        intent,
+        thing.get("charge"),
+        invoice=Invoice(reason, paid, code.upper(), post.created),
     )
     if intent is None or not paid or thing.get("paid_out_of_band"):
         return _stripe_kept(post, links, fields, "an invoice that names no payment")
@@ -497,13 +501,23 @@ _NO_PLAN = re.compile(
     r"cancel|refund|declin|fail|draft|test|updat|inactiv|deactiv|reactiv|delet|expir|overdue|"
     r"payment|instal?lment|recurring|charge|payout|payback|transaction|invoice|receipt|paid"
 )
-_OF_PAYMENTS = ("payment", "installment", "instalment", "paymentid", "installmentid",
-                "installmentnumber", "paymentnumber")  # fmt: skip
+_OF_PAYMENT = re.compile(r"(payment|instal?lment)(id|number|no)")
+_PAYMENT = re.compile(r"payment|instal?lment")
 
 
 def _is_payment(*places: Payload) -> bool:
-    names = {_key(str(name)) for place in places for name, value in place.items() if value}
-    return not names.isdisjoint(_OF_PAYMENTS)
+    """Whether one payment is named; the amount of each alone is part of the plan's terms."""
+    said = [(_key(str(name)), value) for place in places for name, value in place.items() if value]
+    inner = [
+        (_key(str(name)), part)
+        for key, value in said
+        if _PAYMENT.fullmatch(key) and isinstance(value, Mapping)
+        for name, part in value.items()
+        if part
+    ]
+    return any(_OF_PAYMENT.fullmatch(key) for key, _ in said) or any(
+        key in ("id", "number") or _OF_PAYMENT.fullmatch(key) for key, _ in inner
+    )
 
 
 def denefits(payload: Payload, now: datetime, settings: Settings) -> Meaning:
@@ -522,7 +536,7 @@ def denefits(payload: Payload, now: datetime, settings: Settings) -> Meaning:
     id_ = _required("id", payload.get("event_id"), payload.get("webhook_id"), payload.get("id"),
                     transaction)  # fmt: skip
     said = str(payload.get("event") or payload.get("type") or "").lower()
-    kind = re.sub(r"payment[ ._-]?plan", "plan", said)
+    kind = re.sub(r"(payment|instal?lment|recurring)[ ._-]?plan", "plan", said)
     kind = "" if kind in ("plan", "contract") else kind  # what it is, not what became of it
     status = str(plan.get("status") or "").lower()
     if (
@@ -578,7 +592,7 @@ def ghl(payload: Payload, now: datetime, settings: Settings) -> Meaning:
                                             _get(billed, "id")))  # fmt: skip
     _name_contact(fields)
     fields |= _pixel_id(custom)
-    if name:
+    if name and not is_call:
         return _ghl_mapped(str(kind), str(name), payload, fields, now)
     if not is_call or not (kind or booked is not payload or payload.get("appointmentId")):
         id_ = _required("id", payload.get("webhookId"), payload.get("id"),
@@ -603,6 +617,8 @@ def ghl(payload: Payload, now: datetime, settings: Settings) -> Meaning:
     event = intake.add_to_cart(
         [calendar or "call"], **{"event_id": own, **fields, "event_time": at}
     )
+    if name:
+        event = {**event, "event_name": name}
     return Meaning(id_, event=event, contact=_contact(fields), own_id=own)
 
 
@@ -679,8 +695,10 @@ _QUALIFIED = {"qualified", "lead.qualified", "lead_qualified"}
 def chatbot(payload: Payload, now: datetime, settings: Settings) -> Meaning:
     """A chat partner is a Lead once the bot calls them qualified. Takes ManyChat's contact data."""
     custom = _custom_fields(payload.get("custom_fields"))
+    # An id that the bot's owner keeps there is of something else.
+    plain = {k: v for k, v in custom.items() if _key(k) not in _NAMES["contact_id"]}
     fields = _fields(payload.get("metadata"), payload.get("contact"), payload.get("lead"),
-                     payload.get("attribution"), payload, custom)  # fmt: skip
+                     payload.get("attribution"), payload, plain)  # fmt: skip
     subscriber = payload.get("id") if "custom_fields" in payload else None
     others = (_get(payload, "contact", "id"), payload.get("conversation_id"),
               payload.get("conversationId"), subscriber)  # fmt: skip
@@ -692,8 +710,8 @@ def chatbot(payload: Payload, now: datetime, settings: Settings) -> Meaning:
         _required("contact_id", known, named, payload.get("event_id"), payload.get("id"))
     )
     # The word itself decides where it is said; else the state or the kind of the post.
-    plain = {_key(str(name)): value for name, value in custom.items()}
-    word = _scalar(payload.get("qualified")) or _scalar(plain.get("qualified"))
+    words = {_key(name): value for name, value in custom.items()}
+    word = _scalar(payload.get("qualified")) or _scalar(words.get("qualified"))
     said = {str(payload.get(name)).lower() for name in ("status", "stage", "event")}
     qualified = word.lower() in _SAID_YES | _QUALIFIED if word else bool(said & _QUALIFIED)
     id_ = _required("id", payload.get("event_id"), payload.get("id"),

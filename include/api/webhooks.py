@@ -2,7 +2,7 @@
 
 A 2xx leaves only after the commit of one transaction that holds the event, its deliveries, the
 contact and the payload. What intake refuses is kept, too, and answered with 422: the provider
-posts it again, or `python -m include.cli webhooks replay` takes it once the cause is mended.
+posts it again, or `python -m include.cli webhooks replay` takes it once the cause is repaired.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import orjson
+import psycopg
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -37,7 +39,7 @@ from include.api.problems import Refused, fault_of, unprocessable
 from include.api.sources import ADAPTERS, Links, Meaning, Refund, Settings
 from include.conversions import amend, contacts, erasure, intake, outbox, retention
 from include.conversions.intake import Brand, EventRefused, Raw
-from include.errors import SettingsError
+from include.errors import SettingsError, WarehouseDown
 from include.warehouse import Connection
 
 router = APIRouter(tags=["webhooks"])
@@ -249,9 +251,30 @@ def take(
         raise EventRefused("id", "must be an id of at most 256 characters")
     if intake.personal_in(meaning.id):  # it is kept in clear
         meaning = replace(meaning, id=hashlib.sha256(meaning.id.encode()).hexdigest())
-    refusal: Refused | None = None
     hashes = _hashes(meaning, brand.settings.get("default_country"))
-    post = _Post(brand, source, settings, meaning, uuid4(), hashes, said_at, now)
+    to_be = uuid4()
+    if meaning.event is not None and meaning.own_id is not None:  # whatever id it is sent with
+        name = meaning.event["event_name"]
+        to_be = uuid5(_OWN, f"{brand.id}|{name}|{meaning.own_id}")
+    post = _Post(brand, source, settings, meaning, to_be, hashes, said_at, now)
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return _take(connection, post, body)
+        except (psycopg.errors.DeadlockDetected, WarehouseDown) as error:
+            # Reports of several payments change the events of all of them, in an order of chance.
+            met = (error, error.__context__)
+            if not left or not any(isinstance(e, psycopg.errors.DeadlockDetected) for e in met):
+                raise
+    raise AssertionError  # the last attempt returns or raises
+
+
+_ATTEMPTS = 3
+_OWN = UUID("5b0f6f0c-3f0e-5a53-8f6e-2f4d1c0a7e19")
+
+
+def _take(connection: Connection, post: _Post, body: bytes) -> Posted:
+    brand, meaning, hashes = post.brand, post.meaning, post.hashes
+    refusal: Refused | None = None
     done = _Done(Posted(status="ignored"))
     with connection.transaction():
         if meaning.links is not None:
@@ -259,8 +282,9 @@ def take(
         relatives = _is_new(connection, post, body)
         if relatives is None:
             return Posted(status="duplicate")
-        try:  # what refuses has written nothing
-            done = _act(connection, post, _reports(connection, post) if relatives else [])
+        try:  # what refuses has written nothing; alone it refuses before it writes
+            with connection.transaction() if relatives else nullcontext():
+                done = _act(connection, post, _reports(connection, post) if relatives else [])
         except EventRefused as error:
             refusal = unprocessable([fault_of(error)])
         except Refused as error:
@@ -298,8 +322,7 @@ def _keep(
         )
     if done.used:
         me = Report(post.meaning.id, post.meaning, frozenset(post.hashes))
-        hashes = me.hashes.union(*(one.hashes for one in done.used))
-        payments.attach(connection, post.brand, post.source, [me, *done.used], done.events, hashes)
+        payments.attach(connection, post.brand, post.source, [me, *done.used], done.events)
 
 
 def _is_new(connection: Connection, post: _Post, body: bytes) -> bool | None:
@@ -363,7 +386,8 @@ def _sound(connection: Connection, post: _Post, meaning: Meaning) -> Meaning:
 
 def _check(connection: Connection, post: _Post, meaning: Meaning) -> None:
     """Refuse what would be refused with the payment that it is kept for."""
-    raw = intake.purchase("1", "USD", **meaning.contact)
+    said = {k: v for k, v in meaning.contact.items() if k not in amend.DISPENSABLE}
+    raw = intake.purchase("1", "USD", **said)
     intake.row_of(connection, post.brand, raw, source=post.source, now=post.now)
 
 
@@ -371,10 +395,14 @@ def _hashes(meaning: Meaning, default_country: str | None) -> list[str]:
     """Whose payload it is: the event that it became may know another person, or none."""
     said = {**meaning.contact, **(meaning.event or {})}
     person: dict[str, Any] = {k: said[k] for k in ("email", "phone", "country") if k in said}
-    ids = {said.get("contact_id"), *(meaning.links.shared if meaning.links else ())} - {None}
-    return sorted(
-        {*erasure.person_hashes(person, default_country), *map(erasure.contact_hash, ids)}
-    )
+    contact_id = said.get("contact_id")
+    shared = set(meaning.links.shared if meaning.links else ())
+    mine = {str(contact_id)} - shared if contact_id else set()
+    hashes = {*erasure.person_hashes(person, default_country), *map(erasure.contact_hash, mine)}
+    # Several people may pay as one customer: who names an address is one of them alone.
+    if not person.get("email"):
+        hashes.update(erasure.lent(map(erasure.contact_hash, shared)))
+    return sorted(hashes)
 
 
 def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
@@ -398,7 +426,12 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
         clicks = intake.clicks(meaning.contact, post.said_at, known)
         if any(clicks.values()) or not meaning.waits:
             contacts.remember(
-                connection, post.brand.id, contact_id, clicks, post.said_at, post.hashes
+                connection,
+                post.brand.id,
+                contact_id,
+                clicks,
+                post.said_at,
+                erasure.own(post.hashes),
             )
     related = _related(connection, post, reports)
     used = related.used
@@ -467,6 +500,17 @@ def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receip
     """
     brand, own_id, notes = post.brand, post.meaning.own_id, list[str]()
     given = dict(raw)
+    if own_id is not None and given.get("event_id") != own_id:
+        # Before the row's id was made of it, the event's own id was kept in `event_id` alone.
+        named = {"event_name": given["event_name"], "value": 1, "currency": "USD"}
+        row = intake.row_of(connection, brand, named, source=post.source, now=post.now)
+        there = connection.execute(
+            "select id from ops.conversion_events where brand_id = %s and event_name = %s "
+            "and event_id = %s and id <> %s",
+            [brand.id, row["event_name"], own_id, post.to_be],
+        ).fetchone()
+        if there is not None:
+            return intake.Receipt("duplicate", there["id"]), notes
     while True:
         transaction, pixels = given.get("transaction_id"), given.get("event_id")
         if transaction and not pixels and not brand.settings.get("event_id_template"):
@@ -476,18 +520,26 @@ def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receip
         )[0]
         is_pixels = pixels not in (None, own_id)
         if receipt.status != "refused":
-            if receipt.status == "duplicate" and is_pixels and not transaction and (
-                _is_anothers(connection, receipt.id, given)
+            if (
+                receipt.status == "duplicate" and is_pixels and not transaction
+                and receipt.id != post.to_be and _is_anothers(connection, receipt.id, given)
             ):  # fmt: skip
                 notes.append("event_id: belongs to another contact's event already")
                 given["event_id"] = own_id
                 continue
             return receipt, notes
         if receipt.reason == intake.ERASED:
+            if transaction and is_pixels:  # perhaps of another purchase of the same payment link
+                given["event_id"] = own_id
+                notes.append(intake.TAKEN_ID)
+                continue
             return receipt, notes
         if receipt.field == "event_id" and is_pixels:
             notes.append(str(receipt.reason))
             given["event_id"] = own_id
+        elif receipt.field in amend.DISPENSABLE and receipt.field != "event_id":
+            notes.append(f"{receipt.reason}; it was left out")
+            del given[receipt.field]
         elif receipt.field == "event_time" and given["event_time"] != post.said_at:
             notes.append(f"{receipt.reason}; it was taken as of its receipt")
             given["event_time"] = post.said_at
@@ -518,7 +570,10 @@ def _completed(
                 )  # fmt: skip
     pixels = raw.get("event_id") not in (None, post.meaning.own_id)
     said = raw if pixels else {**raw, "event_id": None}
-    return amend.complete(connection, post.brand, event, said, source=post.source, now=post.now)
+    own_id = post.meaning.own_id if event == post.to_be else None
+    return amend.complete(
+        connection, post.brand, event, said, source=post.source, now=post.now, own_id=own_id
+    )
 
 
 def _related(
@@ -549,10 +604,14 @@ def _related(
         is_own = any(one.id == me.id for one in own)
         if not is_own and all(one.id != me.id for one in others):
             continue
-        found = payments.complete(
-            connection, post.brand, post.settings, event, links, everything,
-            source=post.source, now=post.now,
-        )  # fmt: skip
+        try:
+            found = payments.complete(
+                connection, post.brand, post.settings, event, links, everything,
+                source=post.source, now=post.now,
+            )  # fmt: skip
+        except EventRefused as error:  # of another report: it costs this one nothing
+            notes.append(str(error))
+            continue
         if found is None:
             continue
         contacts.learn(connection, [event.id])
@@ -566,25 +625,28 @@ def _related(
     return _Done(posted, events, list(used.values()))
 
 
-def _purchase(connection: Connection, brand: Brand, transaction: str) -> dict[str, Any] | None:
-    return connection.execute(
-        "select * from ops.conversion_events where brand_id = %s and transaction_id = %s "
+def _purchase(connection: Connection, brand: Brand, transaction: str) -> UUID | None:
+    found = connection.execute(
+        "select id from ops.conversion_events where brand_id = %s and transaction_id = %s "
         "and event_name in ('Purchase', 'Subscribe') and kind = 'conversion' "
-        "order by created_at limit 1 for update",
+        "order by created_at limit 1",
         [brand.id, transaction],
     ).fetchone()
+    return found["id"] if found else None
 
 
 def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[Report]) -> _Done:
     """What is left of a purchase, as `transactions` says it of the user's own refunds."""
     brand, now = post.brand, post.now
-    bought = _purchase(connection, brand, refund.transaction_id)
-    if bought is None:
+    purchase = _purchase(connection, brand, refund.transaction_id)
+    if purchase is None:
         if refund.bought_at is None or now - refund.bought_at > _REFUND_PATIENCE:
             return _Done(Posted(status="ignored", reason="its purchase was never taken"))
         raise Refused(409, "The purchase of this refund is not known yet; post it again later.")
-    if bought["erased_at"] is not None:
+    stored = amend.locked(connection, purchase)
+    if stored is None:
         return _Done(Posted(status="ignored", reason=intake.ERASED))
+    bought = stored.event
     if bought["currency"] != refund.currency:
         raise EventRefused("currency", "is not that of the purchase")
     last = connection.execute(

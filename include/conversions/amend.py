@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
+
 from include.conversions import destinations, intake, policies
 from include.conversions.intake import Brand, Raw
 from include.warehouse import Connection
@@ -60,6 +62,7 @@ def complete(
     source: str,
     now: datetime,
     weaker: Iterable[Raw] = (),
+    own_id: str | None = None,
 ) -> list[str] | None:
     """Complete a stored event by what a second report of it says, while nothing of it has left.
 
@@ -73,12 +76,13 @@ def complete(
         weaker: what is only known of the same person, in other words of the same customer. It
             fills in what is still lacking, and gives way to what a report of the event itself says;
             all of it where that names another e-mail address.
+        own_id: an id that was made of the report, which gives way to the browser's, too.
 
     Returns:
         Why something could not be done, in sentences; None when the event was erased.
     """
-    row = intake.row_of(connection, brand, raw, source=source, now=now)
-    others = [intake.row_of(connection, brand, one, source=source, now=now) for one in weaker]
+    row, raw, unusable = _usable(connection, brand, raw, source=source, now=now)
+    others = [_usable(connection, brand, one, source=source, now=now)[0] for one in weaker]
     with intake.in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
         stored = locked(connection, event)
@@ -87,24 +91,62 @@ def complete(
         wanted = raw.get("event_id")
         is_named_anew = bool(wanted) and wanted != stored.event["event_id"]
         if stored.has_left:
-            return [_LEFT] if is_named_anew else []
-        people = [{**one, "number": number} for number, one in enumerate([row, *others])]
+            return unusable + ([_LEFT] if is_named_anew else [])
+        people = [
+            {**one, "number": number, "event_id": stored.event["event_id"]}
+            for number, one in enumerate([row, *others])
+        ]
         if intake.erased_among(connection, brand, people):
             return []
         known = stored.event
         others = [one for one in others if _give_way(known, row, one)]
         for one in (row, *others):
+            if one is not row and _is_anothers(known, one):  # another weaker one came first
+                continue
             _fill(known, one)
             known["notes"] = list(dict.fromkeys([*known["notes"], *one["notes"]]))
         changed = [*_COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
                    "action_source", "notes"]  # fmt: skip
-        problems = []
+        before, problem = known["event_id"], None
         if is_named_anew:
-            problems = _rename(connection, brand, stored, raw, source=source, now=now)
-            changed += [] if problems else ["event_id"]
-        write(connection, stored, changed, targets, now)
+            problem = _rename(connection, brand, stored, raw, own_id, source=source, now=now)
+        if known["event_id"] != before:
+            try:
+                with connection.transaction():
+                    write(connection, stored, [*changed, "event_id"], targets, now)
+            except psycopg.errors.UniqueViolation:  # another event has got the id at this moment
+                known["event_id"], problem = before, intake.TAKEN_ID
+        if known["event_id"] == before:
+            write(connection, stored, changed, targets, now)
         pass_on(connection, stored, targets, now)
-    return problems
+    return unusable + ([problem] if problem else [])
+
+
+# What an event is stored without where it cannot be used.
+DISPENSABLE = ("event_id", "ad_id", "campaign_id")
+
+
+def _usable(
+    connection: Connection, brand: Brand, raw: Raw, *, source: str, now: datetime
+) -> tuple[dict[str, Any], Raw, list[str]]:
+    """The row of a report, the report without the ids that cannot be used, and why they cannot."""
+    problems: list[str] = []
+    while True:
+        try:
+            row = intake.row_of(connection, brand, raw, source=source, now=now)
+        except intake.EventRefused as error:
+            if error.field not in DISPENSABLE or raw.get(error.field) is None:
+                raise
+            problems.append(str(error))
+            raw = {**raw, error.field: None}
+        else:
+            return row, raw, problems
+
+
+def _is_anothers(known: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether a report names another e-mail address than the event by now."""
+    has, theirs = (one["user_hashes"].get("meta", {}).get("em") for one in (known, row))
+    return bool(has and theirs and has != theirs)
 
 
 _LEFT = (
@@ -114,22 +156,29 @@ _LEFT = (
 
 
 def _rename(
-    connection: Connection, brand: Brand, stored: Stored, raw: Raw, *, source: str, now: datetime
-) -> list[str]:
+    connection: Connection,
+    brand: Brand,
+    stored: Stored,
+    raw: Raw,
+    own_id: str | None,
+    *,
+    source: str,
+    now: datetime,
+) -> str | None:
     """Give an event the browser's id; why not, where it cannot have it."""
     known, wanted = stored.event, str(raw["event_id"])
     own = intake.row_of(connection, brand, {**raw, "event_id": None}, source=source, now=now)
-    if known["event_id"] not in (known["transaction_id"], own["event_id"]):
-        return ["event_id: the event has one of another report already"]
+    if known["event_id"] not in (known["transaction_id"], own["event_id"], own_id):
+        return "event_id: the event has one of another report already"
     taken = connection.execute(
         "select 1 from ops.conversion_events where brand_id = %s and event_name = %s "
         "and event_id = %s limit 1",
         [brand.id, known["event_name"], wanted],
     ).fetchone()
     if taken:
-        return [intake.TAKEN_ID]
+        return intake.TAKEN_ID
     known["event_id"] = wanted
-    return []
+    return None
 
 
 def _give_way(known: dict[str, Any], row: Mapping[str, Any], weaker: Mapping[str, Any]) -> bool:
@@ -253,7 +302,7 @@ def correct(
                 [now, event],
             )
         else:
-            _judge(connection, stored, ("cancelled",), targets, now)
+            judge(connection, stored, ("cancelled",), targets, now)
     return True
 
 
@@ -286,10 +335,10 @@ def write(
         + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
         [now, intake.as_json([{name: event[name] for name in columns}])[1:-1], event["id"]],
     )
-    _judge(connection, stored, _OPEN, targets, now)
+    judge(connection, stored, _OPEN, targets, now)
 
 
-def _judge(
+def judge(
     connection: Connection,
     stored: Stored,
     outcomes: Container[str | None],

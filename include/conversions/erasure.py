@@ -75,11 +75,27 @@ def tombstone(event_name: str, event_id: str) -> str:
     return "erased-" + hashlib.sha256(f"{event_name}|{event_id}".encode()).hexdigest()
 
 
+def lent(hashes: Iterable[str]) -> list[str]:
+    """Hashes as a payload has them that names nobody: of what it was read with, or its customer.
+
+    By them it is found. They say nothing of whose the rest of it is, so that they are not followed.
+    """
+    return sorted({f"{_LENT}{one.removeprefix(_LENT)}" for one in hashes})
+
+
+def own(hashes: Iterable[str]) -> list[str]:
+    """Those of a payload's hashes that are of the person whom it names."""
+    return sorted(one for one in hashes if not one.startswith(_LENT))
+
+
+_LENT = "lent-"
+
+
 def suppressed(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> bool:
     """Whether any of these hashes is of somebody whom the brand was asked to forget."""
     found = connection.execute(
         "select 1 from ops.erasures where brand_id = %s and hash = any(%s) limit 1",
-        [brand_id, list(hashes)],
+        [brand_id, [one.removeprefix(_LENT) for one in hashes]],
     )
     return found.fetchone() is not None
 
@@ -153,7 +169,7 @@ def erase_person(
         ).rowcount
         done.webhook_payloads += connection.execute(
             "delete from ops.webhook_payloads where brand_id = %s and hashes && %s::text[]",
-            [brand_id, list(theirs.suppressed())],
+            [brand_id, [*theirs.suppressed(), *lent(theirs.suppressed())]],
         ).rowcount
     files = _forget_files(connection, brand_id, theirs.suppressed())
     done.refused_files, done.refused_files_left = files
@@ -245,8 +261,10 @@ where e.brand_id = %(brand)s and e.erased_at is null and {_CONTACT_HASH} = any(%
     and user_hashes #>> '{{meta,em,0}}' <> all (%(hashes)s)
 group by 1 having count(distinct user_hashes #>> '{{meta,em,0}}') > 2
 """
-_POSTED = """
-select hashes from ops.webhook_payloads
+_POSTED = f"""
+select array(select one from unnest(hashes) as h (one) where not starts_with(one, '{_LENT}'))
+    as hashes
+from ops.webhook_payloads
 where brand_id = %(brand)s and hashes && %(suppressed)s::text[]
 """
 # Those of the new hashes that an event of somebody else carries.

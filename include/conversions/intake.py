@@ -733,11 +733,15 @@ def clicks(raw: Raw, now: datetime, contact: Mapping[str, Any] | None) -> dict[s
     names = ("event_source_url", *contacts.CLICKS)
     given = {name: raw[name] for name in names if raw.get(name)}
     _said(given)
+    try:
+        ad = _identifier("ad_id", given.get("ad_id"))
+    except EventRefused:  # the rest is of use without it
+        ad = None
     return {
         "fbclid": _matching(_FBCLID, given.get("fbclid")),
         "fbp": _matching(_FBP, given.get("fbp")),
         "fbc": _fbc(given, now, now, contact, []),
-        "ad_id": _identifier("ad_id", given.get("ad_id")),
+        "ad_id": ad,
         "gclid": _click(given.get("gclid")),
     }
 
@@ -931,6 +935,7 @@ class _Known:
         self.rows = rows
         self._by_id: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._by_transaction: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._by_row: dict[str, dict[str, Any]] = {}
         if not rows:
             return
         for found in connection.execute(
@@ -940,8 +945,10 @@ class _Known:
                 "names": [row["event_name"] for row in rows],
                 "ids": [row["event_id"] for row in rows],
                 "transactions": [row["transaction_id"] for row in rows],
+                "rows": [str(row["id"]) for row in rows],
             },
         ):
+            self._by_row[str(found["id"])] = found
             self._by_id[self._key(found)] = found
             self._by_transaction[found["event_name"], found["transaction_id"]] = found
         for row in rows:
@@ -961,7 +968,7 @@ class _Known:
 
     def receipt(self, row: Mapping[str, Any]) -> Receipt:
         """A duplicate, or refused where another transaction has taken the event id."""
-        first = self._by_id.get(self._key(row))
+        first = self._by_row.get(str(row["id"])) or self._by_id.get(self._key(row))
         if first is None:
             first = self._by_transaction[row["event_name"], row["transaction_id"]]
         elif row["transaction_id"] and first["transaction_id"] not in (None, row["transaction_id"]):
@@ -985,6 +992,10 @@ select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id, e.e
     e.currency
 from ops.conversion_events as e inner join came as c using (event_name, transaction_id)
 where e.brand_id = %(brand)s and e.kind = 'conversion'
+union
+select e.id, e.event_name, e.event_id, e.kind, e.revision, e.transaction_id, e.event_value,
+    e.currency
+from ops.conversion_events as e where e.brand_id = %(brand)s and e.id = any(%(rows)s::uuid[])
 """
 
 

@@ -46,6 +46,8 @@ from include.conversions import intake, outbox, retention
 from include.conversions.identity import hashed
 
 Payload = dict[str, Any]
+# Of yesterday: a click of more than 90 days ago is left out.
+CLICK = f"fb.1.{(int(time.time()) - 86_400) * 1000}.IwAR_abcdef"
 ACME, LUMEN = ("acme-meta", "acme-google"), ("lumen-meta", "lumen-google")
 
 
@@ -68,7 +70,8 @@ def uri(module_warehouse: str) -> str:
                   {"source": "ghl", "conn_id": "ghl_acme"}],
     )  # fmt: skip
     configure(module_warehouse, "umbra", meta_destination("umbra-meta", pixel_id="2000000099"),
-              webhooks=[{**stripe, "renewals": "Subscribe"}])  # fmt: skip
+              webhooks=[{**stripe, "renewals": "Subscribe"},
+                        *(one for one in hooks if one["source"] != "stripe")])  # fmt: skip
     return module_warehouse
 
 
@@ -122,6 +125,8 @@ def numbered(number: int, *payloads: Payload) -> list[Payload]:
 NOBODY = {"customer_details": None, "client_reference_id": None, "customer": None}
 
 
+SOURCES_OF = ("acme", "umbra")  # brands that have a webhook of every source
+
 # Rows 1 and 2: all reports of one payment complete it.
 
 
@@ -139,7 +144,7 @@ def subscribed(number: int) -> list[Payload]:
     opened = session(
         number, mode="subscription", payment_intent=None, invoice=f"in_1{number}",
         subscription=f"sub_1{number}", customer_details=None, client_reference_id=f"user-{number}",
-        metadata={"fbc": "fb.1.1700000000000.IwAR_abcdef"}, **whose,
+        metadata={"fbc": CLICK}, **whose,
     )  # fmt: skip
     billed = charge(number, billing_details={"name": "Jane Roe", "email": None}, **whose)
     return [opened, intent(number, **whose), billed, invoice(number), invoice_payment(number)]
@@ -182,7 +187,7 @@ def test_a_subscription_of_the_new_api_in_every_order(door: Door, uri: str) -> N
         meta = row["user_hashes"]["meta"]
         assert (meta["em"], meta["fn"]) == ([email(number)], [hashed("meta", "fn", "Jane")]), order
         assert row["contact_id"] == f"user-{number}", order
-        assert row["fbc"] == "fb.1.1700000000000.IwAR_abcdef", order
+        assert row["fbc"] == CLICK, order
     assert states(uri) == {("pending", None): len(orders)}
 
 
@@ -250,6 +255,32 @@ def test_nobody_elses_data_is_mixed_in(door: Door, uri: str) -> None:
     assert row["user_hashes"]["meta"] == {"em": [email(4)]}
     assert row["contact_id"] == "cus_Q2"
     assert len(rows(uri)) == 3
+
+
+def test_two_people_of_one_customer_are_never_mixed(door: Door, uri: str) -> None:
+    """Red: a payment is sent with the name of one colleague and the phone of the other; or the
+    customer's phone stays on a payment that turns out to be another person's."""
+    ann = {"email": "a@example.com", "name": "Ann Aa"}
+    bob = {"email": "b@example.com", "phone": "+12125550123", "address": {"country": "US"}}
+    whose = {"customer": "cus_Q9", "client_reference_id": None}
+    opened = [session(n, payment_status="unpaid", customer_details=one, **whose)
+              for n, one in ((1, ann), (2, bob))]  # fmt: skip
+    paid = intent(3, customer="cus_Q9")
+    known = []
+    for brand, reports in (("acme", [*opened, paid]), ("lumen", [paid, *opened])):
+        hand(door, [*reports, charge(3, customer="cus_Q9")], brand)
+        known.append(rows(uri, 3)[-1]["user_hashes"]["meta"])
+    for meta in known:
+        assert meta["em"] == [hashed("meta", "em", "a@example.com")]
+        assert meta["fn"] == [hashed("meta", "fn", "Ann")]
+        assert meta.keys() <= {"em", "fn", "ln"}
+    first = customer(4, email="a@example.com", phone="+12125550199")
+    mine = session(4, customer="cus_Q4", customer_details={"email": "b@example.com"})
+    for brand in ("acme", "lumen"):
+        hand(door, [first, intent(4, customer="cus_Q4"), mine], brand)
+        assert rows(uri, 4)[-1]["user_hashes"]["meta"] == {
+            "em": [hashed("meta", "em", "b@example.com")]
+        }
 
 
 def test_a_second_report_brings_the_click_of_its_contact(door: Door, uri: str) -> None:
@@ -327,6 +358,33 @@ def test_kept_reports_go_with_their_person(door: Door, uri: str) -> None:
     client("DELETE", f"/conversions/{rows(uri, 2)[0]['id']}")
     left = query(uri, "select 1 from ops.webhook_payloads where 'pi_3N2' = any(links)")
     assert left == []
+
+
+@pytest.mark.parametrize("status", ["paid", "unpaid"])
+def test_erasing_one_person_leaves_the_others_of_the_customer(
+    door: Door, uri: str, status: str
+) -> None:
+    """Red: one of a firm's people asks to be forgotten, and their colleague's purchases are
+    erased, too, and dropped from then on; or what names neither of them is kept."""
+    firm: Payload = {"customer": "cus_firm"}
+    for brand in ("acme", "lumen"):
+        hand(door, [customer(9, id="cus_firm", email=None, name="Firm"),
+                    session(1, payment_status=status, **firm), session(2, **firm),
+                    invoice(3, customer_email=None, **firm)], brand)  # fmt: skip
+    client = Door(door.url, key(uri))
+    erased = client("POST", "/erasure", json={"email": "jane.1@example.com"}).json()["erased"][0]
+    assert erased["events"] == (status == "paid")
+    kept = query(uri, "select links from ops.webhook_payloads as p inner join ops.brands as b "
+                      "on b.id = p.brand_id where slug = 'acme'")  # fmt: skip
+    names = {link for one in kept for link in one["links"]}
+    assert "pi_3N2" in names
+    assert "pi_3N1" not in names
+    hand(door, [session(4, customer_details={"email": "jane.2@example.com"}, **firm)])
+    mine = [row for row in (*rows(uri, 2), *rows(uri, 4)) if row["erased_at"] is None]
+    assert [row["user_hashes"]["meta"]["em"] for row in mine] == [[email(2)]] * 3
+    assert hand(door, [session(5, customer_details={"email": "jane.1@example.com"}, **firm)])[0][
+        "status"
+    ] == "ignored"  # fmt: skip
 
 
 def test_a_report_that_cannot_be_read_costs_no_payment(door: Door, uri: str) -> None:
@@ -451,6 +509,37 @@ def test_without_the_link_an_invoice_of_the_same_amount_decides(door: Door, uri:
     hand(door, [intent(3, customer="cus_Q3"), invoice(3, "subscription_cycle", amount_paid=500)],
          "lumen")  # fmt: skip
     assert {one["sync_status"] for one in deliveries(uri, 3)} == {"pending"}
+
+
+def test_an_older_invoice_makes_no_sale_a_renewal(door: Door, uri: str) -> None:
+    """Red: whoever has a subscription buys something else, or subscribes anew, and the sale is
+    skipped as a renewal; or a renewal is sent as a sale because of the first month's invoice."""
+    whose = {"customer": "cus_Q1"}
+    hand(door, [intent(1, **whose), invoice(1, "subscription_cycle")], "lumen")
+    hand(door, [session(2, mode="payment", **whose)], "lumen")
+    assert {one["sync_status"] for one in deliveries(uri, 2)} == {"pending"}
+    execute(uri, "delete from ops.webhook_payloads")
+    earlier = {**invoice(4, "subscription_cycle", **whose)}
+    hand(door, [{**earlier, "created": earlier["created"] - 7 * 86_400}, intent(5, **whose)],
+         "lumen")  # fmt: skip
+    assert [(one["outcome"], one["waits"]) for one in deliveries(uri, 5)] == [(None, True)] * 2
+
+
+@pytest.mark.parametrize("brand", ["lumen", "umbra"])
+def test_a_wrong_guess_is_undone(door: Door, uri: str, brand: str) -> None:
+    """Red: a sale that was taken for a renewal stays one when its own invoice comes."""
+    whose = {"customer": "cus_Q1"}
+    hand(door, [invoice(1, "subscription_cycle"), intent(2, **whose)], brand)
+    name = "Subscribe" if brand == "umbra" else "Purchase"
+    assert {one["event_name"] for one in deliveries(uri, 2)} == {name}
+    assert {one["outcome"] for one in deliveries(uri, 2)} == (
+        {"renewal"} if brand == "lumen" else {None}
+    )
+    hand(door, [invoice(2, "subscription_create", **whose), invoice_payment(2)], brand)
+    for one in deliveries(uri, 2):
+        assert (one["sync_status"], one["outcome"], one["event_name"]) == (
+            "pending", None, "Purchase",
+        )  # fmt: skip
 
 
 def test_the_first_payment_after_a_trial_is_a_sale(door: Door, uri: str) -> None:
@@ -591,6 +680,111 @@ def test_a_payment_links_id_loses_no_purchase(door: Door, uri: str) -> None:
     assert rows(uri, 4)[0]["event_id"] == "of-the-link"
 
 
+def test_erasing_one_buyer_of_a_payment_link_costs_no_other(door: Door, uri: str) -> None:
+    """Red: one buyer asks to be forgotten, and all later sales of the link are dropped."""
+    link = {"metadata": {"event_id": "of-the-link"}}
+    for brand in ("acme", "lumen"):
+        hand(door, [session(1, **link)], brand)
+    for client in (Door(door.url, key(uri)), Door(door.url, key(uri, "lumen"))):
+        client("POST", "/erasure", json={"email": "jane.1@example.com"})
+    for brand in ("acme", "lumen"):
+        first = hand(door, [session(2, **link), intent(3), session(3, **link)], brand)
+        assert [one["status"] for one in first] == ["accepted", "accepted", "duplicate"]
+        assert "belongs to another transaction" in first[0]["reason"]
+        # The erased purchase itself does not come back.
+        assert hand(door, [charge(1, **link)], brand)[0]["status"] == "ignored"
+    for number in (2, 3):
+        for row in rows(uri, number):
+            assert row["event_id"] == f"pi_3N{number}"
+            assert row["user_hashes"]["meta"]["em"] == [email(number)]
+    assert [len(rows(uri, number)) for number in (1, 2, 3)] == [2, 2, 2]
+    assert {str(row["user_hashes"]) for row in rows(uri, 1)} == {"{}"}
+
+
+@pytest.mark.parametrize("odd", ["undefined", "0", "+4915112345678"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_id_that_is_none_refuses_no_report(door: Door, uri: str, odd: str, turned: bool) -> None:
+    """Red: an unfilled variable refuses every later report of its payment, and its refunds."""
+    reports = [session(1, metadata={"event_id": odd}), intent(1)]
+    answers = hand(door, reports[::-1] if turned else reports)
+    assert any("event_id" in (one["reason"] or "") for one in answers)
+    hand(door, [session(2, payment_status="unpaid", metadata={"event_id": odd}), intent(2)])
+    for one in hand(door, [refund(500), charge(1)]):
+        assert one["status"] in ("accepted", "duplicate")
+    bought, less = rows(uri, 1)
+    assert (bought["event_id"], str(less["event_value"])) == ("pi_3N1", "14.90")
+    for row in (bought, *rows(uri, 2)):
+        assert row["user_hashes"]["meta"]["em"] == [email(int(row["transaction_id"][-1]))]
+
+
+def test_an_odd_ad_or_campaign_costs_no_payment(door: Door, uri: str) -> None:
+    """Red: a phone number in `metadata.ad_id` refuses the payment."""
+    odd = {"ad_id": "+4915112345678", "campaign_id": "z" * 300}
+    answers = hand(door, [session(1, metadata=odd), intent(2), session(2, metadata=odd)])
+    assert "ad_id" in answers[0]["reason"]
+    assert "campaign_id" in answers[2]["reason"]
+    hand(door, [session(3, payment_status="unpaid", metadata=odd), intent(3)])
+    found = rows(uri)
+    assert [(row["ad_id"], row["campaign_id"]) for row in found] == [(None, None)] * 3
+    assert all("em" in row["user_hashes"]["meta"] for row in found)
+
+
+def both(door: Door, *payloads: Payload) -> list[Any]:
+    with ThreadPoolExecutor(len(payloads)) as pool:
+        jobs = [pool.submit(post, Door(door.url), "stripe", one) for one in payloads]
+        return [job.result() for job in jobs]
+
+
+def test_two_payments_want_one_id_at_the_same_moment(door: Door, uri: str) -> None:
+    """Red: one of them is answered with 500, and its person is not named."""
+    for number in range(1, 20, 2):
+        hand(door, [intent(number), intent(number + 1)])
+        link = {"metadata": {"event_id": f"link-{number}"}}
+        answers = both(door, session(number, **link), session(number + 1, **link))
+        assert [one.status_code for one in answers] == [200, 200], [one.text for one in answers]
+        ids = {row["event_id"] for n in (number, number + 1) for row in rows(uri, n)}
+        assert len(ids) == 2
+        assert f"link-{number}" in ids
+    assert all("em" in row["user_hashes"]["meta"] for row in rows(uri))
+
+
+def test_a_deadlock_is_tried_again(door: Door, uri: str) -> None:
+    """Red: a report of two payments meets one who holds the other first, and gets 503."""
+    whose = {"customer": "cus_Q1"}
+    hand(door, [intent(1, **whose), intent(2, **whose)])
+    first, last = query(uri, "select id from ops.conversion_events order by id")
+    lock = "select 1 from ops.conversion_events where id = %s for update"
+    waits = ("select 1 from pg_stat_activity where wait_event_type = 'Lock' "
+             "and datname = current_database()")  # fmt: skip
+    with ThreadPoolExecutor(1) as pool, wh.connect(uri) as other:
+        other.execute(lock, [last["id"]])
+        job = pool.submit(post, Door(door.url), "stripe", customer(1))
+        while not query(uri, waits):
+            assert not job.done()
+        other.execute(lock, [first["id"]])
+        other.commit()
+        assert job.result().status_code == 200, job.result().text
+    assert [row["user_hashes"]["meta"]["em"] for row in rows(uri)] == [[email(1)]] * 2
+
+
+def test_a_refund_locks_as_everybody_else(door: Door, uri: str) -> None:
+    """Red: a refund and an import of the same order wait for each other for ever."""
+    hand(door, [session(1)])
+    (row,) = rows(uri)
+    waits = ("select 1 from pg_stat_activity where wait_event_type = 'Lock' "
+             "and datname = current_database()")  # fmt: skip
+    with ThreadPoolExecutor(1) as pool, wh.connect(uri) as other:
+        other.execute("select 1 from ops.conversion_deliveries where event = %s for update",
+                      [row["id"]])  # fmt: skip
+        job = pool.submit(post, Door(door.url), "stripe", refund(500))
+        while not query(uri, waits):
+            assert not job.done()
+        other.execute("select 1 from ops.conversion_events where id = %s for update nowait",
+                      [row["id"]])  # fmt: skip
+        other.commit()
+        assert job.result().json()["status"] == "accepted"
+
+
 def test_a_pixels_id_that_comes_too_late_is_said(door: Door, uri: str) -> None:
     """Red: the purchase counts twice, and nothing says why."""
     hand(door, [intent(receipt_email="jane.1@example.com")])
@@ -643,6 +837,47 @@ def test_other_sources_bring_the_pixels_id_too(
     assert answer["status"] == "accepted"
     assert "belongs to another" in answer["reason"]
     assert len({row["event_id"] for row in rows(uri)}) == 2
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("source", "name", "own", "plain", "with_pixel"),
+    [
+        ("ghl", "AddToCart", "ghl-A1",
+         {"type": "AppointmentCreate", "webhookId": "h1",
+          "appointment": {"id": "A1", "contactId": "c-1", "calendarId": "k"}},
+         {"calendar": {"appointmentId": "A1"}, "contact_id": "c-1",
+          "customData": {"event_id": "px"}}),
+        ("perspective", "InitiateCheckout", "perspective-P1-Quiz",
+         {"id": "P1", "funnelName": "Quiz", "profile": {"email": "jane@example.com"}},
+         {"id": "P1", "funnelName": "Quiz", "values": {"event_id": {"value": "px"}},
+          "profile": {"email": "jane@example.com"}}),
+        ("chatbot", "Lead", "chatbot-B1",
+         {"id": "m1", "contact_id": "B1", "qualified": True},
+         {"id": "m2", "contact_id": "B1", "qualified": True, "metadata": {"event_id": "px"}}),
+    ],
+)  # fmt: skip
+def test_a_pixels_id_makes_no_second_event(
+    door: Door, uri: str, source: str, name: str, own: str, plain: Payload, with_pixel: Payload,
+    turned: bool,
+) -> None:  # fmt: skip
+    """Red: a booking, form or lead that is posted with the pixel's id and without it counts twice;
+    so does one that is posted again after an update."""
+    posts = [with_pixel, plain] if turned else [plain, with_pixel]
+    anew = {**with_pixel, "id": with_pixel.get("id", "")}
+    for brand in SOURCES_OF:
+        for payload in (*posts, anew):
+            answer = post(door, source, payload, brand=brand)
+            assert answer.status_code == 200, answer.text
+            execute(uri, "delete from ops.webhook_payloads")
+    assert [row["event_id"] for row in rows(uri)] == ["px"] * len(SOURCES_OF)
+    # What was taken before the row's id was made of the event's own.
+    execute(uri, "delete from ops.conversion_deliveries")
+    execute(uri, f"update ops.conversion_events set id = gen_random_uuid(), event_id = '{own}'")
+    for payload in posts:
+        assert post(door, source, payload).json()["status"] == "duplicate"
+        execute(uri, "delete from ops.webhook_payloads")
+    assert len(rows(uri)) == len(SOURCES_OF)
 
 
 # Rows 6 and 7: what is not known makes no event.
@@ -704,6 +939,8 @@ def test_a_mapping_makes_events_of_other_types(door: Door, uri: str) -> None:
         ("denefits", {"event": "recurring payment", "contract_id": "K-1", "amount": "100.00"}),
         ("denefits", {"id": "p2", "data": {"contract_id": "K-1", "installment_number": 3,
                                            "amount": "100.00"}}),
+        ("denefits", {"id": "p3", "data": {"contract_id": "K-1", "payment": {"id": "P-1"},
+                                           "amount": "100.00"}}),
         ("denefits", {"event": "contract.updated", "data": {"contract_id": "K", "amount": "9"}}),
         ("denefits", {"event": "payment_plan.payment_posted", "plan_id": "K", "amount": "9"}),
         ("perspective", {"id": "P1", "event": "contact.deleted",
@@ -723,11 +960,22 @@ def test_an_unknown_kind_is_no_event(door: Door, uri: str, source: str, payload:
 
 def test_new_plans_are_purchases_still(door: Door, uri: str) -> None:
     """Red: with the instalments the plans are gone, too."""
-    for number, kind in enumerate(("contract.active", "payment_plan.created", "plan", "")):
+    for number, kind in enumerate(
+        (
+            "contract.active",
+            "payment_plan.created",
+            "plan",
+            "",
+            "installment_plan.created",
+            "Recurring Plan Created",
+        )
+    ):
         plan = {"event": kind, "data": {"contract_id": f"K-{number}", "amount": "1200.00",
-                                        "email": "jane@example.com"}}  # fmt: skip
+                                        "email": "jane@example.com",
+                                        "installment": "100.00", "payment": {"amount": "100.00"},
+                                        }}  # fmt: skip
         assert post(door, "denefits", plan).json()["status"] == "accepted", kind
-    assert [str(row["event_value"]) for row in rows(uri)] == ["1200.00"] * 4
+    assert [str(row["event_value"]) for row in rows(uri)] == ["1200.00"] * 6
 
 
 # Row 18: ManyChat's fields; row 31: times ahead.
@@ -749,6 +997,15 @@ def test_manychats_custom_fields_are_read(door: Door, uri: str, as_list: bool) -
     assert row["fbc"].endswith(".IwAR_abcdef")
     assert row["consent"]["ad_user_data"] is False
     assert states(uri) == {("skipped", "no_consent"): 1}
+
+
+def test_an_id_among_manychats_fields_is_no_contact(door: Door, uri: str) -> None:
+    """Red: the bot's own field `lead_id` makes all partners one contact, or one two."""
+    for number in (1, 2):
+        contact = {"key": "user:1", "id": f"47{number}", "custom_fields": {
+            "lead_id": "campaign-7", "qualified": True}}  # fmt: skip
+        assert post(door, "chatbot", contact).json()["status"] == "accepted"
+    assert [row["contact_id"] for row in rows(uri)] == ["471", "472"]
 
 
 def test_a_time_ahead_is_the_receipts(door: Door, uri: str) -> None:
