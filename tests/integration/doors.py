@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import pytest
 import requests
 import uvicorn
-from outgoing import OTHER_PIXEL, configure, meta_destination
+from outgoing import OTHER_PIXEL, configure, execute, meta_destination
 from stripe import WebhookSignature
 
 from include import warehouse as wh
@@ -100,6 +101,22 @@ def edge(uri: str, **options: Any) -> Iterator[str]:
             del os.environ["TRIBUTARY_WAREHOUSE"]
         else:
             os.environ["TRIBUTARY_WAREHOUSE"] = before
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[Door]:
+    """A client of the edge, which knows the webhooks of `two_brands`."""
+    with pytest.MonkeyPatch.context() as patch:
+        connections(patch)
+        with edge(uri) as url:
+            yield Door(url)
+
+
+def empty_outbox(uri: str, *more: str) -> None:
+    """Truncate what came in, and more tables."""
+    tables = ("conversion_events", "conversion_deliveries", "contacts", "erasures",
+              "webhook_payloads")  # fmt: skip
+    execute(uri, f"truncate {', '.join([*(f'ops.{name}' for name in tables), *more])}")
 
 
 def signed(body: bytes, at: float | None = None, secret: str = SECRET) -> str:

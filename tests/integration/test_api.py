@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from conftest_of_loads import query
-from doors import Door, connections, edge, key, serving, two_brands
+from doors import Door, connections, edge, empty_outbox, key, serving, two_brands
 from outgoing import execute, states
 
 from include import warehouse as wh
@@ -44,11 +44,7 @@ def lumen(url: str, uri: str) -> Door:
 
 @pytest.fixture(autouse=True)
 def empty(uri: str) -> None:
-    execute(
-        uri,
-        "truncate ops.conversion_events, ops.conversion_deliveries, ops.contacts, ops.erasures, "
-        "ops.webhook_payloads",
-    )
+    empty_outbox(uri)
 
 
 PERSON = {"email": "Jane.Roe@example.com", "phone": "+1 212 555 0123", "first_name": "Janet"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest_of_loads import query
-from doors import Door, connections, edge, key, post, two_brands
+from doors import Door, empty_outbox, key, opened, post, two_brands
 from outgoing import execute
 
 from include import warehouse as wh
@@ -36,19 +36,13 @@ def uri(module_warehouse: str) -> str:
 
 @pytest.fixture(scope="module")
 def door(uri: str) -> Iterator[Door]:
-    with pytest.MonkeyPatch.context() as patch:
-        connections(patch)
-        with edge(uri) as url:
-            yield Door(url)
+    with opened(uri) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
 def empty(uri: str) -> None:
-    execute(
-        uri,
-        "truncate ops.conversion_events, ops.conversion_deliveries, ops.contacts, ops.erasures, "
-        "ops.webhook_payloads, ops.refused_files, app.transactions, app.profiles",
-    )
+    empty_outbox(uri, "ops.refused_files", "app.transactions", "app.profiles")
 
 
 def _erase(door: Door, uri: str, brand: str = "acme", **person: str) -> dict[str, Any]:

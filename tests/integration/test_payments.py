@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest_of_loads import query
-from doors import HOOKS, Door, connections, edge, key, post
+from doors import HOOKS, Door, empty_outbox, key, opened, post
 from outgoing import (
     OTHER_PIXEL,
     OTHER_TOKEN,
@@ -77,19 +77,13 @@ def uri(module_warehouse: str) -> str:
 
 @pytest.fixture(scope="module")
 def door(uri: str) -> Iterator[Door]:
-    with pytest.MonkeyPatch.context() as patch:
-        connections(patch)
-        with edge(uri) as url:
-            yield Door(url)
+    with opened(uri) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
 def empty(uri: str) -> None:
-    execute(
-        uri,
-        "truncate ops.conversion_events, ops.conversion_deliveries, ops.contacts, ops.erasures, "
-        "ops.webhook_payloads",
-    )
+    empty_outbox(uri)
 
 
 def hand(door: Door, payloads: Sequence[Payload], brand: str = "acme") -> list[dict[str, Any]]:

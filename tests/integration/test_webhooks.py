@@ -19,7 +19,18 @@ import pytest
 import requests
 from conftest_of_loads import query
 from cryptography.fernet import Fernet
-from doors import SECRET, Door, connections, edge, key, post, signed, two_brands
+from doors import (
+    SECRET,
+    Door,
+    connections,
+    edge,
+    empty_outbox,
+    key,
+    opened,
+    post,
+    signed,
+    two_brands,
+)
 from outgoing import execute, states
 from stripe_events import intent, refund, session, stripe_event
 
@@ -37,19 +48,13 @@ def uri(module_warehouse: str) -> str:
 
 @pytest.fixture(scope="module")
 def door(uri: str) -> Iterator[Door]:
-    with pytest.MonkeyPatch.context() as patch:
-        connections(patch)
-        with edge(uri) as url:
-            yield Door(url)
+    with opened(uri) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
 def empty(uri: str) -> None:
-    execute(
-        uri,
-        "truncate ops.conversion_events, ops.conversion_deliveries, ops.contacts, ops.erasures, "
-        "ops.webhook_payloads",
-    )
+    empty_outbox(uri)
 
 
 def replay(uri: str, **only: str) -> dict[str, int]:
