@@ -350,8 +350,8 @@ def replay(brand: str | None, source: str | None) -> None:
     ):
         raise _NoKey(
             f"TRIBUTARY_SECRET_KEY reads none of the {counts[webhooks.OF_ANOTHER_KEY]:,} payloads: "
-            "they were encrypted with another key. Set that of the edge that took them; several "
-            "may stand there, with commas."
+            "they were encrypted with another key. Set that of the edge that took them; separate "
+            "several by commas."
         )
     click.echo(", ".join(f"{number:,} {what}" for what, number in counts.items()))
 

@@ -207,37 +207,35 @@ def _limit(variable: str, default: str) -> RateLimitItem:
 def by_key(database: Database, requests: Counts, failures: Failures) -> Access:
     """Bearer keys, each for one brand, and so many requests a minute."""
 
-    def check(request: Request, key: str) -> tuple[keys.Holder | None, int | None]:
+    def check(
+        request: Request, key: str, need: permissions.Need
+    ) -> tuple[keys.Holder | None, int | None]:
         with database.connection() as connection:
             holder = keys.holder(connection, key)
             wait = None if holder is None else requests.hit(holder.key_id)
-            if holder is not None and wait is None and _need(request).changes:
+            if holder is not None and wait is None and need.changes:
                 audit.in_warehouse(connection, request, holder.key_id, holder.brand)
         return holder, wait
 
     async def access(request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
+        need = permissions.need_of(request.scope["endpoint"])
         async with failures.counted(request) as place:
             holder = None
             if given is not None and keys.is_key(given.credentials):
                 database.refuse_while_down()
                 async with place:
-                    holder, wait = await run_in_threadpool(check, request, given.credentials)
+                    holder, wait = await run_in_threadpool(check, request, given.credentials, need)
             if holder is None:
                 words = "Give a valid API key: `Authorization: Bearer tk_…`."
                 raise Refused(401, words, headers={"WWW-Authenticate": "Bearer"})
         request.state.key_id = holder.key_id
         if wait is not None:
             raise Refused(429, f"More than {requests.limit}.", headers={"Retry-After": str(wait)})
-        need = _need(request)
         if not need.by_key:
             raise Refused(403, "This is for users of Airflow alone.")
         return Caller(holder.brand_id, holder.brand, writes=need.changes)
 
     return access
-
-
-def _need(request: Request) -> permissions.Need:
-    return permissions.NEEDS[permissions.action(request.scope["endpoint"])]
 
 
 def counts_of_requests() -> Counts:

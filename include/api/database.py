@@ -185,8 +185,7 @@ class Database:
                         "options": _OPTIONS,
                     },
                     min_size=1,
-                    # Two more than there are places: who reads for nobody's share finds one.
-                    max_size=_MOST_CONNECTIONS + 2,
+                    max_size=_MOST_CONNECTIONS + _FOR_LOOK_UPS,
                     timeout=self.patience,
                     max_idle=60,
                     # After a restart of the warehouse no request meets a connection that is gone.

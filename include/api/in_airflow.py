@@ -39,7 +39,7 @@ async def _permit(request: Request, given: HTTPAuthorizationCredentials | None) 
     Raises:
         Refused: Airflow does not know the user, the permission is missing, or another site asked.
     """
-    need = permissions.NEEDS[permissions.action(request.scope["endpoint"])]
+    need = permissions.need_of(request.scope["endpoint"])
     try:
         user = await get_user(request, None, given)
     except HTTPException as error:

@@ -295,7 +295,7 @@ def change(name: str, changed: Changed) -> dict[str, str]:
 
 
 def _may(user: Any, endpoint: Callable[..., Any]) -> bool:
-    return may(user, permissions.NEEDS[permissions.action(endpoint)])
+    return may(user, permissions.need_of(endpoint))
 
 
 @contextmanager

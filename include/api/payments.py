@@ -332,18 +332,6 @@ def renew(
     chosen = settings.get("renewals", "purchase")
     if chosen == "purchase":
         return []
-    if kind == "first":
-        with intake.in_one_transaction(connection):
-            targets = destinations.active_for_intake(connection, brand.id, now)
-            found = amend.locked(connection, event)
-            if found is None or found.has_left:
-                return []
-            if found.event["event_name"] == "Subscribe":
-                found.event["event_name"] = "Purchase"
-                amend.write(connection, found, ["event_name"], targets, now)
-                amend.pass_on(connection, found, targets, now)
-            amend.judge(connection, found, ("renewal",), targets, now)
-        return []
     if kind == "unknown":
         connection.execute(
             "update ops.conversion_deliveries as d "
@@ -353,24 +341,27 @@ def renew(
             [HELD, event],
         )
         return []
+    wanted = "Purchase" if kind == "first" else chosen
     with intake.in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
         found = amend.locked(connection, event)
         if found is None:
             return []
         if found.has_left:
-            return [] if found.event["event_name"] == chosen else [_SENT]
-        if chosen == "skip":
+            return [] if kind == "first" or found.event["event_name"] == wanted else [_SENT]
+        if wanted != "skip" and found.event["event_name"] != wanted:
+            found.event["event_name"] = wanted
+            amend.write(connection, found, ["event_name"], targets, now)
+            amend.pass_on(connection, found, targets, now)
+        if kind == "first":  # undo what a wrong guess has skipped
+            amend.judge(connection, found, ("renewal",), targets, now)
+        elif wanted == "skip":
             connection.execute(
                 "update ops.conversion_deliveries set sync_status = 'skipped', "
                 "outcome = 'renewal', updated_at = %s where event = %s and (sync_status = 'pending'"
                 " or outcome in ('no_consent', 'unaddressable'))",
                 [now, event],
             )
-        elif found.event["event_name"] != chosen:
-            found.event["event_name"] = chosen
-            amend.write(connection, found, ["event_name"], targets, now)
-            amend.pass_on(connection, found, targets, now)
     return []
 
 

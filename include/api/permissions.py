@@ -77,6 +77,11 @@ def action(endpoint: Callable[..., Any]) -> str:
     return f"{endpoint.__module__.rpartition('.')[2]}.{endpoint.__name__}"
 
 
+def need_of(endpoint: Callable[..., Any]) -> Need:
+    """What a route's function needs."""
+    return NEEDS[action(endpoint)]
+
+
 def event(name: str) -> str:
     """How the audit trail calls an action."""
     return f"tributary_{NEEDS[name].event or name.replace('.', '_')}"

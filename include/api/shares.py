@@ -59,10 +59,7 @@ class Shares:
         used = self._used[brand]
         looking_up = sum(self._used[one] for one in LOOK_UPS)
         kept = max(0, self._kept - looking_up)
-        if brand in LOOK_UPS:
-            may = used < self._free - kept or kept > 0
-        else:
-            may = used < self._free - kept
+        may = used < self._free - kept or (brand in LOOK_UPS and kept > 0)
         return may and (most is None or used < most)
 
     def _take(self, brand: str | None) -> None:

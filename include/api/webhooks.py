@@ -502,12 +502,10 @@ def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receip
     given = dict(raw)
     if own_id is not None and given.get("event_id") != own_id:
         # Before the row's id was made of it, the event's own id was kept in `event_id` alone.
-        named = {"event_name": given["event_name"], "value": 1, "currency": "USD"}
-        row = intake.row_of(connection, brand, named, source=post.source, now=post.now)
         there = connection.execute(
             "select id from ops.conversion_events where brand_id = %s and event_name = %s "
             "and event_id = %s and id <> %s",
-            [brand.id, row["event_name"], own_id, post.to_be],
+            [brand.id, intake.event_name(brand, given), own_id, post.to_be],
         ).fetchone()
         if there is not None:
             return intake.Receipt("duplicate", there["id"]), notes

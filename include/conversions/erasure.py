@@ -76,7 +76,7 @@ def tombstone(event_name: str, event_id: str) -> str:
 
 
 def lent(hashes: Iterable[str]) -> list[str]:
-    """Hashes as a payload has them that names nobody: of what it was read with, or its customer.
+    """Hashes for a payload that names no person: of what it was read with, or of its customer.
 
     By them it is found. They say nothing of whose the rest of it is, so that they are not followed.
     """

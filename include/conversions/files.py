@@ -102,7 +102,7 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
                 if receipt.status == "refused":
                     reasons[index] = str(receipt.reason)
         report.refused += sorted(reasons.items())
-        kept = _not_erased(connection, frame, reasons, owners, people)
+        kept = _not_erased(connection, frame, reasons, owners, people) if reasons else []
         if kept:
             rest = frame.loc[kept].copy()
             rest[REASON] = [reasons[index] for index in kept]

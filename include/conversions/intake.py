@@ -343,7 +343,7 @@ def _prepared(
     contact: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     given, notes = event.fields, event.notes
-    name = _event_name(brand, given)
+    name = event_name(brand, given)
     value, currency = _amount(given.get("value")), _currency(given.get("currency"))
     if value is not None and currency is None:
         raise EventRefused("currency", "is missing beside a value; write an ISO 4217 code")
@@ -357,9 +357,7 @@ def _prepared(
         for key in ("event_id", "transaction_id", "campaign_id", "contact_id", "ad_id")
     }
     person = {key: given[key] for key in PERSON if key in given}
-    country = brand.settings.get("default_country")
-    hashes, address = identity.google_identifiers(person, country)
-    meta_hashes = identity.meta_hashes(person, country)
+    hashes, address = _hashes(person, brand.settings.get("default_country"))
     url = _url(brand, given.get("event_source_url"))
     agent = _agent(given.get("user_agent"), notes)
     seen = _moment("fbclid_seen_at", given.get("fbclid_seen_at"), at, _zone(brand))
@@ -384,12 +382,7 @@ def _prepared(
         "fbp": _matching(_FBP, given.get("fbp")),
         "fbc": _fbc(given, at, seen, contact, notes),
         **{key: _click(given.get(key)) for key in ("gclid", "gbraid", "wbraid")},
-        "user_hashes": given.get("user_hashes")
-        or {
-            platform: found
-            for platform, found in (("meta", meta_hashes), ("google", hashes))
-            if found
-        },
+        "user_hashes": given.get("user_hashes") or hashes,
         "google_address": given.get("google_address") or address,
         "consent": given.get("consent") or _consent(brand, given),
         "custom_params": event.custom,
@@ -401,6 +394,15 @@ def _prepared(
         at_all = "event_time" in given or source != "file"
         row["event_id"] = _event_id(brand, row, event, at if at_all else None, contact)
     return row
+
+
+def _hashes(
+    person: Mapping[str, Any], default_country: str | None
+) -> tuple[dict[str, dict[str, list[str]]], dict[str, str]]:
+    """The person's hashes by platform, and Google's address in clear."""
+    google, address = identity.google_identifiers(person, default_country)
+    both = {"meta": identity.meta_hashes(person, default_country), "google": google}
+    return {platform: found for platform, found in both.items() if found}, address
 
 
 # Fields whose text may be a placeholder; of a number, a moment or an answer that is a fault.
@@ -538,7 +540,12 @@ def _json_object(value: Any) -> Mapping[str, Any]:
 _STANDARD = {name.lower(): name for name in STANDARD_EVENTS}
 
 
-def _event_name(brand: Brand, given: Raw) -> str:
+def event_name(brand: Brand, given: Raw) -> str:
+    """The name under which an event is stored.
+
+    Raises:
+        EventRefused: it has none that can be.
+    """
     said = _text(given.get("event_name"))
     if said is None:
         raise EventRefused("event_name", "is missing")
@@ -811,11 +818,12 @@ def _event_id(
     if row["transaction_id"]:
         parts = [brand.slug, row["transaction_id"], row["event_name"]]
     else:
-        parts = [brand.slug, row["event_name"], *_contents(row, event, at, contact)]
+        parts = [brand.slug, row["event_name"], *_contents(brand, row, event, at, contact)]
     return str(uuid5(_NAMESPACE, "|".join(parts)))
 
 
 def _contents(
+    brand: Brand,
     row: Mapping[str, Any],
     event: _Given,
     at: datetime | None,
@@ -831,13 +839,10 @@ def _contents(
     if at is not None and moment is not None:
         at = _moment("event_time", moment, at, "UTC")
     person = {key: given[key] for key in PERSON if key in given}
+    is_by_rule = brand.settings.get("default_country") is None
     hashes = {
         platform: {key: found[:1] if key in ("ct", "st") else found for key, found in by.items()}
-        for platform, by in (
-            ("meta", identity.meta_hashes(person)),
-            ("google", identity.google_identifiers(person)[0]),
-        )
-        if by
+        for platform, by in (row["user_hashes"] if is_by_rule else _hashes(person, None)[0]).items()
     }
     fbc = _matching(_FBC, given.get("fbc"))
     fbclid = None if "fbclid" in event.of_url else _matching(_FBCLID, given.get("fbclid"))

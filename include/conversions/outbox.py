@@ -416,8 +416,8 @@ where destination = %(destination)s and sync_status in ('pending', 'failed')
 order by deadline limit %(limit)s for update skip locked
 """
 
-# Of a purchase of which nothing has left, what is left of it leaves: the newest adjustment's value
-# and currency, which the destinations that have got it are told by that adjustment.
+# A purchase that no request has held leaves with the value and currency of its newest adjustment;
+# destinations that have it already get the adjustment itself.
 _EVENTS = """
 select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,
     e.action_source, e.event_source_url,

@@ -184,9 +184,9 @@ def _create_database(name: str) -> None:
 def _account() -> pwd.struct_passwd | None:
     """The OS user that Postgres must run as: None for the present one.
 
-    Postgres refuses to run as root. `nobody` serves where it can reach the files, of the home by
-    its group; below a directory that only root may enter, a user namespace makes root look like
-    somebody else.
+    Postgres refuses to run as root. The user `nobody` runs it where that user can reach the files,
+    in the home by its group; below a directory that only root may enter, a user namespace makes
+    root look like somebody else.
     """
     if os.geteuid() != 0:
         return None
