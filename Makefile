@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 LINT   := .venv-lint
-CLI     = $(VENV)/bin/python -m include.cli
+CLI     = $(VENV)/bin/tributary
 # Behind a company proxy the system knows the certificates, and uv alone does not.
 export UV_SYSTEM_CERTS := true
 # Where it is set, every command would compile dbt and Airflow anew: seconds each.
@@ -16,7 +16,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/ready  ## sandbox → raw → marts through Airflow, printed as tables
-	@$(VENV)/bin/python -m include.sandbox.demo
+	@$(VENV)/bin/python -m sandbox.demo
 
 test: $(VENV)/ready  ## the whole test suite
 	@$(VENV)/bin/python -m pytest
@@ -51,7 +51,7 @@ lock: $(VENV)/ready  ## compile requirements*.in into requirements*.txt
 
 clean:  ## remove local state: services, data, virtual environments
 	@if [ -e $(VENV)/ready ]; then $(CLI) down; fi
-	@rm -rf $(VENV) $(LINT) "$${TRIBUTARY_HOME:-.tributary}" *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt/target dbt/logs
+	@rm -rf $(VENV) $(LINT) "$${TRIBUTARY_HOME:-.tributary}" include/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt/target dbt/logs
 
 # uv itself stands in the lock, so that syncing keeps it.
 $(VENV)/ready: requirements.txt pyproject.toml

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import psycopg
-
-from include import warehouse
-from include.warehouse import embedded
+from tributary import warehouse
+from tributary.local import embedded
 
 
 def fresh_warehouse(name: str) -> str:

@@ -20,6 +20,8 @@ from statistics import median
 from typing import NamedTuple
 
 import psutil
+from tributary.local import embedded
+from tributary.warehouse import Connection, connect
 
 from bench import fresh_warehouse
 from bench.dbt_build import (
@@ -33,7 +35,6 @@ from bench.dbt_build import (
     build,
     generate,
 )
-from include.warehouse import Connection, connect, embedded
 
 MARTS = ("ad_attribution_credits", "ad_attributions")
 GOAL_FULL, GOAL_DAILY = 60, 10

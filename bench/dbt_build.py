@@ -23,10 +23,12 @@ from datetime import date, timedelta
 from statistics import median
 from typing import Any
 
+from tributary import config, dbt_run
+from tributary.local import embedded
+from tributary.warehouse import Connection, connect
+from tributary.warehouse.load import ensure_partitions
+
 from bench import fresh_warehouse
-from include import dbt_run, home
-from include.warehouse import Connection, connect, embedded
-from include.warehouse.load import ensure_partitions
 
 ACCOUNTS = 4  # the last one in EUR, the others in USD, the brand's reporting currency
 NEWEST = date(2026, 2, 28)
@@ -351,7 +353,7 @@ _LOAD_DAILY = (
 def build(uri: str, *arguments: str) -> tuple[float, Timings]:
     """`dbt build` as the DAG does it, in this process; its seconds, and those of each node."""
     began = time.monotonic()
-    result = _dbt(uri, *home.DBT_BUILD, *arguments)
+    result = _dbt(uri, *config.DBT_BUILD, *arguments)
     seconds = time.monotonic() - began
     wrong = [node for node in result.result if node.status not in ("success", "pass", "no-op")]
     if wrong:
@@ -361,7 +363,7 @@ def build(uri: str, *arguments: str) -> tuple[float, Timings]:
 
 
 def _dbt(uri: str, *arguments: str) -> Any:
-    result = dbt_run.invoke(home.dbt_environment(uri), "--quiet", *arguments)
+    result = dbt_run.invoke(config.dbt_environment(uri), "--quiet", *arguments)
     if result.exception is not None:
         raise result.exception
     return result

@@ -27,17 +27,17 @@ import psycopg
 import requests
 from rich.console import Console
 from rich.table import Table
+from tributary.extract.account import Account, Task, Window, extract_account
+from tributary.local import embedded
+from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.reports import Notes
+from tributary.warehouse.load import Run
 
 from bench import fresh_warehouse
-from include.extraction import Account, Task, Window, extract_account
-from include.meta.client import Graph
-from include.meta.reports import Notes
-from include.sandbox.graph import Token
-from include.sandbox.objects import AccountSpec
-from include.sandbox.server import Sandbox
-from include.sandbox.world import Clock, World
-from include.warehouse import embedded
-from include.warehouse.load import Run
+from sandbox.graph import Token
+from sandbox.objects import AccountSpec
+from sandbox.server import Sandbox
+from sandbox.world import Clock, World
 
 TOKEN, ACCOUNT = "bench-token", "7000000001"
 START = date(2025, 1, 1)

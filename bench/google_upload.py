@@ -25,17 +25,18 @@ from typing import Any
 import requests
 from rich.console import Console
 from rich.table import Table
+from tributary import warehouse
+from tributary.deliver import destinations, outbox
+from tributary.deliver.platforms import DataManagerPlatform, GoogleAdsPlatform
+from tributary.deliver.upload import upload
+from tributary.local import embedded
+from tributary.platforms.google.credentials import ADS, DATA_MANAGER, Access
+from tributary.platforms.google_ads.client import GoogleAds
+from tributary.platforms.google_data_manager.client import DataManager
+from tributary.settings import apply as settings
 
 from bench import fresh_warehouse
-from include import settings, warehouse
-from include.conversions import destinations, outbox
-from include.conversions.platforms import DataManagerPlatform, GoogleAdsPlatform
-from include.conversions.upload import upload
-from include.google.credentials import ADS, DATA_MANAGER, Access
-from include.google.data_manager import DataManager
-from include.google.google_ads import GoogleAds
-from include.sandbox.server import Sandbox
-from include.warehouse import embedded
+from sandbox.server import Sandbox
 
 DATABASE, CUSTOMER, ACTION = "bench_google_upload", "1112223333", "42"
 LATENCY, BATCH = 0.2, 2000

@@ -23,16 +23,17 @@ from typing import Any
 import requests
 from rich.console import Console
 from rich.table import Table
+from tributary import warehouse
+from tributary.deliver import destinations, outbox, transactions
+from tributary.deliver.platforms import MetaPlatform
+from tributary.deliver.upload import upload
+from tributary.local import embedded
+from tributary.platforms.meta.client import Graph
+from tributary.settings import apply as settings
 
 from bench import fresh_warehouse
-from include import settings, warehouse
-from include.conversions import destinations, outbox, transactions
-from include.conversions.platforms import MetaPlatform
-from include.conversions.upload import upload
-from include.meta.client import Graph
-from include.sandbox.graph import Token
-from include.sandbox.server import Sandbox
-from include.warehouse import embedded
+from sandbox.graph import Token
+from sandbox.server import Sandbox
 
 TOKEN, PIXEL = "bench-token", "2000000099"
 DATABASE = "bench_upload"

@@ -26,9 +26,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 from stripe import WebhookSignature
-
-from include import home, settings, warehouse
-from include.warehouse import embedded
+from tributary import config, warehouse
+from tributary.local import embedded
+from tributary.settings import apply as settings
 
 DATABASE = "bench_webhooks"
 SECRET = "whsec_of-the-bench"
@@ -102,9 +102,9 @@ def _prepared() -> str:
 def _edge(uri: str, port: int, workers: int) -> subprocess.Popen[bytes]:
     connection = {"conn_type": "tributary_webhook", "password": SECRET}
     running = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "include.api.edge:app", "--port", str(port),
+        [sys.executable, "-m", "uvicorn", "tributary.api.edge:app", "--port", str(port),
          "--workers", str(workers), "--no-access-log", "--log-level", "warning"],
-        env={**os.environ, "TRIBUTARY_WAREHOUSE": uri, "TRIBUTARY_SECRET_KEY": home.payload_key(),
+        env={**os.environ, "TRIBUTARY_WAREHOUSE": uri, "TRIBUTARY_SECRET_KEY": config.payload_key(),
              "AIRFLOW_CONN_STRIPE_BENCH": json.dumps(connection)},
     )  # fmt: skip
     deadline = time.monotonic() + 60

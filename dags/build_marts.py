@@ -31,9 +31,8 @@ from airflow.sdk import (
     get_current_context,
     task,
 )
-
-from include.airflow.assets import RAW_META_ADS
-from include.airflow.tasks import DEFAULT_ARGS
+from tributary.orchestration.assets import RAW_META_ADS
+from tributary.orchestration.tasks import DEFAULT_ARGS
 
 
 @dag(
@@ -56,7 +55,7 @@ from include.airflow.tasks import DEFAULT_ARGS
 def build_marts() -> None:
     @task
     def dbt_build() -> dict[str, int]:
-        from include.airflow.marts import build
+        from tributary.orchestration.marts import build
 
         return build(get_current_context())
 

@@ -28,9 +28,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, dag, get_current_context, task
-
-from include.airflow.assets import CONVERSION_DELIVERIES
-from include.airflow.tasks import DEFAULT_ARGS
+from tributary.orchestration.assets import CONVERSION_DELIVERIES
+from tributary.orchestration.tasks import DEFAULT_ARGS
 
 
 @dag(
@@ -46,19 +45,19 @@ from include.airflow.tasks import DEFAULT_ARGS
 def confirm_conversions() -> None:
     @task
     def list_due() -> list[str]:
-        from include.airflow.google import destinations_to_confirm
+        from tributary.orchestration.google import destinations_to_confirm
 
         return destinations_to_confirm(get_current_context())
 
     @task(map_index_template="{{ task.op_kwargs['destination'] }}", outlets=[CONVERSION_DELIVERIES])
     def confirm(destination: str) -> dict[str, Any]:
-        from include.airflow.google import confirm_one
+        from tributary.orchestration.google import confirm_one
 
         return confirm_one(destination)
 
     @task(trigger_rule="all_done")
     def fail_if_any_failed() -> None:
-        from include.airflow.runs import fail_if_any_failed
+        from tributary.orchestration.runs import fail_if_any_failed
 
         fail_if_any_failed(get_current_context(), ["list_due", "confirm"])
 

@@ -10,7 +10,7 @@ the one day of its interval: run `backfill__2026-11-19T00:00:00+00:00` loads 18 
 **Needs**: the connection `warehouse`, and a connection of type `google_ads` per account.
 
 **Leaves**: `raw.google_click_view`, an account's day replaced whole; when and how the account was
-last loaded in `ops.ad_accounts` (`python -m include.cli status`).
+last loaded in `ops.ad_accounts` (`tributary status`).
 
 ## Triage
 The log of a red `load_clicks` ends with one sentence that says what to mend: most often the
@@ -18,7 +18,7 @@ connection's refresh token, or its access to the account. The other accounts are
 
 * A *skipped* `load_clicks`: the account is paused, and the last line of its log says why. Google
   has prohibited access, or a person has paused it; it is skipped until a person resumes it, on the
-  page *Tributary* or with `python -m include.cli accounts resume ID --platform google_ads`.
+  page *Tributary* or with `tributary accounts resume ID --platform google_ads`.
 * *Google keeps those of the last 90 days*: no day of the run can be loaded any more.
 * Clear only the red task: it reads the account's settings and connection anew.
 
@@ -32,8 +32,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
-
-from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS
+from tributary.orchestration.tasks import ACCOUNTS, DEFAULT_ARGS
 
 
 @dag(
@@ -54,19 +53,19 @@ from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS
 def extract_google_clicks() -> None:
     @task
     def list_accounts() -> list[dict[str, str]]:
-        from include.airflow.google import click_accounts
+        from tributary.orchestration.google import click_accounts
 
         return click_accounts(get_current_context())
 
     @task(map_index_template="{{ task.op_kwargs['account']['name'] }}")
     def load_clicks(account: dict[str, str]) -> dict[str, Any]:
-        from include.airflow.google import load_clicks
+        from tributary.orchestration.google import load_clicks
 
         return load_clicks(account, get_current_context())
 
     @task(trigger_rule="all_done")
     def fail_if_any_failed() -> None:
-        from include.airflow.runs import fail_if_any_failed
+        from tributary.orchestration.runs import fail_if_any_failed
 
         fail_if_any_failed(get_current_context(), ["list_accounts", "load_clicks"])
 

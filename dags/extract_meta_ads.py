@@ -37,7 +37,7 @@ The log of a red `load_account` ends with one sentence that says what to do.
 * *Meta blocks …*: the account is paused, and nothing more is tried. From the next run on its
   `load_account` is *skipped*, the last line of its log says why, and the run is green. Settle it in
   Meta's Business support, then resume the account: on the page *Tributary*, or with
-  `python -m include.cli accounts resume ID`. The next run loads its
+  `tributary accounts resume ID`. The next run loads its
   `lookback_days`; days further back need a backfill.
 * One account failed and the others did not: only that one needs clearing; what loaded is kept. A
   cleared task reads the account's settings, connection and pause anew.
@@ -52,8 +52,7 @@ Safe to clear, repeat and backfill in any order: an account's day is replaced wh
 from datetime import datetime
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
-
-from include.airflow.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
+from tributary.orchestration.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
 
 
 @dag(

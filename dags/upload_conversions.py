@@ -29,7 +29,7 @@ deliveries wait in the outbox until the platform takes them no longer (Meta: 7 d
 * *… events are refused one by one* is only a warning: the destination takes others, so it is these
   events. Each is tried five times, after and apart from the others, and is then `dead / attempts`.
 * Dead deliveries: `select outcome, count(*) from ops.conversion_deliveries where sync_status =
-  'dead' group by 1`; when their cause is mended, `python -m include.cli deliveries retry`.
+  'dead' group by 1`; when their cause is mended, `tributary deliveries retry`.
 * `dead / outcome_unknown`: a request got no answer for two days; sending it again might count it
   twice. Look in Events Manager, then retry with `--outcome outcome_unknown` or leave it.
 
@@ -40,9 +40,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
-
-from include.airflow.assets import CONVERSION_DELIVERIES
-from include.airflow.tasks import DEFAULT_ARGS
+from tributary.orchestration.assets import CONVERSION_DELIVERIES
+from tributary.orchestration.tasks import DEFAULT_ARGS
 
 
 @dag(
@@ -68,31 +67,31 @@ from include.airflow.tasks import DEFAULT_ARGS
 def upload_conversions() -> None:
     @task
     def enqueue() -> dict[str, Any]:
-        from include.airflow.upload import enqueue
+        from tributary.orchestration.upload import enqueue
 
         return enqueue(get_current_context())
 
     @task(trigger_rule="all_done")
     def list_due() -> list[str]:
-        from include.airflow.upload import destinations_to_upload
+        from tributary.orchestration.upload import destinations_to_upload
 
         return destinations_to_upload(get_current_context())
 
     @task(map_index_template="{{ task.op_kwargs['destination'] }}")
     def upload(destination: str) -> dict[str, Any]:
-        from include.airflow.upload import upload_one
+        from tributary.orchestration.upload import upload_one
 
         return upload_one(destination, get_current_context())
 
     @task(outlets=[CONVERSION_DELIVERIES], trigger_rule="all_done")
     def summarise(uploads: Any) -> dict[str, Any]:
-        from include.airflow.upload import summarise
+        from tributary.orchestration.upload import summarise
 
         return summarise(uploads or [], get_current_context(), CONVERSION_DELIVERIES)
 
     @task(trigger_rule="all_done")
     def fail_if_any_failed() -> None:
-        from include.airflow.runs import fail_if_any_failed
+        from tributary.orchestration.runs import fail_if_any_failed
 
         fail_if_any_failed(get_current_context(), ["enqueue", "list_due", "upload"])
 

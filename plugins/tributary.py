@@ -10,12 +10,11 @@ import asyncio
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-
-from include.airflow.test_button import WithoutPortZero
+from tributary.orchestration.test_button import WithoutPortZero
 
 
 class _Api:
-    """The REST API (`include.api.app`)."""
+    """The REST API (`tributary.api.app`)."""
 
     def __init__(self) -> None:
         self._app: Any = None
@@ -29,14 +28,14 @@ class _Api:
 
     @staticmethod
     def _made() -> Any:
-        from include.api.app import Mounted
+        from tributary.api.app import Mounted
 
         return Mounted()
 
 
 async def _page(scope: Any, receive: Any, send: Any) -> None:
-    """The page (`include.api.page`)."""
-    from include.api.page import app
+    """The page (`tributary.api.page`)."""
+    from tributary.api.page import app
 
     await app(scope, receive, send)
 

@@ -23,15 +23,16 @@ for name in [n for n in os.environ if n.startswith(("AIRFLOW_", "TRIBUTARY_", "D
 os.environ["TRIBUTARY_HOME"] = _HOME
 os.environ["TRIBUTARY_MAX_WAIT"] = "0"  # retries happen, their waits do not
 
-from include import home  # noqa: E402
-from include.warehouse import embedded, migrate  # noqa: E402
+from tributary import config  # noqa: E402
+from tributary.local import embedded, home  # noqa: E402
+from tributary.warehouse import migrate  # noqa: E402
 
 _TEMPLATE = "template_warehouse"
 # Airflow's port is held from here on. A port that is only noted may be another worker's by the time
 # when the API server wants it: two fresh homes both note 8080.
 _AIRFLOWS = socket.socket()
 _AIRFLOWS.bind(("127.0.0.1", 0))
-home.remembered("port_ui", lambda: _AIRFLOWS.getsockname()[1])
+config.remembered("port_ui", lambda: _AIRFLOWS.getsockname()[1])
 
 
 def pytest_sessionfinish() -> None:
@@ -45,7 +46,7 @@ def postgres() -> str:
     embedded.start()
     os.environ.update(
         home.environment(
-            embedded.uri(), home.with_driver(embedded.uri(), "psycopg", embedded.METADATA)
+            embedded.uri(), config.with_driver(embedded.uri(), "psycopg", embedded.METADATA)
         )
     )
     _create(_TEMPLATE)
@@ -110,7 +111,7 @@ def sync_dags(airflow: None) -> Callable[[], None]:
 
     def sync() -> None:
         DagBundlesManager().sync_bundles_to_db()
-        sync_bag_to_db(DagBag(home.ROOT / "dags"), "dags-folder", None)
+        sync_bag_to_db(DagBag(config.ROOT / "dags"), "dags-folder", None)
 
     return sync
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import psycopg
 import pytest
-
-from include import settings
-from include import warehouse as wh
-from include.conversions import intake
-from include.warehouse.load import pause, record_sync
+from tributary import warehouse as wh
+from tributary.deliver import intake
+from tributary.settings import apply as settings
+from tributary.warehouse.load import pause, record_sync
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

@@ -10,13 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
+from tributary import config
+from tributary import warehouse as wh
+from tributary.settings import apply as settings
 
-from include import home, settings
-from include import warehouse as wh
-from include.sandbox.graph import Token
-from include.sandbox.objects import AccountSpec
-from include.sandbox.server import Sandbox
-from include.sandbox.world import Clock, World
+from sandbox.graph import Token
+from sandbox.objects import AccountSpec
+from sandbox.server import Sandbox
+from sandbox.world import Clock, World
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +58,7 @@ def test_what_was_loaded_is_in_the_marts(
     """Red: the marts would miss spend, or a failed dbt test would pass for a success."""
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(home.ROOT / "dags").dags
+    bag = DagBag(config.ROOT / "dags").dags
     value = {"conn_type": "meta", "host": sandbox.url, "password": TOKEN}
     monkeypatch.setenv("AIRFLOW_CONN_META_ACME", json.dumps(value))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
@@ -93,5 +94,5 @@ def test_what_was_loaded_is_in_the_marts(
     told = "".join(capfd.readouterr()) + caplog.text
     assert "Unknown conf full_refreshh: this DAG knows full_refresh." in told
     assert "dbt nodes failed: ad_spend_equals_account_totals: " in told
-    for secret in (TOKEN, home.secret("postgres")):
+    for secret in (TOKEN, config.secret("postgres")):
         assert secret not in told

@@ -7,28 +7,42 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tributary import config
 
-from include import home
-
-FILES = sorted(p.name for p in (home.ROOT / "dags").glob("*.py"))
-PLUGINS = sorted(p.name for p in (home.ROOT / "plugins").glob("*.py"))
+FILES = sorted(p.name for p in (config.ROOT / "dags").glob("*.py"))
+PLUGINS = sorted(p.name for p in (config.ROOT / "plugins").glob("*.py"))
 DAGS = {name.removesuffix(".py") for name in FILES}
 TAGS = {"meta", "google", "dbt", "in", "back", "out"}
 
 # What is slow to import, or opens something: none of it may come with the parsing of a file.
 HEAVY = (
-    "facebook_business", "google.ads", "dbt", "pandas", "alembic", "psycopg", "jsonschema",
-    "phonenumbers", "pycountry", "orjson", "include.meta", "include.warehouse", "include.settings",
-    "include.extraction", "include.conversions", "include.api", "stripe", "limits.storage",
-    "include.google", "include.sandbox",
-)  # fmt: skip
+    "facebook_business",
+    "google.ads",
+    "dbt",
+    "pandas",
+    "alembic",
+    "psycopg",
+    "jsonschema",
+    "phonenumbers",
+    "pycountry",
+    "orjson",
+    "tributary.platforms.meta",
+    "tributary.warehouse",
+    "tributary.settings",
+    "tributary.extract",
+    "tributary.deliver",
+    "tributary.api",
+    "stripe",
+    "limits.storage",
+    "tributary.platforms.google",
+    "sandbox",
+)
 
 
-@pytest.fixture(scope="module")
 def bag(airflow: None) -> Any:
     from airflow.dag_processing.dagbag import DagBag
 
-    return DagBag(home.ROOT / "dags")
+    return DagBag(config.ROOT / "dags")
 
 
 def test_the_bag_holds_what_the_folder_promises(bag: Any) -> None:
@@ -89,8 +103,8 @@ print(json.dumps(found))
 
 def test_parsing_is_quick_and_imports_nothing_heavy(postgres: str) -> None:
     """Red: every Airflow process would import an SDK, again and again, every 30 seconds."""
-    paths = [str(home.ROOT / "dags" / name) for name in FILES]
-    paths += [str(home.ROOT / "plugins" / name) for name in PLUGINS]
+    paths = [str(config.ROOT / "dags" / name) for name in FILES]
+    paths += [str(config.ROOT / "plugins" / name) for name in PLUGINS]
     ended = subprocess.run(
         [sys.executable, "-c", _PARSE, *paths], cwd="/", capture_output=True, text=True
     )
@@ -101,7 +115,7 @@ def test_parsing_is_quick_and_imports_nothing_heavy(postgres: str) -> None:
         assert took < 1, path
         heavy = [m for m in modules if any(m == h or m.startswith(f"{h}.") for h in HEAVY)]
         assert heavy == [], path
-    assert "include.airflow.assets" in found[paths[0]][1]  # the measure works
+    assert "tributary.orchestration.assets" in found[paths[0]][1]  # the measure works
 
 
 @pytest.mark.parametrize(
@@ -132,9 +146,9 @@ def test_retries_wait_as_the_error_says(
     waits: int | None,
 ) -> None:
     """Red: a dead token would be tried for an hour, a throttle be met at once."""
-    from include.airflow.retry import AsTheErrorSays
-    from include.errors import SettingsError, WarehouseDown
-    from include.meta.errors import MetaThrottled
+    from tributary.errors import SettingsError, WarehouseDown
+    from tributary.orchestration.retry import AsTheErrorSays
+    from tributary.platforms.meta.errors import MetaThrottled
 
     if cap is None:
         monkeypatch.delenv("TRIBUTARY_MAX_WAIT")

@@ -14,13 +14,14 @@ import psycopg
 import pytest
 import yaml
 from psycopg.rows import dict_row
+from tributary import config
+from tributary import warehouse as wh
+from tributary.settings import apply as settings
 
-from include import home, settings
-from include import warehouse as wh
-from include.sandbox.graph import Token
-from include.sandbox.objects import AccountSpec
-from include.sandbox.server import Sandbox
-from include.sandbox.world import Clock, World
+from sandbox.graph import Token
+from sandbox.objects import AccountSpec
+from sandbox.server import Sandbox
+from sandbox.world import Clock, World
 
 NOW = datetime(2025, 4, 20, 12, tzinfo=UTC)
 SINCE, UNTIL = "2025-03-29", "2025-04-01"
@@ -110,7 +111,7 @@ def cleared(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    dag = DagBag(home.ROOT / "dags").dags[dag_id]
+    dag = DagBag(config.ROOT / "dags").dags[dag_id]
     asked = (
         TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id,
         TaskInstance.task_id == task_id, TaskInstance.map_index == map_index,
@@ -141,7 +142,7 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
         monkeypatch.setenv(f"AIRFLOW_CONN_META_{name}", value)
     configure(warehouse, SETTINGS)
     sandbox.requests.clear()
-    dag = DagBag(home.ROOT / "dags").dags["extract_meta_ads"]
+    dag = DagBag(config.ROOT / "dags").dags["extract_meta_ads"]
 
     def start(conf: dict[str, Any] | None = None, **arguments: Any) -> Ran:
         if conf is not None:
@@ -209,7 +210,7 @@ def told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) ->
     """Red: a token or a password would stand in a log, or in what a task prints."""
     told = Told(caplog, capfd)
     yield told
-    for secret in (ACME_TOKEN, LUMEN_TOKEN, LUMEN_SECRET, home.secret("postgres")):
+    for secret in (ACME_TOKEN, LUMEN_TOKEN, LUMEN_SECRET, config.secret("postgres")):
         assert secret not in str(told)
 
 
@@ -391,7 +392,7 @@ def test_an_account_that_is_not_in_the_settings_fails_alone(
     assert sums(warehouse) == expected(sandbox, {US: (SINCE, UNTIL)})
     sentence = (
         "The ad account 77 is not in the settings: add it to the settings file and apply it with"
-        "{}`python -m include.cli configure FILE.yaml`."
+        "{}`tributary configure FILE.yaml`."
     )
     assert sentence.format(" ") in str(told)
     # Airflow logs the traceback; the sentence comes below it, last of the task's log, and outside
@@ -490,7 +491,7 @@ def test_a_passing_outage_is_retried_and_ends_green(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: a hiccup of Meta's would cost the day."""
-    from include.sandbox.graph import Answer, Call
+    from sandbox.graph import Answer, Call
 
     plain, calls = sandbox.graph.answer, [0]
 
@@ -510,7 +511,7 @@ def test_a_passing_outage_is_retried_and_ends_green(
 
 def test_tls_of_the_warehouse_is_asked_for(airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Red: who asks for a verified server gets any server that answers."""
-    from include.airflow.connections import warehouse_uri
+    from tributary.orchestration.connections import warehouse_uri
 
     told = {
         "conn_type": "postgres", "host": "db.example", "login": "me", "password": "p@ss",

@@ -16,7 +16,16 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from test_extract_meta_ads import (
+from tributary import config
+from tributary import warehouse as wh
+from tributary.errors import SettingsError
+from tributary.warehouse.load import learn, resume
+
+from sandbox.faults import Fault
+from sandbox.graph import Token
+from sandbox.server import Sandbox
+from sandbox.world import Clock, World
+from tests.dags.test_extract_meta_ads import (
     ACME_TOKEN,
     DE,
     ID,
@@ -34,15 +43,6 @@ from test_extract_meta_ads import (
     query,
     sums,
 )
-
-from include import home
-from include import warehouse as wh
-from include.errors import SettingsError
-from include.sandbox.faults import Fault
-from include.sandbox.graph import Token
-from include.sandbox.server import Sandbox
-from include.sandbox.world import Clock, World
-from include.warehouse.load import learn, resume
 
 pytestmark = pytest.mark.slow
 SINCE, UNTIL = "2025-03-29", "2025-04-06"
@@ -83,7 +83,7 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
         value = json.dumps({"conn_type": "meta", "host": sandbox.url, **values})
         monkeypatch.setenv(f"AIRFLOW_CONN_META_{name}", value)
     configure(warehouse, SETTINGS)
-    dags = DagBag(home.ROOT / "dags").dags
+    dags = DagBag(config.ROOT / "dags").dags
     return lambda dag_id, conf, **more: Ran(dags[dag_id].test(run_conf=conf, **more))
 
 
@@ -175,7 +175,7 @@ def test_a_blocked_account_is_paused_until_a_person_resumes_it(
     assert said[0].startswith(
         f"The Meta ad account Lumen ({DE}) is paused until a person resumes it: Meta blocks "
     )
-    assert said[0].endswith(f"`python -m include.cli accounts resume {DE}`.")
+    assert said[0].endswith(f"`tributary accounts resume {DE}`.")
     # Alone, and asked for by its id, it is skipped all the same.
     alone = run("extract_meta_ads", {**conf, "accounts": [DE]})
     assert (alone.states["load_account[0]"], alone.state) == ("skipped", "success")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from test_extract_meta_ads import Ran, configure, query
+from tributary import config
+from tributary import warehouse as wh
+from tributary.deliver import intake
+from tributary.warehouse.load import resume
 
-from include import home
-from include import warehouse as wh
-from include.conversions import intake
-from include.sandbox.google import Click, GoogleFault
-from include.sandbox.server import Sandbox
-from include.warehouse.load import resume
+from sandbox.google import Click, GoogleFault
+from sandbox.server import Sandbox
+from tests.dags.test_extract_meta_ads import Ran, configure, query
 
 SETTINGS = """
 brands:
@@ -63,7 +63,7 @@ def run(
         value = {"conn_type": kind, "host": host, "extra": extra}
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(value))
     configure(warehouse, SETTINGS)
-    bag = DagBag(home.ROOT / "dags")
+    bag = DagBag(config.ROOT / "dags")
     return lambda dag, conf=None: Ran(bag.dags[dag].test(run_conf=conf))
 
 
@@ -227,8 +227,8 @@ def test_the_connections_can_be_tested(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
     """Red: the Test button would not tell good credentials from revoked ones."""
-    from include.airflow.hooks import GoogleAdsHook, GoogleDataManagerHook
-    from include.airflow.upload import send_test_event
+    from tributary.orchestration.hooks import GoogleAdsHook, GoogleDataManagerHook
+    from tributary.orchestration.upload import send_test_event
 
     for hook in (GoogleDataManagerHook("google_acme"), GoogleAdsHook("google_ads_acme")):
         fine, said = hook.test_connection()
@@ -238,7 +238,7 @@ def test_the_connections_can_be_tested(
         assert "has checked one test event" in send_test_event(name, None)
     assert not sandbox.google.conversions
     sandbox.google.refresh_tokens.clear()
-    from include.google import credentials
+    from tributary.platforms.google import credentials
 
     credentials._known.clear()
     for hook in (GoogleDataManagerHook("google_acme"), GoogleAdsHook("google_ads_acme")):

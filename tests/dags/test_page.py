@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from test_extract_meta_ads import configure, query
+from tributary import warehouse as wh
+from tributary.deliver import intake
+from tributary.errors import TributaryError
+from tributary.local import services
 
-from include import services
-from include import warehouse as wh
-from include.conversions import intake
-from include.errors import TributaryError
+from tests.dags.test_extract_meta_ads import configure, query
 
 SETTINGS = """
 brands:
@@ -162,7 +162,7 @@ def test_pause_and_resume(ask: Any, warehouse: str) -> None:
 
 def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None:
     """Red: an account that Meta blocked stays so for ever, and no page says why or helps."""
-    from include.warehouse.load import pause, record_sync
+    from tributary.warehouse.load import pause, record_sync
 
     with wh.connect(warehouse, autocommit=True) as connection:
         pause(connection, "meta", "1000000009", None, "Meta blocks the account for policy.")
@@ -351,9 +351,10 @@ def test_metas_own_match_quality_where_the_connection_may_read_it(
     ask: Any, warehouse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: the page shows no score of Meta's, asks Meta each minute, or hides why there is none."""
-    from include.meta.client import Graph
-    from include.sandbox.graph import Token
-    from include.sandbox.server import Sandbox
+    from tributary.platforms.meta.client import Graph
+
+    from sandbox.graph import Token
+    from sandbox.server import Sandbox
 
     pixel, token = "2000000051", "a-token-for-the-page-0123456789"
     assert ask(None, "GET", f"{PATH}/quality").status_code == 401
@@ -409,7 +410,7 @@ def test_the_test_button_of_connections(
     ask: Any, conn_type: str, fields: dict[str, str], works: bool, says: str
 ) -> None:
     """Red: the button would say yes to a wrong key, or not know the type."""
-    from include.sandbox.server import Sandbox
+    from sandbox.server import Sandbox
 
     with Sandbox() as sandbox:
         body = {"connection_id": f"a_{conn_type}", "conn_type": conn_type, **fields}

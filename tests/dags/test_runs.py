@@ -11,8 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-
-from include import home
+from tributary import config
 
 NOW = datetime(2026, 11, 27, 20, 30, tzinfo=UTC)
 MIDNIGHT = NOW.replace(hour=0, minute=0)
@@ -25,7 +24,7 @@ ZONES = (ZoneInfo("America/Los_Angeles"), ZoneInfo("Asia/Jakarta"))
 def dags(airflow: None) -> Any:
     from airflow.dag_processing.dagbag import DagBag
 
-    return DagBag(home.ROOT / "dags").dags
+    return DagBag(config.ROOT / "dags").dags
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +94,8 @@ def _pendulum(moment: datetime) -> Any:
 
 def _days(run: Any) -> list[tuple[str, str]]:
     """First and last day of the run for an account in each of ZONES that looks back 3 days."""
-    from include.airflow.extract import window
-    from include.extraction import Account
+    from tributary.extract.account import Account
+    from tributary.orchestration.extract import window
 
     account = Account("1", "meta_acme", name="Acme", lookback_days=3)
     names = ("since", "until", "lookback_days")
@@ -172,7 +171,7 @@ def test_backfills_wait_for_everything_else(dags: Any, served: Any, sync_dags: A
     for dag_id, dag in dags.items():
         for task in dag.tasks:
             if dag_id != "build_marts":
-                assert task.weight_rule == "include.airflow.priority.BackfillsLast", task
+                assert task.weight_rule == "tributary.orchestration.priority.BackfillsLast", task
 
 
 def test_what_dies_with_the_scheduler_is_tried_again(dags: Any, sync_dags: Any) -> None:

@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from test_extract_meta_ads import Ran, Told, cleared, configure, query
+from tributary import config
+from tributary import warehouse as wh
+from tributary.deliver import identity
+from tributary.errors import SettingsError
+from tributary.platforms.meta.errors import MetaTokenRefused
+from tributary.platforms.posthog.errors import PosthogKeyRefused
 
-from include import home
-from include import warehouse as wh
-from include.conversions import identity
-from include.errors import SettingsError
-from include.meta.errors import MetaTokenRefused
-from include.posthog.errors import PosthogKeyRefused
-from include.sandbox.faults import Fault
-from include.sandbox.graph import Token
-from include.sandbox.server import Sandbox
+from sandbox.faults import Fault
+from sandbox.graph import Token
+from sandbox.server import Sandbox
+from tests.dags.test_extract_meta_ads import Ran, Told, cleared, configure, query
 
 ACME_TOKEN, LUMEN_TOKEN = "EAAGacmeacmeacmeacmeacmeacmeup1", "EAAGlumenlumenlumenlumenlumenup2"
 ACME_PIXEL, LUMEN_PIXEL = "2000000051", "2000000053"
@@ -83,7 +83,7 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
         value = json.dumps({"conn_type": "meta", "host": sandbox.url, "password": token})
         monkeypatch.setenv(f"AIRFLOW_CONN_META_{name}", value)
     configure(warehouse, SETTINGS)
-    dag = DagBag(home.ROOT / "dags").dags["upload_conversions"]
+    dag = DagBag(config.ROOT / "dags").dags["upload_conversions"]
     return lambda conf=None: Ran(dag.test(run_conf=conf))
 
 
@@ -182,7 +182,7 @@ def test_people_are_forgotten_whatever_is_paused(run: Any, warehouse: str) -> No
             "update ops.conversion_deliveries as d set deadline = now() "
             "from ops.conversion_events as e where e.id = d.event and e.event_id like '%-0'"
         )
-    ended = Ran(DagBag(home.ROOT / "dags").dags["retention"].test())
+    ended = Ran(DagBag(config.ROOT / "dags").dags["retention"].test())
     assert ended.state == "success"
     done = ended.xcoms()["enforce[-1].return_value"]
     assert {name: number for name, number in done.items() if number} == {"expired": 2, "people": 2}
@@ -248,7 +248,7 @@ def test_a_destination_can_be_tested(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: one would learn of a wrong token from lost conversions, or the test would be one."""
-    from include.airflow.upload import send_test_event
+    from tributary.orchestration.upload import send_test_event
 
     with pytest.raises(SettingsError, match="has no test_event_code"):
         send_test_event("acme-meta", None)
@@ -264,7 +264,7 @@ def test_posthog_is_served_beside_meta(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: a configured destination would be refused, or its key not be checked."""
-    from include.airflow.upload import send_test_event
+    from tributary.orchestration.upload import send_test_event
 
     configure(
         warehouse,

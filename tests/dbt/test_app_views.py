@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from marts import Row, Warehouse, build_models
+from tests.support.marts import Row, Warehouse, build_models
 
-from include import home
+from tributary import config
+from tributary.local import home
 
-EXAMPLE = home.ROOT / "include" / "sql" / "app_views.example.sql"
+EXAMPLE = config.ROOT / "include" / "sql" / "app_views.example.sql"
 VIEWS = ("exchange_rates", "profiles", "touchpoints", "transactions")
 _SHOP = """
 create schema shop;

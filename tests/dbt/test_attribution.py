@@ -12,9 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
+from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
 
-from include import dbt_run, home
+from tributary import dbt_run, config
 
 TABLES = (
     "marts.ad_attribution_credits", "marts.ad_attributions", "marts.ad_spend",
@@ -283,12 +283,12 @@ def test_platform_claims_by_window(built: Warehouse) -> None:
     assert (less["value_direction"], less["value_difference"]) == ("platform_claims_less", -30)
 
 
-ANALYSES = sorted(path.stem for path in (home.ROOT / "dbt/analyses").glob("*.sql"))
+ANALYSES = sorted(path.stem for path in (config.ROOT / "dbt/analyses").glob("*.sql"))
 
 
 def test_analyses_run(built: Warehouse) -> None:
     """Red: a question that analysts ask ends in an error."""
-    environment = home.dbt_environment(built.uri)
+    environment = config.dbt_environment(built.uri)
     with patch.dict(os.environ):
         result = dbt_run.invoke(
             environment, "--quiet", "compile", "--select", "resource_type:analysis"

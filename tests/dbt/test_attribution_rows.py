@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from marts import GOOD, Warehouse, ad, build_models, outcome
+from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
 
-from include import warehouse as wh
-from include.api import overview
+from tributary import warehouse as wh
+from tributary.api import overview
 
 AT = "2026-03-10 02:00"
 EMAIL, PHONE = "ann@shop.example", "+1 555 010 9999"

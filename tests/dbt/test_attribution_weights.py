@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 
-import journeys
+from tests.support import journeys
 import pytest
-from marts import Row, Warehouse, ad, build
+from tests.support.marts import Row, Warehouse, ad, build
 
 JOURNEYS = {journey.transaction_id: journey for journey in journeys.journeys()}
 

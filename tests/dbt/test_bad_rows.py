@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from marts import GOOD, Warehouse, ad, outcome
+from tests.support.marts import GOOD, Warehouse, ad, outcome
 from psycopg.types.json import Jsonb
 
 SOUND, BAD = "100", "200"

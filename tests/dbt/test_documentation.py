@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from marts import MARTS, OTHER_MARTS, Warehouse, build_models
+from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, build_models
 
-from include import home
+from tributary import config
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def world(module_warehouse: str) -> Warehouse:
 @pytest.fixture(scope="module")
 def manifest(world: Warehouse) -> dict[str, Any]:
     """What dbt knows of the project."""
-    target = Path(home.dbt_environment(world.uri)["DBT_TARGET_PATH"])
+    target = Path(config.dbt_environment(world.uri)["DBT_TARGET_PATH"])
     found: dict[str, Any] = json.loads((target / "manifest.json").read_text())
     return found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
-from marts import Warehouse, ad
+from tests.support.marts import Warehouse, ad
 
-from include import dbt_run, home
+from tributary import dbt_run, config
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_what_can_pass_is_known_by_postgres_code(postgres: str, code: str, passe
 def test_a_connection_that_is_never_made_can_pass(postgres: str) -> None:
     """Red: a warehouse that is just being restarted costs a whole build."""
     ended = dbt_run.invoke(
-        home.dbt_environment("postgresql://u:unused@127.0.0.1:1/nowhere"), "--quiet", "run"
+        config.dbt_environment("postgresql://u:unused@127.0.0.1:1/nowhere"), "--quiet", "run"
     )
     assert ended.result is None
     assert "Connection refused" in (dbt_run.interruption(ended.raised) or "")
@@ -67,7 +67,7 @@ def test_a_build_whose_connection_is_killed_is_tried_again(
         "when 1 then pg_terminate_backend(pg_backend_pid()) else false end"
     )
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
-    run = DagBag(home.ROOT / "dags").dags["build_marts"].test()
+    run = DagBag(config.ROOT / "dags").dags["build_marts"].test()
     assert [(str(task.state), task.try_number) for task in run.get_task_instances()] == [
         ("success", 2)
     ]
@@ -102,7 +102,7 @@ def test_a_build_under_which_a_view_changed_is_tried_again(
         "and to_regclass('staging.base_app__repeated_transactions') is not null"
     )
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
-    run = DagBag(home.ROOT / "dags").dags["build_marts"].test()
+    run = DagBag(config.ROOT / "dags").dags["build_marts"].test()
     assert [(str(task.state), task.try_number) for task in run.get_task_instances()] == [
         ("success", 2)
     ]

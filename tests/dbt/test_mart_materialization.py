@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from marts import MARTS, OTHER_MARTS, Warehouse, ad, build, build_marts, build_models, outcome
+from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, ad, build, build_marts, build_models, outcome
 
-from include import home
+from tributary import config
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_view_follows(world: Warehouse, tmp_path: Path) -> None:
     lacks the table's new column.
     """
     project = tmp_path / "dbt"
-    shutil.copytree(home.ROOT / "dbt", project)
+    shutil.copytree(config.ROOT / "dbt", project)
     model = project / "models/staging/tributary/stg_tributary__destinations.sql"
     model.write_text("select * from {{ source('ops', 'destinations') }}")
     only = ("--exclude-resource-type", "test", "unit_test", "--select", model.stem)
@@ -124,7 +124,7 @@ def test_a_view_follows(world: Warehouse, tmp_path: Path) -> None:
 def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:
     """Red: a new column needs a rebuild by hand, or one that goes takes an analyst's view along."""
     project = tmp_path / "dbt"
-    shutil.copytree(home.ROOT / "dbt", project)
+    shutil.copytree(config.ROOT / "dbt", project)
     world.load("100", "2026-03-01", [ad("1")])
     build_models(world.uri)
     world.execute("create view public.by_clicks as select clicks from marts.ad_spend")

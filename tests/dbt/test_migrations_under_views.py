@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from marts import Warehouse, ad, build_models
+from tests.support.marts import Warehouse, ad, build_models
 
-from include import warehouse as wh
-from include.errors import WarehouseError
+from tributary import warehouse as wh
+from tributary.errors import WarehouseError
 
 _CHANGES = """
 from alembic import op
@@ -84,7 +84,7 @@ def test_our_views_give_way_and_come_back(
     assert {"staging.stg_tributary__loads", "staging.stg_tributary__restatements",
             "intermediate.int_ad_spend_days"} <= dropped  # fmt: skip
     assert "staging.stg_app__transactions" not in dropped
-    (message,) = [r.getMessage() for r in caplog.records if r.name == "include.warehouse"]
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "tributary.warehouse"]
     assert ", ".join(sorted(dropped)) + ". The next build of the marts makes them again." in message
 
     build_models(world.uri)

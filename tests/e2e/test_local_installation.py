@@ -23,8 +23,7 @@ import psutil
 import psycopg
 import pytest
 import requests
-
-from include.home import ROOT
+from tributary.config import ROOT
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -48,7 +47,7 @@ class Installation:
         # Not 8080, which another test, or another checkout's, may take between `env` and `up`.
         ports = {f"port_{name}": _free_port() for name in ("ui", "worker_logs", "trigger_logs")}
         (home / "local.json").write_text(json.dumps(ports))
-        for line in self.run("-m", "include.cli", "env").splitlines():
+        for line in self.run("-m", "tributary", "env").splitlines():
             name, _, value = line.removeprefix("export ").partition("=")
             if name != "PATH":
                 self.env[name] = value.strip("'")
@@ -84,10 +83,10 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     """`make up`, and `make down` in the end."""
     here = Installation(tmp_path_factory.mktemp("installation"))
     try:
-        here.run("-m", "include.cli", "up")
+        here.run("-m", "tributary", "up")
         yield here
     finally:
-        here.run("-m", "include.cli", "down")
+        here.run("-m", "tributary", "down")
 
 
 def wait(true: Callable[[], bool], seconds: float) -> None:
@@ -103,7 +102,7 @@ RAW = "select account_id, date, ad_id, payload from raw.meta_ad_insights order b
 
 def test_demo_shows_exact_figures_and_the_same_ones_twice(installation: Installation) -> None:
     """The demo is the promise: all rows there, every day proven, a repetition changes nothing."""
-    said = installation.run("-m", "include.sandbox.demo")
+    said = installation.run("-m", "sandbox.demo")
     assert "agree to the cent on every one" in said
     assert "Spend of the last 7 days by brand and campaign" in said
     spend, raw = installation.rows(SPEND), installation.rows(RAW)
@@ -119,7 +118,7 @@ def test_demo_shows_exact_figures_and_the_same_ones_twice(installation: Installa
         "where destination = 'acme-posthog' and sync_status = 'sent'"
     )[0][0] > 100  # fmt: skip
 
-    again = installation.run("-m", "include.sandbox.demo")
+    again = installation.run("-m", "sandbox.demo")
     assert (
         again.split("Loaded")[1].split("The demo took")[0]
         == (said.split("Loaded")[1].split("The demo took")[0])
@@ -266,7 +265,7 @@ def test_an_upload_is_triggered_through_both_doors(
     seen = {"token": token, "accounts": ["1000000001"], "pixels": ["2000000055"]}
     assert requests.post(f"{sandbox}/_sandbox/tokens", json=seen, timeout=30).ok
     (tmp_path / "doors.yaml").write_text(DOORS)
-    installation.run("-m", "include.cli", "configure", str(tmp_path / "doors.yaml"))
+    installation.run("-m", "tributary", "configure", str(tmp_path / "doors.yaml"))
     held = {"connection_id": "meta_doors", "conn_type": "meta", "host": sandbox, "password": token}
     installation.api("POST", "connections", json=held)
     installation.api("PATCH", "dags/upload_conversions", json={"is_paused": True})
@@ -315,7 +314,7 @@ def test_an_upload_is_triggered_through_both_doors(
     assert told.startswith("doors-meta: held: Meta refuses the access token")
     assert "a-dead-token" not in str(red)
 
-    key = installation.run("-m", "include.cli", "api-keys", "create", "--brand", "doors").strip()
+    key = installation.run("-m", "tributary", "api-keys", "create", "--brand", "doors").strip()
     port = _free_port()
     env = {
         **installation.env,
@@ -323,7 +322,7 @@ def test_an_upload_is_triggered_through_both_doors(
         "TRIBUTARY_AIRFLOW_TOKEN": jwt,
     }
     edge = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "include.api.edge:app", "--port", str(port)],
+        [sys.executable, "-m", "uvicorn", "tributary.api.edge:app", "--port", str(port)],
         cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     outside = f"http://127.0.0.1:{port}"
@@ -343,12 +342,12 @@ def test_an_upload_is_triggered_through_both_doors(
         wait(lambda: installation.api("GET", path)["state"] == "success", 120)
         assert ask(outside, jwt, "GET", "/conversions").status_code == 401
         assert ask(inside, key, "GET", "/conversions").status_code == 401
-        listed = installation.run("-m", "include.cli", "api-keys", "list")
+        listed = installation.run("-m", "tributary", "api-keys", "list")
         assert key.split("_")[1] in listed
         assert key.split("_", 2)[2] not in listed
-        installation.run("-m", "include.cli", "api-keys", "revoke", key.split("_")[1])
+        installation.run("-m", "tributary", "api-keys", "revoke", key.split("_")[1])
         assert ask(outside, key, "GET", "/conversions").status_code == 401
-        assert "0 accepted" in installation.run("-m", "include.cli", "webhooks", "replay")
+        assert "0 accepted" in installation.run("-m", "tributary", "webhooks", "replay")
     finally:
         edge.terminate()
         edge.wait()
@@ -371,7 +370,7 @@ def test_up_brings_back_what_died_with_the_database(installation: Installation) 
     leader.kill()  # and its API server, which has survived, is an orphan
     assert not gone(api_server)
 
-    installation.run("-m", "include.cli", "up")
+    installation.run("-m", "tributary", "up")
     assert gone(api_server)
     health = requests.get(f"{installation.base}/api/v2/monitor/health", timeout=30).json()
     assert {part: health[part]["status"] for part in health} == dict.fromkeys(

@@ -9,12 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from conftest_of_loads import query
-from doors import Door, connections, edge, empty_outbox, key, serving, two_brands
-from outgoing import execute, states
+from tributary import warehouse as wh
+from tributary.api import keys
 
-from include import warehouse as wh
-from include.api import keys
+from tests.support.edge import Door, connections, edge, empty_outbox, key, serving, two_brands
+from tests.support.loads import query
+from tests.support.outgoing import execute, states
 
 
 @pytest.fixture(scope="module")
@@ -485,11 +485,11 @@ def test_a_person_is_forgotten(acme: Door, uri: str) -> None:
 
 def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
     """Red: a delivery that was with a worker, or is retried, sends an erased person's event."""
-    from outgoing import sandbox_with_pixels
+    from tributary.deliver import destinations, outbox
+    from tributary.deliver.upload import upload
+    from tributary.platforms.meta.client import Graph
 
-    from include.conversions import destinations, outbox
-    from include.conversions.upload import upload
-    from include.meta.client import Graph
+    from tests.support.outgoing import sandbox_with_pixels
 
     made = acme("POST", "/conversions", json=sale()).json()
     execute(uri, "update ops.conversion_deliveries set sync_status = 'dead', outcome = 'attempts'")
@@ -498,9 +498,9 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
         now = outbox.now_of(connection)
         assert outbox.retry(connection, now) == {"acme-meta": 1}
         target = destinations.one(connection, "acme-meta", now)
-    from outgoing import TOKEN
+    from tributary.deliver.platforms import MetaPlatform
 
-    from include.conversions.platforms import MetaPlatform
+    from tests.support.outgoing import TOKEN
 
     with sandbox_with_pixels() as sandbox:
         upload(uri, target, lambda: MetaPlatform(Graph(TOKEN, host=sandbox.url), target.settings))
@@ -532,7 +532,7 @@ def test_a_contact_keeps_its_click(acme: Door, uri: str) -> None:
 
 def test_destinations_pause_and_resume(acme: Door, uri: str) -> None:
     """Red: a person cannot stop a destination, or an upload under way resumes it."""
-    from include.conversions import destinations
+    from tributary.deliver import destinations
 
     paused = acme("PATCH", "/destinations/acme-meta", json={"paused": True, "reason": "Audit"})
     row = paused.json()
@@ -615,7 +615,7 @@ def test_a_restart_of_the_warehouse_is_not_noticed(acme: Door, uri: str) -> None
 
 def test_a_warehouse_that_moved_is_followed(uri: str) -> None:
     """Red: after a change of the connection's password the API is down until it is restarted."""
-    from include.api.app import edge as make
+    from tributary.api.app import edge as make
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIBUTARY_WAREHOUSE", uri.replace("postgresql://", "postgresql://nobody-"))
@@ -631,7 +631,7 @@ def test_a_warehouse_that_moved_is_followed(uri: str) -> None:
 
 def test_a_warehouse_that_is_down_is_told_so(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Red: a client gives up on an outage, or the log names the password."""
-    from include.api.app import edge as make
+    from tributary.api.app import edge as make
 
     before = os.environ.get("TRIBUTARY_WAREHOUSE")
     try:

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 import pytest
 import requests
-from doors import Door, two_brands
-from outgoing import purchase
+
+from tests.support.edge import Door, two_brands
+from tests.support.outgoing import purchase
 
 ROUTES = [
     ("POST", "/conversions"), ("POST", "/conversions/batch"), ("GET", "/conversions"),

@@ -10,8 +10,15 @@ import psycopg
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest_of_loads import query
-from outgoing import (
+from tributary import warehouse as wh
+from tributary.cli import main
+from tributary.deliver import destinations
+from tributary.deliver.upload import upload
+from tributary.errors import SettingsError
+from tributary.settings import apply as settings
+
+from tests.support.loads import query
+from tests.support.outgoing import (
     NOW,
     counted_once,
     execute,
@@ -22,13 +29,6 @@ from outgoing import (
     take,
     virtual,
 )
-
-from include import settings
-from include import warehouse as wh
-from include.cli import main
-from include.conversions import destinations
-from include.conversions.upload import upload
-from include.errors import SettingsError
 
 FILE = """
 brands:

@@ -12,14 +12,14 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest_of_loads import query
 from cryptography.fernet import Fernet
-from doors import two_brands
-from outgoing import TOKEN, sandbox_with_pixels
+from tributary import config
+from tributary.cli import main
 
-from include import home
-from include.cli import main
-from include.sandbox.clock import Clock
+from sandbox.clock import Clock
+from tests.support.edge import two_brands
+from tests.support.loads import query
+from tests.support.outgoing import TOKEN, sandbox_with_pixels
 
 METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
@@ -49,8 +49,8 @@ def run(
     def go(*arguments: str) -> subprocess.CompletedProcess[str]:
         asked.unlink(missing_ok=True)
         ended = subprocess.run(
-            [sys.executable, "-m", "include.cli", *arguments],
-            cwd=home.ROOT, env=environment, capture_output=True, text=True,
+            [sys.executable, "-m", "tributary", *arguments],
+            cwd=config.ROOT, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         assert asked.exists() == (ended.returncode == 0), ended.stderr[-2000:]
         return ended

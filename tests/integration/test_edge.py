@@ -20,16 +20,16 @@ import psutil
 import psycopg
 import pytest
 import requests
-from doors import SECRET, Door, connections, edge, key, post, serving, two_brands
-from outgoing import execute
+from tributary import warehouse as wh
+from tributary.api import access, bounds, database
+from tributary.api.app import edge as make
+from tributary.api.bounds import Bounds
+from tributary.api.problems import Refused
+from tributary.api.shares import FAILED, UNKNOWN, Shares
+from tributary.deliver import intake
 
-from include import warehouse as wh
-from include.api import access, bounds, database
-from include.api.app import edge as make
-from include.api.bounds import Bounds
-from include.api.problems import Refused
-from include.api.shares import FAILED, UNKNOWN, Shares
-from include.conversions import intake
+from tests.support.edge import SECRET, Door, connections, edge, key, post, serving, two_brands
+from tests.support.outgoing import execute
 
 PATIENCE = 20.0  # real seconds after which a socket that says nothing fails a test
 
@@ -236,7 +236,7 @@ def test_an_edge_without_bounds_does_not_start() -> None:
 
     asyncio.run(make()({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
     assert [one["type"] for one in sent] == ["lifespan.startup.failed"]
-    assert "uvicorn include.api.edge:app" in sent[0]["message"]
+    assert "uvicorn tributary.api.edge:app" in sent[0]["message"]
     # Nor does it answer where nothing has started it, as under `uvicorn --lifespan off`.
     with pytest.raises(RuntimeError, match="uvicorn include"):
         asyncio.run(make()({"type": "http"}, receive, send))  # type: ignore[arg-type]

@@ -15,8 +15,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-
-from include import home
+from tributary import config
 
 pytestmark = pytest.mark.slow
 
@@ -30,11 +29,11 @@ class Home:
     def run(self, code: str) -> Any:
         """What the code prints as JSON; `embedded` and `psycopg` are there."""
         program = "import json, psycopg\nfrom include import home\n"
-        program += "from include.warehouse import embedded\n" + code
+        program += "from tributary.warehouse import embedded\n" + code
         environment = {**os.environ, "TRIBUTARY_HOME": str(self.directory)}
         environment.pop("TRIBUTARY_WAREHOUSE", None)
         ended = subprocess.run(
-            [sys.executable, "-c", program], cwd=home.ROOT, env=environment,
+            [sys.executable, "-c", program], cwd=config.ROOT, env=environment,
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
@@ -138,11 +137,11 @@ def test_a_reused_process_id_does_not_fool_it(local: Home) -> None:
 
 def test_two_that_start_at_once_share_one_server(local: Home) -> None:
     """Red: tasks that begin together on a fresh machine would spoil each other's data directory."""
-    code = "from include.warehouse import embedded; print(embedded.start())"
+    code = "from tributary.warehouse import embedded; print(embedded.start())"
     environment = {**os.environ, "TRIBUTARY_HOME": str(local.directory)}
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code], cwd=home.ROOT, env=environment,
+            [sys.executable, "-c", code], cwd=config.ROOT, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(3)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
-from doors import Door, empty_outbox, key, opened, post, two_brands
-from outgoing import execute
+from tributary import warehouse as wh
+from tributary.deliver import erasure, files, intake, outbox, transactions
+from tributary.errors import WarehouseError
 
-from include import warehouse as wh
-from include.conversions import erasure, files, intake, outbox, transactions
-from include.errors import WarehouseError
+from tests.support.edge import Door, empty_outbox, key, opened, post, two_brands
+from tests.support.loads import query
+from tests.support.outgoing import execute
 
 PHONE = "+12125550199"
 # In clear, and as hashes: nothing of it may be left.

@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from conftest_of_loads import query
-from outgoing import NOW, OTHER_PIXEL, configure, meta_destination
+from tributary import warehouse as wh
+from tributary.cli import main
+from tributary.deliver.files import Report, import_file
+from tributary.errors import SettingsError
 
-from include import warehouse as wh
-from include.cli import main
-from include.conversions.files import Report, import_file
-from include.errors import SettingsError
+from tests.support.loads import query
+from tests.support.outgoing import NOW, OTHER_PIXEL, configure, meta_destination
 
 _HEADER = "brand,event_name,event_id,event_time,email,value,currency"
 _GOOD = "acme,Purchase,e{},2026-11-20T10:00:00+00:00,p{}@example.com,10.50,USD"

@@ -15,7 +15,20 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest_of_loads import (
+from tributary import config
+from tributary import warehouse as wh
+from tributary.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseDown
+from tributary.platforms.meta import reports
+from tributary.platforms.meta.client import Graph
+from tributary.warehouse.load import ensure_partitions, stage_insights, staged_totals
+
+from sandbox.delivery import Delivery
+from sandbox.graph import Call
+from sandbox.nodes import show
+from sandbox.objects import HIDDEN, AccountSpec, effective_status
+from sandbox.rows import Piece, render
+from sandbox.world import World
+from tests.support.loads import (
     ACCOUNT_ID,
     SINCE,
     TOKEN,
@@ -27,19 +40,6 @@ from conftest_of_loads import (
     serving,
     tables,
 )
-
-from include import home
-from include import warehouse as wh
-from include.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseDown
-from include.meta import reports
-from include.meta.client import Graph
-from include.sandbox.delivery import Delivery
-from include.sandbox.graph import Call
-from include.sandbox.nodes import show
-from include.sandbox.objects import HIDDEN, AccountSpec, effective_status
-from include.sandbox.rows import Piece, render
-from include.sandbox.world import World
-from include.warehouse.load import ensure_partitions, stage_insights, staged_totals
 
 DAY = date(2025, 3, 30)  # has 23 hours in Berlin
 MakeWarehouse = Callable[[str], str]
@@ -273,7 +273,7 @@ def test_an_unchanged_day_is_not_written_again(warehouse: str, sandbox: MeetingS
 
 _CHILD = """
 import os, signal, sys
-from conftest_of_loads import SINCE, UNTIL, load
+from tests.support.loads import SINCE, UNTIL, load
 class There:
     url = sys.argv[2]
 left = [int(sys.argv[3])]
@@ -287,7 +287,7 @@ load(sys.argv[1], There, fence=fence)
 
 def _child(uri: str, sandbox: MeetingSandbox, fences: int) -> subprocess.Popen[bytes]:
     """A process that loads as `run-1` and kills itself just before its n-th commit of a day."""
-    path = os.pathsep.join([str(home.ROOT / "tests" / "integration"), str(home.ROOT)])
+    path = os.pathsep.join([str(config.ROOT / "tests" / "integration"), str(config.ROOT)])
     command = [sys.executable, "-c", _CHILD, uri, sandbox.url, str(fences)]
     return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
 

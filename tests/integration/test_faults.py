@@ -20,7 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_of_loads import (
+from dateutil.relativedelta import relativedelta
+from tributary import config
+from tributary import warehouse as wh
+from tributary.errors import TributaryError, Unreconciled, WarehouseDown
+from tributary.extract.account import Account, Result, Task, Window, reread_changed
+from tributary.platforms.meta import errors
+from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.hierarchy import AD_STATUSES
+from tributary.platforms.meta.reports import Memory, Notes
+from tributary.warehouse.load import Run
+
+from sandbox.faults import Fault
+from sandbox.objects import AccountSpec
+from tests.support.loads import (
     ACCOUNT_ID,
     NOW,
     SINCE,
@@ -37,20 +50,7 @@ from conftest_of_loads import (
     tables,
     tried_as_airflow_does,
 )
-from conftest_of_loads import SPEC as LARGE
-from dateutil.relativedelta import relativedelta
-
-from include import home
-from include import warehouse as wh
-from include.errors import TributaryError, Unreconciled, WarehouseDown
-from include.extraction import Account, Result, Task, Window, reread_changed
-from include.meta import errors
-from include.meta.client import Graph
-from include.meta.hierarchy import AD_STATUSES
-from include.meta.reports import Memory, Notes
-from include.sandbox.faults import Fault
-from include.sandbox.objects import AccountSpec
-from include.warehouse.load import Run
+from tests.support.loads import SPEC as LARGE
 
 Tables = dict[str, list[str]]
 MakeWarehouse = Callable[[str], str]
@@ -803,8 +803,8 @@ def test_a_version_that_has_ended_is_refused_with_a_way_out(
 _CHILD = """
 import sys
 from pathlib import Path
-from conftest_of_loads import TOKEN, FileNotes, load
-from include.meta.client import Graph
+from tests.support.loads import TOKEN, FileNotes, load
+from tributary.platforms.meta.client import Graph
 class There:
     url = sys.argv[2]
 load(sys.argv[1], There, memory=FileNotes(Path(sys.argv[3])), graph=Graph(TOKEN, host=There.url))
@@ -823,7 +823,7 @@ def test_a_killed_worker_is_followed_by_one_that_polls_the_same_report(
     sandbox.limits.change(report_seconds=600)
     sandbox.clock.advance_per_request = timedelta(seconds=1)
     notes = tmp_path / "notes.json"
-    path = os.pathsep.join([str(home.ROOT / "tests" / "integration"), str(home.ROOT)])
+    path = os.pathsep.join([str(config.ROOT / "tests" / "integration"), str(config.ROOT)])
     command = [sys.executable, "-c", _CHILD, warehouse, sandbox.url, str(notes)]
 
     def polls() -> int:

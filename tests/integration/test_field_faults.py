@@ -15,7 +15,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest_of_loads import (
+from tributary import warehouse as wh
+from tributary.errors import DaysVanished, SettingsError, Unreconciled
+from tributary.extract.account import Account, Result, Task, Window, reread_changed
+from tributary.platforms.meta import errors
+from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.reports import Notes
+from tributary.warehouse.load import Run
+
+from sandbox.faults import Fault
+from sandbox.graph import Call
+from sandbox.objects import AccountSpec
+from tests.support.loads import (
     ACCOUNT_ID,
     NOW,
     SINCE,
@@ -28,17 +39,6 @@ from conftest_of_loads import (
     tables,
     tried_as_airflow_does,
 )
-
-from include import warehouse as wh
-from include.errors import DaysVanished, SettingsError, Unreconciled
-from include.extraction import Account, Result, Task, Window, reread_changed
-from include.meta import errors
-from include.meta.client import Graph
-from include.meta.reports import Notes
-from include.sandbox.faults import Fault
-from include.sandbox.graph import Call
-from include.sandbox.objects import AccountSpec
-from include.warehouse.load import Run
 
 Tables = dict[str, list[str]]
 MakeWarehouse = Callable[[str], str]

@@ -5,9 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
-from outgoing import NOW, execute, states, take, virtual
-from to_google import (
+from tributary.deliver import transactions
+from tributary.deliver.upload import Troubled
+
+from sandbox.google import GoogleFault
+from sandbox.server import Sandbox
+from tests.support.loads import query
+from tests.support.outgoing import NOW, execute, states, take, virtual
+from tests.support.to_google import (
     ask,
     bodies,
     configure_google,
@@ -15,11 +20,6 @@ from to_google import (
     sale,
     send,
 )
-
-from include.conversions import transactions
-from include.conversions.upload import Troubled
-from include.sandbox.google import GoogleFault
-from include.sandbox.server import Sandbox
 
 DM, ADS = "google-data-manager", "google-ads"
 BOTH = ["google_data_manager", "google_ads"]

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from conftest_of_loads import query
-from outgoing import NOW
-from to_google import access, google_sandbox
+from tributary.extract.google_clicks import load_day
+from tributary.platforms.google import credentials
+from tributary.platforms.google.errors import GoogleForbidden, GoogleRefused
+from tributary.platforms.google_ads.client import GoogleAds
 
-from include.google import credentials
-from include.google.errors import GoogleForbidden, GoogleRefused
-from include.google.google_ads import GoogleAds
-from include.google_clicks import load_day
-from include.sandbox import app_data
-from include.sandbox.google import Click, GoogleFault
-from include.sandbox.server import Sandbox
-from include.sandbox.world import Clock, World
+from sandbox import app_data
+from sandbox.google import Click, GoogleFault
+from sandbox.server import Sandbox
+from sandbox.world import Clock, World
+from tests.support.loads import query
+from tests.support.outgoing import NOW
+from tests.support.to_google import access, google_sandbox
 
 CUSTOMER, DAY = "1112223333", date(2026, 11, 19)
 

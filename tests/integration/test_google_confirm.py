@@ -4,9 +4,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from conftest_of_loads import query
-from outgoing import NOW, states, take
-from to_google import (
+from tributary import warehouse as wh
+from tributary.deliver import confirm, destinations
+from tributary.deliver.upload import Troubled
+from tributary.platforms.google_data_manager.client import DataManager
+
+from sandbox.google import GoogleFault
+from sandbox.server import Sandbox
+from tests.support.loads import query
+from tests.support.outgoing import NOW, states, take
+from tests.support.to_google import (
     access,
     ask,
     configure_google,
@@ -18,13 +25,6 @@ from to_google import (
     sales,
     send,
 )
-
-from include import warehouse as wh
-from include.conversions import confirm, destinations
-from include.conversions.upload import Troubled
-from include.google.data_manager import DataManager
-from include.sandbox.google import GoogleFault
-from include.sandbox.server import Sandbox
 
 DM = "google-data-manager"
 HALF_AN_HOUR = timedelta(minutes=30)
@@ -137,7 +137,7 @@ def test_what_came_too_early_comes_back(
 
 def test_a_click_of_this_morning_natively(warehouse: str, sandbox: Sandbox) -> None:
     """Red: the sandbox's own clock of clicks and ours would not meet."""
-    from include.sandbox.google import Click
+    from sandbox.google import Click
 
     one = sale(1)
     take(warehouse, [one])
@@ -227,7 +227,7 @@ def test_what_a_person_must_mend_pauses_the_destination(warehouse: str, sandbox:
 
 def test_asking_counts_against_the_projects_quota(warehouse: str, sandbox: Sandbox) -> None:
     """Red: many open requests would use up what uploads of the project need."""
-    from include.conversions.outbox import Quota
+    from tributary.deliver.outbox import Quota
 
     configure_google(warehouse, "google_data_manager", batch_size=1)
     sales(warehouse, range(2))

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from conftest_of_loads import query
-from outgoing import kill_when, leased, states
-from to_google import ask, configure_google, counted_once, google_sandbox, sales, send
+from tributary.deliver import outbox
 
-from include.conversions import outbox
-from include.sandbox.google import GoogleFault
-from include.sandbox.server import Sandbox
+from sandbox.google import GoogleFault
+from sandbox.server import Sandbox
+from tests.support.loads import query
+from tests.support.outgoing import kill_when, leased, states
+from tests.support.to_google import ask, configure_google, counted_once, google_sandbox, sales, send
 
 pytestmark = pytest.mark.slow
 
@@ -20,11 +20,11 @@ import sys
 from datetime import datetime
 sys.path.insert(0, "tests/integration")
 from include import warehouse
-from include.conversions import destinations, platforms
-from include.conversions.upload import upload
-from include.google.credentials import ADS, Access
-from include.google.data_manager import DataManager
-from include.google.google_ads import GoogleAds
+from tributary.deliver import destinations, platforms
+from tributary.deliver.upload import upload
+from tributary.platforms.google.credentials import ADS, Access
+from tributary.platforms.google_data_manager.client import DataManager
+from tributary.platforms.google_ads.client import GoogleAds
 
 uri, name, host, now = sys.argv[1:]
 clock = lambda connection: datetime.fromisoformat(now)

@@ -6,9 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
-from outgoing import NOW, configure, execute, purchase, requests, states, take
-from to_google import (
+from tributary.deliver.upload import Troubled
+from tributary.platforms.google_data_manager.client import MAX_BATCH
+
+from sandbox.google import GoogleFault
+from sandbox.server import Sandbox
+from tests.support.loads import query
+from tests.support.outgoing import NOW, configure, execute, purchase, requests, states, take
+from tests.support.to_google import (
     GCLID,
     LOGIN,
     access,
@@ -22,11 +27,6 @@ from to_google import (
     sales,
     send,
 )
-
-from include.conversions.upload import Troubled
-from include.google.data_manager import MAX_BATCH
-from include.sandbox.google import GoogleFault
-from include.sandbox.server import Sandbox
 
 DM, ADS = "google-data-manager", "google-ads"
 BOTH = ["google_data_manager", "google_ads"]
@@ -539,7 +539,7 @@ def test_two_destinations_share_the_quota_of_their_project(
     warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: each would count for itself, and Google would refuse both."""
-    from include.google import data_manager
+    from tributary.platforms.google_data_manager import client as data_manager
 
     monkeypatch.setattr(data_manager, "REQUESTS_PER_MINUTE", 3)
     sandbox.google.per_minute = 3
@@ -612,7 +612,7 @@ def test_nothing_of_a_person_is_stored_or_logged(
         ],
         internal=True,
     )
-    caplog.set_level("DEBUG", "include")
+    caplog.set_level("DEBUG", "tributary")
     for name in (DM, ADS):
         send(warehouse, sandbox, name)
         assert sum(n for (status, _), n in states(warehouse, name).items() if status == "dead") == 2

@@ -8,11 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from outgoing import (
+from tributary import warehouse as wh
+from tributary.deliver import contacts, erasure, intake, ledger, outbox
+from tributary.errors import SettingsError, WarehouseError
+
+from tests.support.loads import query
+from tests.support.outgoing import (
     AGENT,
     NOW,
     OTHER_PIXEL,
@@ -27,10 +31,6 @@ from outgoing import (
     states,
     take,
 )
-
-from include import warehouse as wh
-from include.conversions import contacts, erasure, intake, ledger, outbox
-from include.errors import SettingsError, WarehouseError
 
 
 def _events(uri: str, columns: str) -> list[dict[str, Any]]:

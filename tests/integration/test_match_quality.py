@@ -6,7 +6,11 @@ from datetime import timedelta
 
 import pytest
 import requests
-from outgoing import (
+from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.errors import MetaError
+from tributary.platforms.meta.quality import match_quality
+
+from tests.support.outgoing import (
     NOW,
     OTHER_PIXEL,
     PIXEL,
@@ -17,10 +21,6 @@ from outgoing import (
     send,
     take,
 )
-
-from include.meta.client import Graph
-from include.meta.errors import MetaError
-from include.meta.quality import match_quality
 
 
 def test_scores_are_of_what_meta_has_received(warehouse: str) -> None:

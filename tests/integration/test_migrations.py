@@ -9,16 +9,16 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest_of_loads import query
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
+from tributary import config
+from tributary import warehouse as wh
+from tributary.errors import WarehouseError
+from tributary.warehouse import migrate
+from tributary.warehouse.load import ensure_partitions
+from tributary.warehouse.tables import metadata
 
-from include import home
-from include import warehouse as wh
-from include.errors import WarehouseError
-from include.warehouse import migrate
-from include.warehouse.load import ensure_partitions
-from include.warehouse.tables import metadata
+from tests.support.loads import query
 
 MakeWarehouse = Callable[[str], str]
 
@@ -44,7 +44,7 @@ def _differences(uri: str) -> list[object]:
             return name in ("raw", "ops")
         return not (kind == "table" and (name in partitions or name == "schema_version"))
 
-    engine = create_engine(home.with_driver(uri, "psycopg"), poolclass=NullPool)
+    engine = create_engine(config.with_driver(uri, "psycopg"), poolclass=NullPool)
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection,
@@ -144,10 +144,10 @@ def test_processes_that_migrate_at_once_do_not_fail_each_other(
     uri = make_warehouse("migrate_race")
     with psycopg.connect(uri) as connection:
         connection.execute("drop schema raw, ops, app cascade")
-    code = "import sys; from include.warehouse import migrate; migrate(sys.argv[1])"
+    code = "import sys; from tributary.warehouse import migrate; migrate(sys.argv[1])"
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, uri], cwd=home.ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, uri], cwd=config.ROOT, stderr=subprocess.PIPE, text=True
         )
         for _ in range(3)
     ]

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doors import Door, connections, edge, key, two_brands
+
+from tests.support.edge import Door, connections, edge, key, two_brands
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
-from outgoing import configure, execute, meta_destination, purchase, sandbox_with_pixels, send, take
+from tributary import warehouse as wh
+from tributary.api import overview
+from tributary.deliver import destinations, meanings
+from tributary.deliver.upload import Troubled
+from tributary.errors import SettingsError
 
-from include import warehouse as wh
-from include.api import overview
-from include.conversions import destinations, meanings
-from include.conversions.upload import Troubled
-from include.errors import SettingsError
+from tests.support.loads import query
+from tests.support.outgoing import (
+    configure,
+    execute,
+    meta_destination,
+    purchase,
+    sandbox_with_pixels,
+    send,
+    take,
+)
 
 HOUR = timedelta(hours=1)
 STATES = (
@@ -341,8 +349,8 @@ def test_every_outcome_has_words(
 
 def test_every_rule_of_the_platforms_codes_has_words() -> None:
     """Red: a rule added to a table would break the page, or be shown bare."""
-    from include.google.errors import ADS, FAST_FAIL, PROCESSING
-    from include.meta.errors import POLICY
+    from tributary.platforms.google.errors import ADS, FAST_FAIL, PROCESSING
+    from tributary.platforms.meta.errors import POLICY
 
     for platform, table in (
         ("google_ads", ADS),

@@ -14,9 +14,13 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
-from doors import HOOKS, Door, empty_outbox, key, opened, post
-from outgoing import (
+from tributary import warehouse as wh
+from tributary.deliver import intake, outbox, retention
+from tributary.deliver.identity import hashed
+
+from tests.support.edge import HOOKS, Door, empty_outbox, key, opened, post
+from tests.support.loads import query
+from tests.support.outgoing import (
     OTHER_PIXEL,
     OTHER_TOKEN,
     PIXEL,
@@ -27,7 +31,7 @@ from outgoing import (
     send,
     states,
 )
-from stripe_events import (
+from tests.support.stripe_events import (
     OLD,
     charge,
     customer,
@@ -39,11 +43,7 @@ from stripe_events import (
     session,
     stripe_event,
 )
-from to_google import google_destination
-
-from include import warehouse as wh
-from include.conversions import intake, outbox, retention
-from include.conversions.identity import hashed
+from tests.support.to_google import google_destination
 
 Payload = dict[str, Any]
 # Of yesterday: a click of more than 90 days ago is left out.

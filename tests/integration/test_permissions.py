@@ -8,10 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from conftest_of_loads import query
-from doors import Door, connections, edge, key, two_brands
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+
+from tests.support.edge import Door, connections, edge, key, two_brands
+from tests.support.loads import query
 
 # The least that a user of Airflow must be allowed; each may what those before may. Airflow's own
 # simple roles know a viewer, and a user who may do all of it.
@@ -106,8 +107,8 @@ def _log(since: int = 0) -> list[tuple[int, str, str, str | None, Any]]:
 
 def test_no_route_is_without_a_permission(airflow: None) -> None:
     """Red: a new route is open to whoever may see, because nobody wrote who may use it."""
-    from include.api import app, permissions
-    from include.api.page import app as page
+    from tributary.api import app, permissions
+    from tributary.api.page import app as page
 
     rest = app.in_airflow()
     assert {*_routes(rest, "/api"), *_routes(page)} == LEAST.keys() | PUBLIC

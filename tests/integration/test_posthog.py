@@ -9,7 +9,15 @@ from typing import Any
 
 import orjson
 import pytest
-from outgoing import (
+from tributary import warehouse as wh
+from tributary.deliver import destinations
+from tributary.deliver.platforms import PosthogPlatform
+from tributary.deliver.upload import Summary, Troubled, upload
+from tributary.platforms.posthog.events import Posthog
+
+from sandbox.posthog import PosthogFault
+from sandbox.server import Sandbox
+from tests.support.outgoing import (
     NOW,
     configure,
     execute,
@@ -21,14 +29,6 @@ from outgoing import (
     take,
     virtual,
 )
-
-from include import warehouse as wh
-from include.conversions import destinations
-from include.conversions.platforms import PosthogPlatform
-from include.conversions.upload import Summary, Troubled, upload
-from include.posthog.events import Posthog
-from include.sandbox.posthog import PosthogFault
-from include.sandbox.server import Sandbox
 
 KEY = "phc_sandbox_acme"
 NAME = "acme-posthog"

@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest_of_loads import query
-from outgoing import NOW, configure, meta_destination
+from tributary import config
+from tributary import warehouse as wh
+from tributary.deliver.files import import_file
+from tributary.local import services
 
-from include import home, services
-from include import warehouse as wh
-from include.conversions.files import import_file
+from tests.support.loads import query
+from tests.support.outgoing import NOW, configure, meta_destination
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +36,19 @@ def test_state_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Red: another user of the machine reads secrets, logs or people in the state directory."""
     new, old, shared = tmp_path / "new", tmp_path / "old", tmp_path / "shared"
     monkeypatch.setenv("TRIBUTARY_HOME", str(new))
-    assert _mode(home.home()) == 0o700
+    assert _mode(config.home()) == 0o700
     for path, mode in ((old, 0o755), (shared, 0o1777)):
         path.mkdir()
         path.chmod(mode)
     monkeypatch.setenv("TRIBUTARY_HOME", str(shared))
-    assert _mode(home.home()) == 0o1777  # such as /tmp: others need it
+    assert _mode(config.home()) == 0o1777  # such as /tmp: others need it
     monkeypatch.setenv("TRIBUTARY_HOME", str(old))
     (old / "brief.log").touch(mode=0o644)
-    home.secret("ui_password")
+    config.secret("ui_password")
     services.start("brief", [sys.executable, "-c", "import time; time.sleep(60)"], {})
     modes = {path.name: _mode(path) for path in old.iterdir()}
     services.stop("brief")
-    assert _mode(home.home()) == 0o700
+    assert _mode(config.home()) == 0o700
     assert modes == {
         "local.json": 0o600, "local.lock": 0o600, "brief.log": 0o600, "brief.pid": 0o600,
     }  # fmt: skip
@@ -56,10 +57,10 @@ def test_state_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_only_the_embedded_server_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Red: the embedded Postgres of root does not start, or all users may look around."""
     monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path / "state"))
-    home.let_pass(os.getgid())
-    assert _mode(home.home()) == 0o710
+    config.let_pass(os.getgid())
+    assert _mode(config.home()) == 0o710
     (tmp_path / "state").chmod(0o750)
-    assert _mode(home.home()) == 0o700
+    assert _mode(config.home()) == 0o700
 
 
 def test_a_private_file_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -69,14 +70,14 @@ def test_a_private_file_is_whole_or_not_there(tmp_path: Path) -> None:
     path.symlink_to(victim)
 
     def broken_off() -> None:
-        with home.private_file(path) as file:
+        with config.private_file(path) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         broken_off()
     assert path.is_symlink()
-    home.write_private(path, "whole")
+    config.write_private(path, "whole")
     assert (victim.read_text(), path.read_text(), path.is_symlink()) == ("theirs", "whole", False)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["secret", "victim"]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner
-from conftest_of_loads import query
-from outgoing import configure, meta_destination
+from tributary import warehouse as wh
+from tributary.cli import main
+from tributary.warehouse.load import pause, record_sync
 
-from include import warehouse as wh
-from include.cli import main
-from include.warehouse.load import pause, record_sync
+from tests.support.loads import query
+from tests.support.outgoing import configure, meta_destination
 
 ACCOUNTS = [
     {"platform": "meta", "account_id": "1000000009", "conn_id": "meta_nine", "name": "Nine"},

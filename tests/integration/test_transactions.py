@@ -6,8 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
-from outgoing import (
+from tributary import warehouse as wh
+from tributary.deliver import outbox, retention, transactions
+from tributary.errors import WarehouseError
+
+from sandbox.graph import Token
+from sandbox.server import Sandbox
+from tests.support.loads import query
+from tests.support.outgoing import (
     NOW,
     OTHER_PIXEL,
     OTHER_TOKEN,
@@ -22,12 +28,6 @@ from outgoing import (
     states,
     take,
 )
-
-from include import warehouse as wh
-from include.conversions import outbox, retention, transactions
-from include.errors import WarehouseError
-from include.sandbox.graph import Token
-from include.sandbox.server import Sandbox
 
 _FBC = "fb.1.1794000000000.IwAR_clicked"
 

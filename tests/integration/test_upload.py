@@ -9,8 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest_of_loads import query
-from outgoing import (
+from tributary.deliver.upload import Troubled
+
+from sandbox.faults import Fault
+from sandbox.graph import Token
+from sandbox.server import Sandbox
+from tests.support.loads import query
+from tests.support.outgoing import (
     NOW,
     OTHER_PIXEL,
     OTHER_TOKEN,
@@ -27,11 +32,6 @@ from outgoing import (
     states,
     take,
 )
-
-from include.conversions.upload import Troubled
-from include.sandbox.faults import Fault
-from include.sandbox.graph import Token
-from include.sandbox.server import Sandbox
 
 
 @pytest.fixture
@@ -425,8 +425,8 @@ def test_two_workers_at_once_share_the_work(warehouse: str, sandbox: Sandbox) ->
 
 def test_the_edges_audit_log_is_kept_400_days(warehouse: str) -> None:
     """Red: who changed what stays for ever; or is gone when a yearly audit asks."""
-    from include import warehouse as wh
-    from include.conversions import retention
+    from tributary import warehouse as wh
+    from tributary.deliver import retention
 
     configure(warehouse, "acme", meta_destination())
     with wh.connect(warehouse, autocommit=True) as connection:
@@ -449,8 +449,8 @@ def test_the_person_is_forgotten_when_nothing_is_left_to_send(
     warehouse: str, sandbox: Sandbox
 ) -> None:
     """A red test here: IP addresses are kept for ever, or cleared while they are needed."""
-    from include import warehouse as wh
-    from include.conversions import retention
+    from tributary import warehouse as wh
+    from tributary.deliver import retention
 
     sandbox.tokens[TOKEN] = Token(frozenset({"1000000001"}), pixels=frozenset({PIXEL, "3000"}))
     second = meta_destination("acme-second", pixel_id="3000")
@@ -636,8 +636,8 @@ def test_a_retry_never_counts_twice_what_may_have_been_taken(
     warehouse: str, sandbox: Sandbox
 ) -> None:
     """A red test here: `deliveries retry` doubles what was taken and not acknowledged."""
-    from include import warehouse as wh
-    from include.conversions import outbox
+    from tributary import warehouse as wh
+    from tributary.deliver import outbox
 
     configure(warehouse)
     take(warehouse, [purchase(1)])

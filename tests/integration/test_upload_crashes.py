@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from conftest_of_loads import query
-from outgoing import (
+from tributary.deliver import outbox
+
+from sandbox.faults import Fault
+from sandbox.server import Sandbox
+from tests.support.loads import query
+from tests.support.outgoing import (
     PIXEL,
     TOKEN,
     configure,
@@ -22,20 +26,16 @@ from outgoing import (
     take,
 )
 
-from include.conversions import outbox
-from include.sandbox.faults import Fault
-from include.sandbox.server import Sandbox
-
 pytestmark = pytest.mark.slow
 
 _WORKER = """
 import sys
 from datetime import datetime
 from include import warehouse
-from include.conversions import destinations
-from include.conversions.platforms import MetaPlatform
-from include.conversions.upload import upload
-from include.meta.client import Graph
+from tributary.deliver import destinations
+from tributary.deliver.platforms import MetaPlatform
+from tributary.deliver.upload import upload
+from tributary.platforms.meta.client import Graph
 
 uri, host, token, now = sys.argv[1:]
 clock = lambda connection: datetime.fromisoformat(now)
@@ -128,8 +128,8 @@ def test_an_orphan_settles_nothing_that_is_no_longer_its_own(
     warehouse: str, sandbox: Sandbox
 ) -> None:
     """A red test here: a worker that slept through its lease overwrites the newer answer."""
-    from include import warehouse as wh
-    from include.conversions.outbox import Answer, LeaseLost, Outbox, Verdict
+    from tributary import warehouse as wh
+    from tributary.deliver.outbox import Answer, LeaseLost, Outbox, Verdict
 
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(3)])

@@ -17,9 +17,13 @@ from typing import Any
 
 import pytest
 import requests
-from conftest_of_loads import query
 from cryptography.fernet import Fernet
-from doors import (
+from tributary import warehouse as wh
+from tributary.config import ROOT
+from tributary.deliver import outbox, retention
+from tributary.deliver.identity import hashed
+
+from tests.support.edge import (
     SECRET,
     Door,
     connections,
@@ -31,13 +35,9 @@ from doors import (
     signed,
     two_brands,
 )
-from outgoing import execute, states
-from stripe_events import intent, refund, session, stripe_event
-
-from include import warehouse as wh
-from include.conversions import outbox, retention
-from include.conversions.identity import hashed
-from include.home import ROOT
+from tests.support.loads import query
+from tests.support.outgoing import execute, states
+from tests.support.stripe_events import intent, refund, session, stripe_event
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def empty(uri: str) -> None:
 
 
 def replay(uri: str, **only: str) -> dict[str, int]:
-    from include.api import webhooks  # it brings Airflow, whose variables must be set before
+    from tributary.api import webhooks
 
     with wh.connect(uri, autocommit=True) as connection:
         return webhooks.replay(connection, **only)
@@ -109,7 +109,7 @@ def test_a_second_report_changes_nothing_that_has_left(door: Door, uri: str) -> 
 
 def test_the_same_purchase_from_the_users_own_transactions(door: Door, uri: str) -> None:
     """Red: a purchase that the nightly view and Stripe both tell of is sent twice."""
-    from include.conversions import intake
+    from tributary.deliver import intake
 
     with wh.connect(uri, autocommit=True) as connection:
         brand = intake.brands(connection)["acme"]
@@ -555,7 +555,7 @@ def test_without_its_secret_a_webhook_says_what_is_missing(uri: str) -> None:
 
 
 def _started(uri: str, port: int, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "uvicorn", "include.api.edge:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "tributary.api.edge:app", "--port", str(port)]
     with log.open("ab") as words:
         running = subprocess.Popen(
             command, cwd=ROOT, stdout=words, stderr=words,

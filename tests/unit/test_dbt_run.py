@@ -7,8 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-
-from include import dbt_run, home
+from tributary import config, dbt_run
 
 SAID, WHISPERED = "Running with dbt=", "running dbt with arguments"
 
@@ -26,7 +25,7 @@ def test_debug_messages_are_heard_by_those_who_ask(
     flags: list[str], heard: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Red: who looks for a fault with `--debug` is told nothing, or everybody is told all."""
-    environment = home.dbt_environment("postgresql://reader:unused@127.0.0.1:1/warehouse")
+    environment = config.dbt_environment("postgresql://reader:unused@127.0.0.1:1/warehouse")
     environment |= {"DBT_LOG_PATH": str(tmp_path)}
     with patch.dict(os.environ):
         assert dbt_run.invoke(environment, *flags, "debug", "--config-dir").success

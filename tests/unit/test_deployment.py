@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from include.home import ROOT
+from tributary.config import ROOT
 
 COMPOSE = ROOT / "docker-compose.yaml"
 
@@ -67,7 +66,7 @@ def test_compose_holds_no_secret(compose: dict[str, Any]) -> None:
 def test_every_environment_variable_is_documented() -> None:
     """A variable that only the code knows is a setting that nobody can use."""
     sources = [
-        p for folder in ("include", "dags", "plugins") for p in (ROOT / folder).rglob("*.py")
+        p for folder in ("include", "dags", "plugins", "sandbox") for p in (ROOT / folder).rglob("*.py")
     ]
     used = {
         name

@@ -3,9 +3,8 @@
 import pytest
 from google.ads.datamanager_v1 import types as dm
 from google.ads.googleads.v26.errors.types.errors import ErrorCode
-
-from include.google import errors
-from include.google.errors import Do
+from tributary.platforms.google import errors
+from tributary.platforms.google.errors import Do
 
 _CATEGORIES = {
     field.name: [value.name for value in field.enum_type.values]

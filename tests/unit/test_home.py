@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-
-from include import home, services
-from include.cli import main
+from tributary import config
+from tributary.cli import main
+from tributary.local import home, services
 
 
 def test_a_port_that_another_program_took_is_left(
@@ -31,7 +31,7 @@ def test_a_port_that_another_program_took_is_left(
 
 def test_tls_of_the_warehouse_reaches_dbt() -> None:
     """Red: dbt takes any server that answers for the warehouse."""
-    variables = home.dbt_environment("postgresql://me:p@db.example/warehouse?sslmode=verify-full")
+    variables = config.dbt_environment("postgresql://me:p@db.example/warehouse?sslmode=verify-full")
     assert (variables["PGSSLMODE"], variables["TRIBUTARY_DBT_DATABASE"]) == (
         "verify-full", "warehouse",
     )  # fmt: skip
@@ -113,7 +113,7 @@ def test_our_services_start_in_no_other_airflow(
     deployed: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Red: `make up` and `make demo` migrate the database of a person's work, and run in it."""
-    from include.sandbox import demo
+    from sandbox import demo
 
     monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
     monkeypatch.delenv("AIRFLOW_HOME")

@@ -15,9 +15,8 @@ import pytest
 from facebook_business.adobjects.serverside.normalize import Normalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from include import home
-from include.conversions.identity import (
+from tributary import config
+from tributary.deliver.identity import (
     PLACEHOLDERS,
     country_alpha2,
     google_identifiers,
@@ -404,7 +403,7 @@ def test_placeholders_are_nobody(platform: str, field: str, text: str) -> None:
 
 def test_the_marts_know_the_same_placeholders() -> None:
     """Red: the marts count a purchase that is never sent, or the other way round."""
-    macro = (home.ROOT / "dbt/macros/attribution/app_rows.sql").read_text()
+    macro = (config.ROOT / "dbt/macros/attribution/app_rows.sql").read_text()
     listed = macro.split("app_is_placeholder(column)")[1].split("in (")[1].split(")\n")[0]
     assert re.findall(r"'([^']*)'", listed) == list(PLACEHOLDERS)
 

@@ -7,11 +7,10 @@ from http import HTTPStatus
 
 import grpc
 import pytest
-
-from include import home
-from include.conversions import meanings
-from include.google import errors as google
-from include.meta import errors as meta
+from tributary import config
+from tributary.deliver import meanings
+from tributary.platforms.google import errors as google
+from tributary.platforms.meta import errors as meta
 
 _PLATFORMS = ("meta", "google_data_manager", "google_ads", "posthog")
 _IN_SQL = re.compile(r"outcome = (case .*? end|'\w+')", re.DOTALL)
@@ -20,7 +19,7 @@ _QUOTED = re.compile(r"(?:then|else|^) ?'(\w+)'")
 
 def _ours() -> Iterator[str]:
     """What stands in the code as an outcome: in verdicts, rules, errors' labels, statements."""
-    for path in sorted((home.ROOT / "include").rglob("*.py")):
+    for path in sorted((config.ROOT / "include").rglob("*.py")):
         if "sandbox" not in path.parts:
             for node in ast.walk(ast.parse(path.read_text())):
                 yield from _of(node)

@@ -16,11 +16,10 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from include.errors import TributaryError
-from include.meta import errors, hierarchy
-from include.meta.client import Graph
-from include.meta.errors import (
+from tributary.errors import TributaryError
+from tributary.platforms.meta import errors, hierarchy
+from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.errors import (
     MetaBlocked,
     MetaCursorExpired,
     MetaError,
@@ -36,8 +35,9 @@ from include.meta.errors import (
     from_answer,
     redacted,
 )
-from include.meta.plan import Plan
-from include.sandbox.server import Sandbox
+from tributary.platforms.meta.plan import Plan
+
+from sandbox.server import Sandbox
 
 TOKEN = "EAAGm0PX4ZCpsBAKZCZBsecretsecretsecretZD"  # of the shape of Meta's, and no one's
 Answer = tuple[int, bytes | dict[str, Any], dict[str, str]]

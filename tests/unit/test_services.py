@@ -15,9 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from include import home, services
-from include.errors import TributaryError
+from tributary.errors import TributaryError
+from tributary.local import home, services
 
 # A service of two processes, as Airflow is of four: the child listens, the leader only waits.
 LEADER = """

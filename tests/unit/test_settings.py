@@ -9,9 +9,9 @@ from textwrap import dedent
 import jsonschema
 import pytest
 import yaml
-
-from include import home, settings
-from include.errors import SettingsError
+from tributary import config
+from tributary.errors import SettingsError
+from tributary.settings import apply as settings
 
 BRAND = """
 brands:
@@ -323,7 +323,7 @@ def test_the_documented_example_is_valid() -> None:
 
 def test_the_demo_file_is_valid() -> None:
     """Red: `make demo` would stop at its own settings."""
-    demo = settings.read(home.ROOT / "include" / "sandbox" / "demo.yaml")
+    demo = settings.read(config.ROOT / "sandbox" / "demo.yaml")
     accounts = [a["account_id"] for brand in demo["brands"] for a in brand["ad_accounts"]]
     assert accounts == ["1000000001", "1000000002", "1000000003"]
 
@@ -356,8 +356,8 @@ def test_configure_ends_with_the_sentence_and_no_traceback(
     path = tmp_path / "settings.yaml"
     if text is not None:
         path.write_text(text)
-    command = [sys.executable, "-m", "include.cli", "configure", str(path)]
-    ended = subprocess.run(command, cwd=home.ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tributary", "configure", str(path)]
+    ended = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert re.match(

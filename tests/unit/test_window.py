@@ -5,9 +5,8 @@ from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
-
-from include.errors import SettingsError
-from include.extraction import Account, Window
+from tributary.errors import SettingsError
+from tributary.extract.account import Account, Window
 
 LOS_ANGELES, JAKARTA = ZoneInfo("America/Los_Angeles"), ZoneInfo("Asia/Jakarta")
 MIDNIGHT = datetime(2025, 3, 20, tzinfo=UTC)
@@ -156,7 +155,7 @@ NOON = MIDNIGHT + timedelta(hours=12)
 )
 def test_the_window_of_a_run(postgres: str, context: dict, window: Window) -> None:
     """Red: a backfill run would load a month instead of its day, a manual run an empty interval."""
-    from include.airflow.extract import window as of_run
+    from tributary.orchestration.extract import window as of_run
 
     assert of_run(context) == window
 
@@ -175,7 +174,7 @@ def test_the_window_of_a_run(postgres: str, context: dict, window: Window) -> No
 )
 def test_dates_that_cannot_be_used(postgres: str, params: dict, sentence: str) -> None:
     """Red: a mistyped date would be retried as a mishap, or be taken for another day."""
-    from include.airflow.extract import window as of_run
+    from tributary.orchestration.extract import window as of_run
 
     with pytest.raises(SettingsError) as caught:
         of_run(_context("manual", **params))
@@ -198,7 +197,7 @@ def test_the_days_whose_clicks_are_loaded(
     postgres: str, since: int | None, until: int | None, found: list[int] | str
 ) -> None:
     """Red: days of which Google tells nothing would be loaded as empty, with a green run."""
-    from include.airflow.google import click_days
+    from tributary.orchestration.google import click_days
 
     now = datetime.now(UTC)
     days = {
@@ -216,7 +215,7 @@ def test_the_days_whose_clicks_are_loaded(
 
 def test_unknown_conf_is_refused_by_name(postgres: str) -> None:
     """Red: a misspelt `lookback` would be a wish that nobody hears."""
-    from include.airflow.extract import refuse_unknown
+    from tributary.orchestration.extract import refuse_unknown
 
     known = ("accounts", "since", "until", "lookback_days")
 

@@ -46,7 +46,7 @@
 
     An amount from 10¹³ on is none: cents are counted in a double. A moment is one from 2000 until
     tomorrow, by the clock of the database. What programs write where they have no id is none: guests
-    of many shops are the customer 0. (The list is `PLACEHOLDERS` of include/conversions/identity.py.)
+    of many shops are the customer 0. (The list is `PLACEHOLDERS` of include/tributary/deliver/identity.py.)
 -#}
 {% macro app_mistakes(name, asks_for_brands=true) -%}
     {%- set mistakes = [

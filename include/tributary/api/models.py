@@ -1,0 +1,329 @@
+"""What the API takes and gives."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from tributary.api.problems import Fault
+
+MOST_IN_BATCH = 1000
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text or not text.isprintable():
+        raise ValueError("must be printable text")
+    return text
+
+
+Text = Annotated[str, Field(max_length=256), AfterValidator(_storable)]
+# Intake reads what people and programs write: texts, and numbers where a text would do.
+Loose = str | int | float | None
+Many = Annotated[Loose | list[Loose], Field(description="One value, or a list of them.")]
+Status = Literal["pending", "queued", "sent", "failed", "skipped", "dead"]
+
+
+class ConversionIn(BaseModel):
+    """A conversion as it is handed in. Whom it is about is hashed before anything is stored.
+
+    Other names are taken where they are aliases: `price` and `amount` for value, `userId` for
+    external_id, `planId` and `productId` for content_ids, and the brand's own `property_aliases`.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "event_name": "Purchase",
+                "event_id": "order-4711",
+                "event_time": "2026-11-20T12:00:00Z",
+                "email": "jane.roe@example.com",
+                "value": "19.90",
+                "currency": "USD",
+                "transaction_id": "T-4711",
+                "consent_ad_user_data": True,
+            }
+        },
+    )
+
+    event_name: str = Field(description="Meta's standard name, the brand's own, or a custom one.")
+    brand: Loose = Field(None, description="Slug; a key's own brand when absent.")
+    event_id: Loose = Field(None, description="What the pixel sends, too; made up when absent.")
+    event_time: Loose = Field(
+        None, description="ISO 8601 (of the brand's time zone when nothing is said) or epoch."
+    )
+    action_source: Loose = None
+    event_source_url: Loose = None
+    email: Many = None
+    phone: Many = None
+    first_name: Many = None
+    last_name: Many = None
+    city: Many = None
+    state: Many = None
+    zip: Many = None
+    country: Many = None
+    gender: Many = None
+    date_of_birth: Many = None
+    external_id: Many = None
+    contact_id: Loose = None
+    ip: Loose = None
+    user_agent: Loose = None
+    fbp: Loose = None
+    fbc: Loose = None
+    fbclid: Loose = None
+    gclid: Loose = None
+    gbraid: Loose = None
+    wbraid: Loose = None
+    ad_id: Loose = None
+    campaign_id: Loose = None
+    value: Loose = Field(None, description="In major units; needs a currency.")
+    currency: Loose = Field(None, description="ISO 4217.")
+    transaction_id: Loose = None
+    custom_params: dict[str, Any] | None = Field(None, description="Meta's custom_data.")
+    is_test: bool | str | None = None
+    consent_ad_user_data: bool | str | None = Field(None, description="Absent: never asked.")
+    consent_ad_personalization: bool | str | None = None
+
+
+_Item = Annotated[dict[str, Any], WithJsonSchema(ConversionIn.model_json_schema())]
+
+
+class Delivery(BaseModel):
+    """What became of a conversion at one destination."""
+
+    destination: str
+    sync_status: Status
+    outcome: str | None
+    sync_attempts: int
+    next_attempt_at: datetime
+    deadline: datetime
+    synced_at: datetime | None
+    sync_error: str | None
+    platform_trace_id: str | None
+    updated_at: datetime
+
+
+class Conversion(BaseModel):
+    """A stored conversion. What identifies the person is not shown, only whether it is there.
+
+    Neither is what may: the page that it came from, and the custom parameters.
+    """
+
+    id: UUID
+    brand: str
+    event_name: str
+    event_id: str
+    kind: Literal["conversion", "adjustment", "enhancement"]
+    adjusts: UUID | None
+    revision: int
+    event_time: datetime
+    action_source: str
+    event_value: Decimal | None = Field(description="Major units, as text, exact.")
+    currency: str | None
+    transaction_id: str | None
+    campaign_id: str | None
+    ad_id: str | None
+    source: str
+    is_test: bool
+    has_email: bool
+    has_phone: bool
+    has_name: bool
+    has_ip: bool
+    has_user_agent: bool
+    has_fbp: bool
+    has_fbc: bool
+    has_gclid: bool
+    has_contact_id: bool
+    notes: list[str] = Field(description="What was left out of it at intake, and why.")
+    created_at: datetime
+    updated_at: datetime
+    deliveries: list[Delivery]
+
+
+class Conversions(BaseModel):
+    """A page of conversions, the newest first."""
+
+    data: list[Conversion]
+    count: int = Field(description="How many there are on all pages; 10000: or more.")
+    limit: int
+    offset: int
+    next: UUID | None = Field(description="What to give as `after` for the next page.")
+
+
+class Batch(BaseModel):
+    """Several conversions; each is judged by itself."""
+
+    events: list[_Item] = Field(min_length=1, max_length=MOST_IN_BATCH)
+
+
+class ItemResult(BaseModel):
+    """What became of one conversion of a batch."""
+
+    index: int
+    status: Literal["accepted", "duplicate", "refused"]
+    id: UUID | None = Field(default=None, description="Of the stored row; a duplicate's first.")
+    errors: list[Fault] = []
+
+
+class BatchResult(BaseModel):
+    """What became of a batch, in the order that it came in."""
+
+    accepted: int
+    duplicate: int
+    refused: int
+    results: list[ItemResult]
+
+
+class DeliveryChange(BaseModel):
+    """A delivery's new state, by hand."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    destination: Text = Field(description="Name of the destination.")
+    sync_status: Literal["pending", "skipped"] = Field(
+        description="failed, dead and skipped can become pending; pending can become skipped."
+    )
+
+
+class Run(BaseModel):
+    """A run of the upload DAG."""
+
+    dag_id: str
+    dag_run_id: str
+    state: str
+
+
+class BrandResult(BaseModel):
+    """What an upload did for a brand."""
+
+    brand_id: UUID
+    brand_name: str
+    events_processed: int
+    success_count: int
+    failure_count: int
+    errors: list[str]
+
+
+class SyncSummary(BaseModel):
+    """The sums."""
+
+    total_processed: int
+    total_success: int
+    total_failure: int
+
+
+class SyncResult(BaseModel):
+    """What a finished upload did."""
+
+    message: str
+    summary: SyncSummary
+    results: list[BrandResult]
+
+
+class BrandStatus(BaseModel):
+    """Where a brand's conversions stand."""
+
+    brand_id: UUID
+    brand_name: str
+    brand: str
+    is_active: bool = Field(description="Whether any destination is active.")
+    last_sync_at: datetime | None
+    last_sync_status: str | None
+    last_sync_count: int | None
+    pending_events: int
+
+
+class SyncStatus(BaseModel):
+    """All brands that the caller may see."""
+
+    status: list[BrandStatus]
+
+
+class Destination(BaseModel):
+    """Where conversions go. Its credentials are an Airflow connection and never shown."""
+
+    name: str
+    brand: str
+    platform: str
+    conn_id: str
+    is_active: bool
+    managed_by: Literal["file", "api"]
+    settings: dict[str, Any]
+    is_paused: bool
+    paused_until: datetime | None = Field(description="Null when it waits for a person.")
+    paused_reason: str | None
+    last_sync_at: datetime | None
+    last_sync_status: str | None
+    last_sync_count: int | None
+
+
+class Destinations(BaseModel):
+    """All destinations that the caller may see."""
+
+    data: list[Destination]
+
+
+class DestinationChange(BaseModel):
+    """Pause, resume, or (for brands marked `managed_by: api`) other settings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paused: bool | None = Field(None, description="True: nothing leaves until it is false again.")
+    reason: Text | None = Field(None, description="Why it is paused, for those who look.")
+    settings: dict[str, Any] | None = Field(
+        None, description="Keys of the settings file that change; the others stay."
+    )
+
+
+class ErasureRequest(BaseModel):
+    """Whose data goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Text | None = None
+    phone: Text | None = None
+    country: Text | None = Field(None, description="Helps to read a phone number without +.")
+    brand: Text | None = Field(None, description="Slug; all that the caller may see when absent.")
+
+
+class Erasure(BaseModel):
+    """What was erased at a brand."""
+
+    brand: str
+    events: int
+    deliveries_skipped: int
+    contacts: int
+    webhook_payloads: int
+    refused_files: int = Field(
+        0, description="Files of refused lines that held the person, deleted; absent when none."
+    )
+    refused_files_left: int = Field(
+        0, description="Such files on other machines, or not ours to delete; absent when none."
+    )
+    already_sent: dict[str, int] = Field(
+        description="Per destination, what it has already: ask the platform to delete it."
+    )
+
+
+class Erasures(BaseModel):
+    """What was erased; nothing of the person will be taken any more."""
+
+    erased: list[Erasure]
+
+
+class Posted(BaseModel):
+    """What became of a webhook."""
+
+    status: Literal["accepted", "duplicate", "ignored"]
+    reason: str | None = None
+
+
+class Health(BaseModel):
+    """The API and its warehouse answer."""
+
+    status: Literal["ok"]
+    degraded: list[str] | None = Field(None, description="What works in a poorer way meanwhile.")

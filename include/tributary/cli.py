@@ -1,0 +1,405 @@
+"""The command line: `tributary COMMAND`. Each command sets up what it needs."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tributary import config, warehouse
+from tributary.errors import TributaryError
+from tributary.local import embedded, home, services
+from tributary.settings import apply as settings
+
+
+class _Group(click.Group):
+    """Errors of ours are told in their own sentence, without a traceback."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except TributaryError as error:
+            raise click.ClickException(str(error)) from error
+
+
+class _NoKey(click.ClickException):
+    """What a command needs is not in its environment."""
+
+    exit_code = 2
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Tributary: ads in, conversions back, one attribution mart out."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--prune", is_flag=True, help="Also remove what the file does not name.")
+def configure(file: Path, prune: bool) -> None:
+    """Apply a settings FILE (YAML): brands, ad accounts, destinations, webhooks."""
+    wanted = settings.read(file)
+    with _warehouse() as connection:
+        for line in settings.apply(connection, wanted, prune=prune):
+            click.echo(line)
+
+
+@main.command()
+def status() -> None:
+    """What is configured, and what became of the latest loads and uploads."""
+    from tributary.api import overview
+    from tributary.deliver.meanings import meaning
+
+    uri = services.warehouse_uri()
+    warehouse.migrate(uri)
+    table = Table(
+        "brand", "ad account", "active", "last load", "result", "days", "reconciled",
+        "unreconciled", "open", "paused",
+    )  # fmt: skip
+    with warehouse.connect(uri) as connection:
+        for row in connection.execute(
+            "select b.slug, a.account_id, a.is_active, a.last_sync_at, a.last_sync_status, "
+            "count(l.date) as days, "
+            "count(*) filter (where l.status = 'reconciled') as reconciled, "
+            "count(*) filter (where l.status = 'unreconciled') as unreconciled, "
+            "count(*) filter (where l.status = 'loaded') as open, "
+            "case when a.paused_until > now() then a.paused_reason end as paused "
+            "from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id "
+            "left join ops.loads as l on l.account_id = a.account_id "
+            "group by b.slug, a.platform, a.account_id order by b.slug, a.account_id"
+        ):
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console = Console(width=max(140, Console().width))
+    console.print(table)
+    table = Table(
+        "brand", "destination", "platform", "active", "last sync", "result", "pending", "sent",
+        "failed", "skipped", "dead", "paused",
+    )  # fmt: skip
+    with warehouse.connect(uri) as connection:
+        for row in connection.execute(
+            "select b.slug, d.name, d.platform, d.is_active, d.last_sync_at, d.last_sync_status, "
+            "count(*) filter (where l.sync_status in ('pending', 'queued')) as pending, "
+            "count(*) filter (where l.sync_status = 'sent') as sent, "
+            "count(*) filter (where l.sync_status = 'failed') as failed, "
+            "count(*) filter (where l.sync_status = 'skipped') as skipped, "
+            "count(*) filter (where l.sync_status = 'dead') as dead, "
+            "case when d.paused_until > now() then d.paused_reason end as paused "
+            "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
+            "left join ops.conversion_deliveries as l on l.destination = d.name "
+            "group by b.slug, d.name order by b.slug, d.name"
+        ):
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)
+    with warehouse.connect(uri) as connection:
+        errors = connection.execute(overview.OUTCOMES).fetchall()
+    table = Table("destination", "state", "code", "deliveries", "means", "what to do")
+    for row in errors:
+        if row["sync_status"] != "skipped":
+            told = meaning(row["platform"], row["outcome"], row["sync_status"])
+            number = f"{row['deliveries']:,}"
+            table.add_row(row["destination"], row["sync_status"], row["outcome"], number, *told)
+    if table.rows:
+        console.print(table)
+    airflow = services.airflow_to_ask(uri)
+    if airflow is None:
+        with warehouse.connect(uri) as connection:
+            for mistake in overview.mistakes(connection):
+                click.secho(f"! {mistake}", fg="yellow")
+    else:
+        _may_ask_airflow(airflow)
+        _print_problems(uri)
+        if services.process("airflow") is not None:
+            services.check_page(airflow or dict(os.environ))
+
+
+def _may_ask_airflow(variables: dict[str, str]) -> None:
+    """Let this process ask Airflow's metadata; before anything of Airflow is imported."""
+    # Warnings of Airflow's imports are not for who runs a command.
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")
+    os.environ.update(variables)
+    # Airflow's SDK looks into the metadata database for connections only in its own processes.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+
+
+def _print_problems(uri: str) -> None:
+    """Print what keeps Airflow from doing its work, one sentence a line."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from tributary.orchestration import health
+
+    try:
+        with warehouse.connect(uri, autocommit=True) as connection:
+            for problem in health.problems(connection):
+                click.secho(f"! {problem.says}", fg="yellow")
+    except SQLAlchemyError as error:
+        kind = type(error).__name__
+        click.secho(f"! Airflow's metadata database cannot be asked ({kind}).", fg="yellow")
+
+
+@main.group()
+def events() -> None:
+    """Conversions on their way in."""
+
+
+@events.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--brand", help="Slug, for lines without a brand of their own.")
+def import_events(file: Path, brand: str | None) -> None:
+    """Take conversions from a FILE (CSV, Parquet, Excel); twice is once."""
+    from tributary.deliver import outbox
+    from tributary.deliver.files import import_file
+
+    with _warehouse() as connection:
+        report = import_file(connection, file, brand, outbox.now_of(connection))
+    for line, reason in report.refused:
+        click.echo(f"line {line}: {reason}")
+    click.echo(
+        f"{report.accepted:,} accepted, {report.duplicate:,} duplicate, "
+        f"{len(report.refused):,} refused"
+    )
+    if report.differing:
+        click.echo(
+            f"{report.differing:,} of the duplicates have another amount than the event that came "
+            "first, which stays as it was: an import changes none. Correct the amount where the "
+            "event came from."
+        )
+    for note, number in report.notes.most_common():
+        click.echo(f"{number:,} accepted lines: {note}")
+    if report.refused_file:
+        click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
+        raise SystemExit(1)
+
+
+@main.group()
+def deliveries() -> None:
+    """Conversions on their way out."""
+
+
+@deliveries.command()
+@click.option("--brand", help="Slug.")
+@click.option("--destination", help="Name.")
+@click.option("--outcome", help="Such as attempts or 100/2804009; outcome_unknown only by name.")
+@click.option("--since", type=click.DateTime(), help="Only what ended since then (UTC).")
+@click.option(
+    "--status",
+    type=click.Choice(["dead", "skipped"]),
+    default="dead",
+    show_default=True,
+    help="Which to put back.",
+)
+def retry(
+    brand: str | None,
+    destination: str | None,
+    outcome: str | None,
+    since: datetime | None,
+    status: str,
+) -> None:
+    """Put dead deliveries back into the outbox, while the platform still takes them."""
+    from tributary.deliver import outbox
+
+    with _warehouse() as connection:
+        back = outbox.retry(
+            connection,
+            outbox.now_of(connection),
+            brand=brand,
+            destination=destination,
+            outcome=outcome,
+            since=since and since.replace(tzinfo=UTC),
+            statuses=[status],
+        )
+    for name, number in sorted(back.items()):
+        click.echo(f"{name}: {number:,} put back")
+    if not back:
+        click.echo("Nothing fits, or the platform takes it no longer.")
+
+
+@deliveries.command()
+@click.option("--destination", required=True, help="Name.")
+@click.option("--since", type=click.DateTime(), required=True, help="Earliest event time (UTC).")
+def backfill(destination: str, since: datetime) -> None:
+    """Also send events from before the destination was configured."""
+    from tributary.deliver import outbox
+
+    with _warehouse() as connection:
+        number = outbox.backfill(
+            connection, destination, since.replace(tzinfo=UTC), outbox.now_of(connection)
+        )
+    click.echo(f"{destination}: {number:,} deliveries added or put back")
+
+
+@main.group()
+def accounts() -> None:
+    """Ad accounts that are loaded."""
+
+
+@accounts.command("resume")
+@click.argument("account_id")
+@click.option(
+    "--platform",
+    type=click.Choice(["meta", "google_ads"]),
+    default="meta",
+    show_default=True,
+    help="Whose account it is.",
+)
+def resume_account(account_id: str, platform: str) -> None:
+    """End the pause of the ad account ACCOUNT_ID, whoever began it."""
+    from tributary.warehouse.load import resume
+
+    account_id = account_id.removeprefix("act_")
+    with _warehouse() as connection:
+        was_paused = resume(connection, platform, account_id)
+    if was_paused:
+        click.echo(f"{account_id} is resumed; the next run loads it.")
+    else:
+        click.echo(f"{account_id} was not paused.")
+
+
+@main.group("destinations")
+def destinations_() -> None:
+    """Where conversions go."""
+
+
+@destinations_.command()
+@click.argument("name")
+@click.option("--test-event-code", help="Of Meta's Test Events tab; else the destination's own.")
+def test(name: str, test_event_code: str | None) -> None:
+    """Send one test event to the destination NAME and print what the platform said."""
+    uri = services.warehouse_uri()
+    warehouse.migrate(uri)
+    airflow = services.airflow_to_ask(uri)
+    _may_ask_airflow(services.ready() if airflow is None else airflow)
+    from tributary.orchestration.upload import send_test_event
+
+    click.echo(send_test_event(name, test_event_code))
+
+
+@main.group("api-keys")
+def api_keys() -> None:
+    """Who may use the public API: keys of brands."""
+
+
+@api_keys.command()
+@click.option("--brand", required=True, help="Slug; the key sees and changes this brand alone.")
+@click.option("--name", default="", help="Whose it is, for those who look at the list.")
+@click.option("--expires", type=click.DateTime(), help="Until when it is taken (UTC).")
+def create(brand: str, name: str, expires: datetime | None) -> None:
+    """Make a key and print it, this once."""
+    from tributary.api import keys
+
+    with _warehouse() as connection:
+        key = keys.create(connection, brand, name, expires and expires.replace(tzinfo=UTC))
+    click.echo(key)
+
+
+@api_keys.command("list")
+@click.option("--brand", help="Slug.")
+def list_keys(brand: str | None) -> None:
+    """Show all keys' ids; the keys themselves are known to nobody but their holders."""
+    from tributary.api import keys
+
+    table = Table("id", "brand", "name", "made", "expires", "revoked", "state")
+    with _warehouse() as connection:
+        for row in keys.listed(connection, brand):
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console(width=max(140, Console().width)).print(table)
+
+
+@api_keys.command()
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str) -> None:
+    """End the key of this ID at once."""
+    from tributary.api import keys
+
+    with _warehouse() as connection:
+        keys.revoke(connection, key_id)
+    click.echo(f"{key_id}: revoked")
+
+
+@main.group("webhooks")
+def webhooks_() -> None:
+    """What providers posted."""
+
+
+@webhooks_.command()
+@click.option("--brand", help="Slug.")
+@click.option("--source", help="Such as stripe.")
+def replay(brand: str | None, source: str | None) -> None:
+    """Take the payloads that are kept (seven days) again; what was taken changes nothing."""
+    key = config.known_payload_key()
+    if key is None:
+        raise _NoKey(
+            "TRIBUTARY_SECRET_KEY is not set, and only with the key of the edge that took the "
+            "payloads can they be read: take it from the edge's environment (in the team "
+            "deployment: `docker compose exec edge tributary webhooks replay`)."
+        )
+    os.environ["TRIBUTARY_SECRET_KEY"] = key
+    from tributary.api import webhooks
+
+    with _warehouse() as connection:
+        counts = webhooks.replay(connection, brand=brand, source=source)
+    if (
+        counts.get(webhooks.OF_ANOTHER_KEY)
+        and sum(counts.values()) == counts[webhooks.OF_ANOTHER_KEY]
+    ):
+        raise _NoKey(
+            f"TRIBUTARY_SECRET_KEY reads none of the {counts[webhooks.OF_ANOTHER_KEY]:,} payloads: "
+            "they were encrypted with another key. Set that of the edge that took them; separate "
+            "several by commas."
+        )
+    click.echo(", ".join(f"{number:,} {what}" for what, number in counts.items()))
+
+
+@contextmanager
+def _warehouse() -> Iterator[warehouse.Connection]:
+    uri = services.warehouse_uri()
+    warehouse.migrate(uri)
+    with warehouse.connect(uri, autocommit=True) as connection:
+        yield connection
+
+
+@main.command()
+def prepare() -> None:
+    """Bring the warehouse and Airflow's metadata to this version of the project."""
+    variables = services.ready()
+    click.echo(f"The warehouse at {warehouse.where(variables['TRIBUTARY_WAREHOUSE'])} is ready.")
+
+
+@main.command()
+def env() -> None:
+    """Print `export …` lines that make plain airflow, dbt and psql work."""
+    click.echo(home.shell_lines(services.ready()))
+
+
+@main.command()
+def up() -> None:
+    """Start Airflow and the sandbox in the background."""
+    home.refuse_a_shells_airflow()
+    variables = services.ready()
+    sandbox = services.start_sandbox(variables)
+    variables = services.start_airflow(variables)
+    click.echo(f"Airflow   {variables['AIRFLOW__API__BASE_URL']}")
+    _may_ask_airflow(variables)
+    from tributary.orchestration import health
+
+    for user in health.users():
+        click.echo(f"          user {user}, password {services.password(variables, user)}")
+    click.echo(f"Sandbox   {sandbox}")
+    click.echo("`make down` stops them.")
+    _print_problems(variables["TRIBUTARY_WAREHOUSE"])
+    services.check_page(variables)
+
+
+@main.command()
+def down() -> None:
+    """Stop Airflow, the sandbox and the embedded Postgres."""
+    for name in ("airflow", "sandbox"):
+        click.echo(f"{name}: {'stopped' if services.stop(name) else 'was not running'}")
+    click.echo(f"postgres: {'stopped' if embedded.stop() else 'was not running'}")

@@ -1,0 +1,160 @@
+"""Where local state lives, and the environment that makes plain `airflow`, `dbt` and `psql` work.
+
+State lives under `.tributary/` in the checkout, or in `TRIBUTARY_HOME`: the embedded Postgres,
+Airflow's home, logs, and `local.json` (mode 0600) with the ports and secrets made on first use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import tempfile
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")  # what of a warehouse's URI is about TLS
+
+
+def home() -> Path:
+    """The directory of local state, made when absent: secrets and logs, for its owner alone."""
+    path = Path(os.environ.get("TRIBUTARY_HOME") or ROOT / ".tributary").resolve()
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        _tighten(path)
+    return path
+
+
+def _tighten(path: Path) -> None:
+    """Close a directory of an earlier version; the group may pass where `let_pass` said so."""
+    found = path.stat()
+    shared = found.st_mode & stat.S_ISVTX or path == path.parent  # such as /tmp: not ours alone
+    if found.st_uid == os.geteuid() and not shared and found.st_mode & 0o067:
+        path.chmod(0o700)
+
+
+def let_pass(group: int) -> None:
+    """Let one group through this home to what it owns in it, without a look at the rest."""
+    path = home()
+    if path.stat().st_gid != group or not path.stat().st_mode & stat.S_IXGRP:
+        os.chown(path, -1, group)
+        path.chmod(0o710)
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that its owner alone may read, complete or not there at all.
+
+    It is written under a name of its own and takes the place of what is at `path`, which may be a
+    link of somebody else's: that is replaced and never followed.
+    """
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put a text into a file that its owner alone may read."""
+    with private_file(path) as file:
+        file.write(text.encode())
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log to append to, for its owner alone."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    os.fchmod(handle, 0o600)
+    return os.fdopen(handle, "ab")
+
+
+def cap_on_waits() -> float:
+    """Seconds that no wait between tries may exceed: `TRIBUTARY_MAX_WAIT`, or no cap."""
+    return float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the file lock `name` of this home; other processes wait."""
+    with open_log(home() / f"{name}.lock") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def remembered(key: str, make: Any) -> Any:
+    """The value of `key` in `local.json`; on first use the result of `make()` is stored."""
+    path = home() / "local.json"
+    with locked("local"):
+        values = json.loads(path.read_text()) if path.exists() else {}
+        if key not in values:
+            values[key] = make()
+            write_private(path, json.dumps(values, indent=2, sort_keys=True))
+        return values[key]
+
+
+def secret(name: str) -> str:
+    """A secret of this home, made on first use (43 URL-safe characters)."""
+    value: str = remembered(f"secret_{name}", lambda: secrets.token_urlsafe(32))
+    return value
+
+
+def payload_key() -> str:
+    """What webhook payloads are encrypted with: the given key, else one of this home."""
+    return os.environ.get("TRIBUTARY_SECRET_KEY") or as_key(secret("payloads"))
+
+
+def known_payload_key() -> str | None:
+    """The same, where there is one: payloads that are there cannot be read with a new one."""
+    given = os.environ.get("TRIBUTARY_SECRET_KEY")
+    path = home() / "local.json"
+    own = json.loads(path.read_text()).get("secret_payloads") if path.exists() else None
+    return given or (own and as_key(own))
+
+
+def as_key(secret: str) -> str:
+    return urlsafe_b64encode(secret.encode()[:32]).decode()
+
+
+def with_driver(uri: str, driver: str, database: str | None = None) -> str:
+    """The same Postgres URI for SQLAlchemy with `driver`, and for another database if named."""
+    parts = urlsplit(uri)
+    path = parts.path if database is None else f"/{database}"
+    return urlunsplit((f"postgresql+{driver}", parts.netloc, path, parts.query, ""))
+
+
+# How marts are built. Unit tests are about the code, not about what was loaded: they run with the
+# other tests. And nobody reads here the description of the project that dbt would write as JSON.
+DBT_BUILD = ("build", "--exclude-resource-type", "unit_test", "--no-write-json")
+
+
+def dbt_environment(warehouse: str) -> dict[str, str]:
+    """What `dbt/profiles.yml` reads, from a `postgresql://` URI."""
+    parts = urlsplit(warehouse)
+    return {
+        # dbt's profile leaves TLS to libpq.
+        **{f"PG{key.upper()}": value for key, value in parse_qsl(parts.query) if key in TLS},
+        "TRIBUTARY_DBT_HOST": parts.hostname or "127.0.0.1",
+        "TRIBUTARY_DBT_PORT": str(parts.port or 5432),
+        "TRIBUTARY_DBT_USER": unquote(parts.username or "postgres"),
+        "TRIBUTARY_DBT_DATABASE": parts.path.lstrip("/") or "postgres",
+        # dbt scrubs variables of this prefix from its logs.
+        "DBT_ENV_SECRET_TRIBUTARY_PASSWORD": unquote(parts.password or ""),
+        "DBT_PROJECT_DIR": str(ROOT / "dbt"),
+        "DBT_PROFILES_DIR": str(ROOT / "dbt"),
+        "DBT_TARGET_PATH": str(home() / "dbt" / "target"),
+        "DBT_LOG_PATH": str(home() / "dbt" / "logs"),
+        # The task's log has what dbt says; writing it once more costs a tenth of a build.
+        "DBT_LOG_LEVEL_FILE": "none",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }

@@ -1,0 +1,66 @@
+"""Files of refused lines hold people's data in clear: who is in them, so that they go with them.
+
+A file is a by-product: the import of the original again makes it anew, without whom was erased.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from tributary.deliver import erasure, intake
+from tributary.deliver.intake import Brand
+from tributary.warehouse import Connection
+
+
+def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
+    """Hashes of whom a line is about, also where its fields are not where they belong."""
+    settings = brand.settings if brand else {}
+    default_country = settings.get("default_country")
+    names = {**intake.ALIASES, **settings.get("property_aliases", {})}
+    texts = {
+        names.get(key, key): str(
+            int(value) if isinstance(value, float) and value.is_integer() else value
+        ).strip()
+        for key, value in line.items()
+    }
+    found = set[str]()
+    for key, text in texts.items():
+        if "@" in text:
+            found.update(erasure.person_hashes({"email": text}))
+        elif key == "phone" or text.startswith("+"):
+            phone = {"phone": text, "country": texts.get("country")}
+            found.update(erasure.person_hashes(phone, default_country))
+    if contact_id := texts.get("contact_id"):
+        found.add(erasure.contact_hash(contact_id))
+    return found
+
+
+def erased_among(connection: Connection, hashes: Iterable[str]) -> set[tuple[UUID, str]]:
+    """Those of the hashes whose person a brand was asked to forget, with the brand."""
+    rows = connection.execute(
+        "select brand_id, hash from ops.erasures where hash = any(%s)", [list(hashes)]
+    )
+    return {(row["brand_id"], row["hash"]) for row in rows}
+
+
+def register(
+    connection: Connection, path: Path, people: Mapping[UUID | None, Iterable[str]]
+) -> None:
+    """Remember who is in a file that is about to be written in the place of an older one.
+
+    Args:
+        people: their hashes by brand; None for lines without a brand that is known.
+    """
+    place = [socket.gethostname(), str(path.resolve())]
+    with connection.transaction():
+        connection.execute("delete from ops.refused_files where host = %s and path = %s", place)
+        for brand_id, hashes in people.items():
+            connection.execute(
+                "insert into ops.refused_files (host, path, brand_id, hashes) "
+                "values (%s, %s, %s, %s)",
+                [*place, brand_id, sorted(hashes)],
+            )

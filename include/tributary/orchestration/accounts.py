@@ -1,0 +1,92 @@
+"""The ad accounts of a run: which are listed, and what the task of one reads of its own row.
+
+XCom carries ids and names alone. A task that is cleared later must see the settings, the
+connection and the pause of that moment, not those of the moment when the accounts were listed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from tributary.errors import SettingsError
+from tributary.orchestration.callbacks import wrapped
+
+if TYPE_CHECKING:
+    from tributary.warehouse import Connection
+
+log = logging.getLogger(__name__)
+
+_NAMES = {"meta": "Meta", "google_ads": "Google Ads"}
+
+_SELECT = """
+select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand,
+    coalesce(a.settings ->> 'name', a.account_id) as name,
+    case when a.paused_until > now() then format('until %%s: %%s', case
+        when isfinite(a.paused_until) then
+            to_char(a.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')
+        else 'a person resumes it' end, a.paused_reason) end as paused
+from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id
+where a.platform = %s
+"""
+
+
+def asked(context: Any) -> list[str]:
+    """The account ids of the run's parameters, without Meta's `act_`; none: all active ones.
+
+    Raises:
+        SettingsError: one of them is no id.
+    """
+    ids = context["params"].get("accounts") or ()
+    wanted = dict.fromkeys(str(one).strip().removeprefix("act_") for one in ids)
+    wrong = [one for one in wanted if not one.isdigit()]
+    if wrong:
+        raise SettingsError(f"`accounts` must be a list of ad account ids, not {wrong[0]!r}.")
+    return list(wanted)
+
+
+def of(connection: Connection, platform: str) -> list[dict[str, Any]]:
+    """All accounts of a platform: a row each of `ops.ad_accounts`, with brand and pause."""
+    return connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+
+
+def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any]:
+    """One account as it is configured now.
+
+    Raises:
+        SettingsError: it is not configured.
+    """
+    row = connection.execute(_SELECT + "and a.account_id = %s", [platform, account_id]).fetchone()
+    if row is None:
+        raise SettingsError(
+            f"The ad account {account_id} is not in the settings: add it to the settings file "
+            "and apply it with `tributary configure FILE.yaml`."
+        )
+    return row
+
+
+def label(row: dict[str, Any]) -> dict[str, str]:
+    """What the list of a run says of an account: its id, and its name in the UI."""
+    return {"account_id": row["account_id"], "name": row["name"]}
+
+
+def skip_unless_due(row: dict[str, Any], platform: str, context: Any) -> None:
+    """Skip the task of an account that is paused, or was switched off after it was listed.
+
+    Raises:
+        AirflowSkipException: says why.
+    """
+    name, why = f"The {_NAMES[platform]} ad account {row['name']} ({row['account_id']})", ""
+    if row["paused"]:
+        which = row["account_id"] + ("" if platform == "meta" else f" --platform {platform}")
+        why = (
+            f"{name} is paused {row['paused'].rstrip('.')}. Resume it when that is settled: on the "
+            f"page Tributary, or with `tributary accounts resume {which}`."
+        )
+    elif not row["is_active"] and row["account_id"] not in asked(context):
+        why = f"{name} is not active any more: the settings say `is_active: false`."
+    if why:
+        log.warning("%s", wrapped(why))
+        raise AirflowSkipException(why)

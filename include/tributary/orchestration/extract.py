@@ -1,0 +1,211 @@
+"""What the tasks of `extract_meta_ads` do with Airflow's context."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from tributary.errors import SettingsError, TributaryError
+from tributary.orchestration import accounts
+from tributary.orchestration.connections import graph, warehouse_uri
+from tributary.orchestration.runs import states_of
+
+if TYPE_CHECKING:
+    from tributary.extract.account import Window
+
+log = logging.getLogger(__name__)
+
+
+def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
+    """Airflow takes any key in a run's conf; a misspelt one would be a wish that nobody hears."""
+    unknown = sorted(set(conf or {}) - set(known))
+    if unknown:
+        raise SettingsError(
+            f"Unknown conf {', '.join(unknown)}: this DAG knows {', '.join(known)}."
+        )
+
+
+def accounts_to_load(context: Any, *, only_changed: bool = False) -> list[dict[str, str]]:
+    """Ids and names of the accounts of a run, one mapped task each.
+
+    An account that was asked for but is not in the settings stays in the list, so that it fails
+    alone and the others load; a paused one too, so that its task says why it is skipped.
+    """
+    from tributary.warehouse import connect, migrate
+
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    window(context)
+    wanted = accounts.asked(context)
+    uri = warehouse_uri()
+    migrate(uri)
+    with connect(uri) as connection:
+        found = accounts.of(connection, "meta")
+    if wanted:
+        known = {row["account_id"]: accounts.label(row) for row in found}
+        return [known.get(one, {"account_id": one, "name": one}) for one in wanted]
+    active = [row for row in found if row["is_active"]]
+    if only_changed and not context["params"].get("days"):
+        active = [row for row in active if row["settings"].get("reread_days", 90)]
+    if not active:
+        raise SettingsError(
+            "No active Meta ad account is configured: write one into a settings file and apply it "
+            "with `tributary configure FILE.yaml`."
+        )
+    return [accounts.label(row) for row in active]
+
+
+def window(context: Any) -> Window:
+    """The days that a run is about.
+
+    `since` and `until` of the run win. A backfill run loads the one day of its interval. Any other
+    run looks back from the end of its data interval; where that was the latest interval when the
+    run was triggered by hand, from its logical date, which is the moment of the trigger unless
+    somebody chose another; a run without an interval from its `run_after`.
+    """
+    from tributary.extract.account import Window
+
+    params, run = context["params"], context["dag_run"]
+    since, until = (_date(name, params.get(name)) for name in ("since", "until"))
+    if since and until and since > until:
+        raise SettingsError(f"`since` ({since}) is after `until` ({until}).")
+    days = params.get("lookback_days")
+    start, end = run.data_interval_start, run.data_interval_end
+    if run.run_type == "backfill" and start and not (since or until or days):
+        since = until = start.date()
+    anchor = end or run.run_after or datetime.now(UTC)
+    if start and end and run.run_after < end + (end - start):
+        # The logical date of a scheduled run and of a backfill's is the beginning of the interval.
+        anchor = max(end, run.logical_date)
+    return Window(anchor=anchor, since=since, until=until, days=days)
+
+
+def _date(name: str, text: str | None) -> date | None:
+    try:
+        return None if not text else datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise SettingsError(f"`{name}` must be a date such as 2025-01-31, not {text!r}.") from None
+
+
+def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False) -> dict[str, Any]:
+    """Load one account as it is configured now; keeps in `ops.ad_accounts` what became of it.
+
+    Args:
+        only_changed: of the window, load only the days whose account totals changed.
+
+    Raises:
+        AirflowSkipException: the account is paused, or not active any more.
+        TributaryError: what a person can mend, or a retry.
+    """
+    from tributary import warehouse
+    from tributary.extract.account import Account, Task, extract_account, reread_changed
+    from tributary.platforms.meta.errors import MetaBlocked
+    from tributary.platforms.meta.reports import Notes
+    from tributary.warehouse.load import Run, pause, record_sync
+
+    uri = warehouse_uri()
+    run = context["dag_run"]
+    with warehouse.connect(uri) as connection:
+        row = accounts.one(connection, "meta", listed["account_id"])
+    accounts.skip_unless_due(row, "meta", context)
+    account_id, name, settings = row["account_id"], row["name"], row["settings"]
+    try:
+        wanted = window(context)
+        if only_changed:
+            days = context["params"].get("days") or settings.get("reread_days", 90)
+            wanted = replace(wanted, since=None, until=None, days=days)
+        result = (reread_changed if only_changed else extract_account)(
+            graph(row["conn_id"], f"for ad account {name}"),
+            uri,
+            Account(
+                account_id,
+                row["conn_id"],
+                brand=row["brand"],
+                name=name,
+                lookback_days=settings["lookback_days"],
+                reconcile=settings["reconcile"],
+                tolerance=settings["tolerance"],
+                attribution_windows=settings["attribution_windows"],
+            ),
+            wanted,
+            Task(
+                Run(run.run_id, run.clear_number or 0),
+                fence=lambda: _fence(context),
+                memory=context.get("task_state_store") or Notes(),
+            ),
+        ).as_dict()
+    except TributaryError as error:
+        with warehouse.connect(uri, autocommit=True) as connection:
+            failed = f"failed: {type(error).__name__}: {error}"
+            record_sync(connection, "meta", account_id, failed[:500], None)
+            if isinstance(error, MetaBlocked):
+                pause(connection, "meta", account_id, None, str(error))
+        raise
+    with warehouse.connect(uri, autocommit=True) as connection:
+        record_sync(connection, "meta", account_id, "ok", result["rows"])
+    log.info("%s: %s", name, result)
+    return result
+
+
+def _fence(context: Any) -> None:
+    """Prove to the supervisor that this process is still the task's own try.
+
+    When a supervisor is killed its task process lives on beside the second try. Airflow's state
+    store goes through the supervisor: for an orphan this call breaks, just before its commit.
+    """
+    from tributary.errors import LoadFenced
+
+    store = context.get("task_state_store")
+    if store is None:
+        return
+    try:
+        store.set("fence", str(context["ti"].try_number))
+    except OSError as error:
+        raise LoadFenced(
+            "This try was abandoned by its supervisor; nothing was written."
+        ) from error
+
+
+def announce(context: Any, outlet: Any) -> dict[str, Any]:
+    """What changed, for the asset event: accounts that loaded and the span of days.
+
+    Raises:
+        AirflowSkipException: no account loaded, so that there is nothing to announce.
+    """
+    from tributary.warehouse import connect
+
+    if "success" not in states_of(context, ["load_account"]):
+        raise AirflowSkipException("No account loaded: nothing is announced.")
+    with connect(warehouse_uri()) as connection:
+        row = connection.execute(
+            "select count(distinct account_id) as accounts, count(*) as days, "
+            "min(date)::text as since, max(date)::text as until, sum(rows)::int as rows "
+            "from ops.loads where run_id = %s and run_clear_number = %s",
+            [context["dag_run"].run_id, context["dag_run"].clear_number or 0],
+        ).fetchone()
+    extra = dict(row or {})
+    context["outlet_events"][outlet].extra = extra
+    return extra
+
+
+def fail_if_any_failed(context: Any) -> None:
+    """Make the run red when an account did not load; the others' data and asset event are kept.
+
+    A paused account is skipped, which is no failure: its first run was red, and the pause is on
+    the page.
+
+    Raises:
+        TributaryError: says how many.
+    """
+    states = states_of(context, ["load_account"])
+    failed = [state for state in states if state not in ("success", "skipped")]
+    if skipped := states.count("skipped"):
+        log.warning("%d of %d ad accounts were skipped: their logs say why", skipped, len(states))
+    if failed or not states:
+        raise TributaryError(
+            f"{len(failed)} of {len(states)} ad accounts did not load: open the red instances of "
+            "`load_account`. What the others loaded stands."
+        )

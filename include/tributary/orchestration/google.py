@@ -1,0 +1,152 @@
+"""What the tasks of `confirm_conversions` and `extract_google_clicks` do with Airflow's context."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from tributary.errors import SettingsError, TributaryError
+from tributary.orchestration import accounts
+from tributary.orchestration.connections import data_managers, google_ads, warehouse_uri
+from tributary.orchestration.extract import refuse_unknown, window
+
+log = logging.getLogger(__name__)
+
+# A day's clicks are final when it has ended in the account's time zone; this many days cover
+# every time zone and a run that was missed.
+LOOKBACK_DAYS = 3
+_LONGEST = timedelta(days=90)  # that Google tells of
+_FURTHEST_EAST = timedelta(hours=14)  # of UTC: where a day begins first
+_BLOCKED = "quota_error.ACCESS_PROHIBITED"  # Google's word for a block that only a person can end
+
+
+def destinations_to_confirm(context: Any) -> list[str]:
+    """Names of the destinations with requests whose end is to be asked for, one task each."""
+    from tributary.deliver import confirm, outbox
+    from tributary.warehouse import connect, migrate
+
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    uri = warehouse_uri()
+    migrate(uri)
+    with connect(uri, autocommit=True) as opened:
+        return confirm.due(opened, outbox.now_of(opened))
+
+
+def confirm_one(name: str) -> dict[str, Any]:
+    """Ask Data Manager what became of a destination's requests.
+
+    Returns:
+        Requests asked about, rows by what became of them, reasons with counts; no identifiers.
+
+    Raises:
+        TributaryError: what a person can mend.
+    """
+    from tributary.deliver import confirm, destinations, outbox
+    from tributary.deliver.platforms import DataManagerPlatform
+    from tributary.warehouse import connect
+
+    uri = warehouse_uri()
+    with connect(uri, autocommit=True) as opened:
+        destination = destinations.one(opened, name, outbox.now_of(opened))
+    client = data_managers(destination.conn_id, f"for destination {name}")()
+    quota = DataManagerPlatform(client, destination.settings).quota
+    return confirm.confirm(uri, destination, client, quota=quota).as_dict()
+
+
+def click_accounts(context: Any) -> list[dict[str, str]]:
+    """Ids and names of the Google Ads accounts of a run, one mapped task each; none is no error.
+
+    Raises:
+        SettingsError: an account was asked for that is not configured.
+    """
+    from tributary.warehouse import connect, migrate
+
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    click_days(context)
+    wanted = accounts.asked(context)
+    uri = warehouse_uri()
+    migrate(uri)
+    with connect(uri) as opened:
+        rows = accounts.of(opened, "google_ads")
+    if unknown := sorted(set(wanted) - {row["account_id"] for row in rows}):
+        raise SettingsError(f"No such Google Ads account is configured: {', '.join(unknown)}.")
+    return [
+        accounts.label(row)
+        for row in rows
+        if (row["account_id"] in wanted if wanted else row["is_active"])
+    ]
+
+
+def click_days(context: Any) -> list[date]:
+    """The days of a run: `since` and `until`, a backfill's own day, else the latest few.
+
+    Days that Google keeps no more, or that have begun nowhere, are left out with a warning.
+
+    Raises:
+        SettingsError: no day is left.
+    """
+    found, now = window(context), datetime.now(UTC)
+    oldest, newest = (now - _LONGEST).date(), (now + _FURTHEST_EAST).date()
+    last = found.until or (found.anchor - timedelta(microseconds=1)).astimezone(UTC).date()
+    first = found.since or last - timedelta(days=LOOKBACK_DAYS - 1)
+    if first > last:
+        raise SettingsError(f"No clicks to load: {first} is after {last}, the last day of the run.")
+    if last < oldest:
+        raise SettingsError(
+            f"No clicks to load: Google keeps those of the last {_LONGEST.days} days, back to "
+            f"{oldest}, and {last} is before that."
+        )
+    if first > newest:
+        raise SettingsError(f"No clicks to load: {first} has not begun anywhere.")
+    if first < oldest:
+        log.warning("Google keeps %d days; those before %s are left out", _LONGEST.days, oldest)
+    if last > newest:
+        log.warning("Days after %s have not begun anywhere; left out", newest)
+    first, last = max(first, oldest), min(last, newest)
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def load_clicks(listed: dict[str, str], context: Any) -> dict[str, Any]:
+    """Load the clicks of one account's days; keeps in `ops.ad_accounts` what became of it.
+
+    Returns:
+        Account, days, clicks.
+
+    Raises:
+        AirflowSkipException: the account is paused, or not active any more.
+        TributaryError: what a person can mend; the days before stay loaded.
+    """
+    from tributary.extract.google_clicks import load_day
+    from tributary.platforms.google.errors import GoogleForbidden
+    from tributary.warehouse import connect
+    from tributary.warehouse.load import pause, record_sync
+
+    uri, days = warehouse_uri(), click_days(context)
+    with connect(uri) as opened:
+        row = accounts.one(opened, "google_ads", listed["account_id"])
+    accounts.skip_unless_due(row, "google_ads", context)
+    account_id = row["account_id"]
+    try:
+        client = google_ads(row["conn_id"], f"for ad account {account_id}")()
+        clicks = 0
+        for day in days:
+            clicks += load_day(
+                client,
+                uri,
+                account_id,
+                day,
+                run_id=context["dag_run"].run_id,
+                now=datetime.now(UTC),
+            )
+    except TributaryError as error:
+        with connect(uri, autocommit=True) as opened:
+            failed = f"failed: {type(error).__name__}: {error}"
+            record_sync(opened, "google_ads", account_id, failed[:500], None)
+            if isinstance(error, GoogleForbidden) and error.code == _BLOCKED:
+                pause(opened, "google_ads", account_id, None, str(error))
+        raise
+    with connect(uri, autocommit=True) as opened:
+        record_sync(opened, "google_ads", account_id, "ok", clicks)
+    log.info("%s: %d clicks of %d days", row["name"], clicks, len(days))
+    return {"account_id": account_id, "days": len(days), "clicks": clicks}

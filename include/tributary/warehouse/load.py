@@ -1,0 +1,564 @@
+"""Writing what a platform said: COPY into a staging table, then whole days in one transaction each.
+
+An account's day is replaced as one: rows that vanished are deleted, rows that differ are written,
+equal rows stay (a reload of unchanged days does not grow the table). Two tries of one task may run
+at once, since a task whose supervisor was killed lives on; three things keep them apart: an
+advisory lock per account, "a read that began before the stored one is discarded", and a fence that
+is called just before the commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg import sql
+
+from tributary.errors import SettingsError
+from tributary.warehouse import Connection
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+Fence = Callable[[], None]
+
+AD_INSIGHTS = "ad_insights"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The Airflow run that writes. A cleared run keeps its id but gains a clearing."""
+
+    run_id: str
+    clear_number: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums of a day: spend in major units of the account's currency."""
+
+    rows: int
+    spend: Decimal
+    impressions: int
+
+
+def clock(connection: Connection) -> datetime:
+    """The warehouse's time: the one clock that all workers share."""
+    row = connection.execute("select clock_timestamp() as now").fetchone()
+    assert row is not None
+    moment: datetime = row["now"]
+    return moment
+
+
+def upsert_objects(
+    connection: Connection,
+    table: str,
+    account_id: str,
+    pages: Iterable[list[Row]],
+    run: Run,
+    extracted_at: datetime,
+) -> int:
+    """Write objects into `raw.<table>` by (account_id, id), page by page; an older read never
+    overwrites a newer one. Returns the number of objects received.
+
+    Each page is committed for itself, so that a read that fails on a later one can go on there.
+    """
+    received = 0
+    statement = sql.SQL(
+        "insert into raw.{table} as t (account_id, id, payload, extracted_at, run_id) "
+        "select distinct on (id) %(account)s, id, payload, %(at)s, %(run)s from staged_objects "
+        "on conflict (account_id, id) do update set payload = excluded.payload, "
+        "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
+        "where t.extracted_at <= excluded.extracted_at"
+    ).format(table=sql.Identifier(table))
+    connection.execute(
+        "create temp table if not exists staged_objects (id text, payload jsonb) "
+        "on commit delete rows"
+    )
+    for page in pages:
+        received += len(page)
+        with connection.transaction():
+            with connection.cursor().copy("copy staged_objects from stdin") as copy:
+                for row in page:
+                    copy.write_row((row["id"], _jsonb(row)))
+            connection.execute(
+                statement, {"account": account_id, "at": extracted_at, "run": run.run_id}
+            )
+    return received
+
+
+def stage_insights(connection: Connection, pages: Iterable[tuple[int, list[Row] | None]]) -> None:
+    """COPY pages of ad insights into an empty staging table of this session.
+
+    Args:
+        pages: the number of the query and its rows; None instead of rows makes void what the query
+            gave so far. Of a row that came twice from one query (pages shift when an ad begins to
+            deliver) the later counts; rows of one ad and day from several queries (that asked for
+            other fields) become one.
+    """
+    with connection.transaction():
+        connection.execute("drop table if exists pg_temp.staged_insights")
+        connection.execute(
+            "create temp table staged_insights (query int, date date, ad_id text, payload jsonb)"
+        )
+    for query, rows in pages:
+        if rows is None:
+            connection.execute("delete from staged_insights where query = %s", [query])
+            continue
+        with connection.cursor().copy("copy staged_insights from stdin") as copy:
+            for row in rows:
+                copy.write_row((query, row["date_start"], row["ad_id"], _jsonb(row)))
+    try:
+        with connection.transaction():
+            connection.execute(_UNIQUE)
+    except psycopg.errors.UniqueViolation:
+        _merge_staged(connection)
+    connection.execute("analyze staged_insights")
+
+
+_UNIQUE = "create unique index on staged_insights (date, ad_id)"
+
+
+def _merge_staged(connection: Connection) -> None:
+    with connection.transaction():
+        connection.execute(
+            "delete from staged_insights as a using staged_insights as b where a.query = b.query "
+            "and a.date = b.date and a.ad_id = b.ad_id and a.ctid < b.ctid"
+        )
+        connection.execute(
+            "create temp table merged_insights on commit drop as "
+            "select 0 as query, date, ad_id, "
+            "jsonb_object_agg(key, value order by query) as payload "
+            "from staged_insights, jsonb_each(payload) group by date, ad_id"
+        )
+        connection.execute("truncate staged_insights")
+        connection.execute("insert into staged_insights select * from merged_insights")
+        connection.execute(_UNIQUE)
+
+
+# Column of an insights row → table of the object that it names.
+PARENTS = {"campaign_id": "meta_campaigns", "adset_id": "meta_adsets", "ad_id": "meta_ads"}
+
+
+def missing_parents(connection: Connection, account_id: str, column: str) -> list[str]:
+    """Ids in a column of the staged rows that name no object of `raw` yet."""
+    found = connection.execute(
+        sql.SQL(
+            "select distinct payload ->> {column} as id from staged_insights as s "
+            "where payload ->> {column} <> '' and not exists (select 1 from raw.{table} as o "
+            "where o.account_id = %s and o.id = s.payload ->> {column}) order by 1"
+        ).format(column=sql.Literal(column), table=sql.Identifier(PARENTS[column])),
+        [account_id],
+    )
+    return [row["id"] for row in found]
+
+
+def object_ids(
+    connection: Connection, account_id: str, table: str, below: tuple[str, list[str]] | None
+) -> list[str]:
+    """Ids of an account's objects; `below` restricts them, such as ("campaign_id", ids)."""
+    query = sql.SQL("select id from raw.{} where account_id = %s").format(sql.Identifier(table))
+    values: list[Any] = [account_id]
+    if below is not None:
+        query += sql.SQL(" and payload ->> {} = any(%s)").format(sql.Literal(below[0]))
+        values.append(below[1])
+    found = connection.execute(query + sql.SQL(" order by id"), values)
+    return [row["id"] for row in found]
+
+
+def rows_per_day(connection: Connection, account_id: str) -> int:
+    """How many ad rows a day of the account is likely to have: as lately, else its active ads."""
+    row = connection.execute(
+        "select coalesce((select ceil(avg(rows)) from (select rows from ops.loads "
+        "where account_id = %(id)s and report = %(report)s order by date desc limit 28) as l), "
+        "(select count(*) from raw.meta_ads where account_id = %(id)s "
+        "and payload ->> 'effective_status' = 'ACTIVE'))::int as n",
+        {"id": account_id, "report": AD_INSIGHTS},
+    ).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def stored_account_rows(connection: Connection, account_id: str) -> dict[date, Row | None]:
+    """The account's own row of every day whose verdict is `reconciled`; None without delivery."""
+    found = connection.execute(
+        "select l.date, r.payload from ops.loads as l left join raw.meta_account_insights as r "
+        "on r.account_id = l.account_id and r.date = l.date "
+        "where l.account_id = %s and l.report = %s and l.status = 'reconciled' "
+        "and l.empty_since is null",
+        [account_id, AD_INSIGHTS],
+    )
+    return {row["date"]: row["payload"] for row in found}
+
+
+def stored_object(connection: Connection, table: str, account_id: str, id: str) -> Row | None:
+    """An object of `raw` as Meta last gave it; None when it is not stored."""
+    row = connection.execute(
+        sql.SQL("select payload from raw.{} where account_id = %s and id = %s").format(
+            sql.Identifier(table)
+        ),
+        [account_id, id],
+    ).fetchone()
+    return row["payload"] if row else None
+
+
+def learned(connection: Connection, account_id: str) -> Row:
+    """What was found to work for an account within the last week; empty when nothing was."""
+    row = connection.execute(
+        "select learned from ops.ad_accounts where platform = 'meta' and account_id = %s "
+        "and (learned ->> 'at')::timestamptz > now() - interval '7 days'",
+        [account_id],
+    ).fetchone()
+    return dict(row["learned"]) if row else {}
+
+
+def learn(connection: Connection, account_id: str, what: Row) -> None:
+    """Keep what was found to work, for the next runs. A week after the first of it was found, all
+    of it is tried anew.
+    """
+    connection.execute(
+        "update ops.ad_accounts set learned = %s::jsonb || jsonb_build_object('at', case "
+        "when (learned ->> 'at')::timestamptz > now() - interval '7 days' "
+        "then (learned ->> 'at')::timestamptz else now() end) "
+        "where platform = 'meta' and account_id = %s",
+        [_jsonb(what), account_id],
+    )
+
+
+def staged_totals(connection: Connection) -> tuple[dict[date, Totals], dict[date, list[str]]]:
+    """Sums of the staged rows by day; a day without rows is absent.
+
+    A row of which a figure is no number is taken out of the staging table: a cast in dbt would
+    refuse it, and with it the build of all brands.
+
+    Returns:
+        The sums, and for each day with such rows a sentence about each of them.
+    """
+    totals = _sums_of_staged(connection)
+    if totals is not None:
+        return totals, {}
+    unreadable: dict[date, list[str]] = {}
+    for row in connection.execute(_REMOVE_UNREADABLE).fetchall():
+        wrong = ", ".join(f"{name} {value}" for name, value in sorted(row["wrong"].items()))
+        unreadable.setdefault(row["date"], []).append(
+            f"the row of ad {row['ad_id']} has no number in {wrong}"
+        )
+    totals = _sums_of_staged(connection)
+    assert totals is not None
+    return totals, unreadable
+
+
+_FIGURES = ("spend", "impressions", "clicks", "inline_link_clicks")
+_NUMBER = "^-?[0-9]+([.][0-9]+)?$"
+_SUMS = (
+    "select date, count(*) as rows, "
+    + ", ".join(f"coalesce(sum((payload ->> '{name}')::numeric), 0) as {name}" for name in _FIGURES)
+    + " from staged_insights group by date"
+)
+_REMOVE_UNREADABLE = f"""
+with wrong as (
+    select s.ctid, jsonb_object_agg(f.key, left(f.value, 40)) as wrong
+    from staged_insights as s, jsonb_each_text(s.payload) as f
+    where f.key = any(array{list(_FIGURES)}) and f.value !~ '{_NUMBER}'
+    group by s.ctid
+)
+delete from staged_insights as s using wrong where s.ctid = wrong.ctid
+returning s.date, s.ad_id, wrong.wrong
+"""
+
+
+def _sums_of_staged(connection: Connection) -> dict[date, Totals] | None:
+    """The sums by day; None when a figure of a row is no number."""
+    try:
+        with connection.transaction():
+            found = connection.execute(_SUMS).fetchall()
+    except psycopg.errors.DataError:
+        return None
+    if not all(row[name].is_finite() for row in found for name in _FIGURES):
+        return None
+    return {
+        row["date"]: Totals(row["rows"], row["spend"], int(row["impressions"])) for row in found
+    }
+
+
+EMPTY_DAYS_KEPT = timedelta(days=3)
+
+
+def keep_empty_day(
+    connection: Connection, account_id: str, day: date, fence: Fence
+) -> datetime | None:
+    """Whether the stored rows of a day with spend stay, now that Meta answers with none.
+
+    Returns:
+        Since when Meta has given this answer, if that is less than three days; the stored rows
+        stay. None when the answer is to be taken: the day had no spend, or the answer lasts.
+    """
+    key = [account_id, AD_INSIGHTS, day]
+    with connection.transaction():
+        _lock(connection, f"insights of {account_id}")
+        row = connection.execute(
+            "select coalesce(empty_since, clock_timestamp()) as since, empty_since is null as new, "
+            "clock_timestamp() as now from ops.loads where account_id = %s and report = %s "
+            "and date = %s and (spend > 0 or account_spend > 0)",
+            key,
+        ).fetchone()
+        if row is None:
+            return None
+        if row["now"] - row["since"] >= EMPTY_DAYS_KEPT:
+            log.warning(
+                "%s: %s had spend, and Meta has answered with none since %s: taken as true",
+                account_id, day, f"{row['since']:%Y-%m-%d %H:%M %Z}",
+            )  # fmt: skip
+            return None
+        if row["new"]:
+            connection.execute(
+                "update ops.loads set empty_since = %s "
+                "where account_id = %s and report = %s and date = %s",
+                [row["since"], *key],
+            )
+        fence()
+    since: datetime = row["since"]
+    return since
+
+
+def ensure_partitions(connection: Connection, days: Sequence[date]) -> None:
+    """Create the monthly partitions of `raw.meta_ad_insights` that these days need.
+
+    Attaching takes a lock that lets other loads go on; `create … partition of` would wait for them.
+    """
+    for month in sorted({day.replace(day=1) for day in days}):
+        name = f"meta_ad_insights_{month:%Y_%m}"
+        following = (
+            month.replace(year=month.year + 1, month=1)
+            if month.month == 12
+            else month.replace(month=month.month + 1)
+        )
+        # Not to_regclass(): it would remember, behind the lock, that the table was not there.
+        known = "select from pg_tables where schemaname = 'raw' and tablename = %s"
+        with connection.transaction():
+            if connection.execute(known, [name]).fetchone() is not None:
+                continue
+            _lock(connection, "partitions of raw.meta_ad_insights")
+            if connection.execute(known, [name]).fetchone() is not None:
+                continue
+            connection.execute(
+                sql.SQL("create table raw.{name} (like raw.meta_ad_insights including all)").format(
+                    name=sql.Identifier(name)
+                )
+            )
+            connection.execute(
+                sql.SQL(
+                    "alter table raw.meta_ad_insights attach partition raw.{name} "
+                    "for values from ({since}) to ({until})"
+                ).format(
+                    name=sql.Identifier(name),
+                    since=sql.Literal(month.isoformat()),
+                    until=sql.Literal(following.isoformat()),
+                )
+            )
+
+
+def replace_day(
+    connection: Connection,
+    account_id: str,
+    day: date,
+    *,
+    ads: Totals,
+    account: Totals,
+    account_row: Row | None,
+    status: str,
+    run: Run,
+    read_began: datetime,
+    fence: Fence,
+) -> bool:
+    """Put the staged rows of a day in the place of the stored ones, with the ledger's row.
+
+    Args:
+        account_row: the account's own insights row; None when the account had no delivery.
+        read_began: `clock()` before the first call of the read that these rows come from.
+        fence: called last before the commit; raises when this try may not write any more.
+
+    Returns:
+        False when a newer read of the day is stored already: then nothing was written.
+    """
+    key = {"account": account_id, "day": day, "at": read_began, "run": run.run_id}
+    with connection.transaction():
+        _lock(connection, f"insights of {account_id}")
+        before = connection.execute(
+            "select rows, spend, impressions, account_spend, account_impressions, status, "
+            "extracted_at from ops.loads where account_id = %(account)s and report = %(report)s "
+            "and date = %(day)s",
+            {**key, "report": AD_INSIGHTS},
+        ).fetchone()
+        if before is not None and before["extracted_at"] > read_began:
+            log.warning("%s: a newer read of %s is stored; this one is discarded", account_id, day)
+            return False
+        vanished = connection.execute(
+            "delete from raw.meta_ad_insights as t "
+            "where t.account_id = %(account)s and t.date = %(day)s and not exists ("
+            "select 1 from staged_insights as s where s.date = %(day)s and s.ad_id = t.ad_id)",
+            key,
+        ).rowcount
+        written = connection.execute(
+            "insert into raw.meta_ad_insights as t "
+            "(account_id, date, ad_id, payload, extracted_at, run_id) "
+            "select %(account)s, date, ad_id, payload, %(at)s, %(run)s "
+            "from staged_insights where date = %(day)s "
+            "on conflict (account_id, date, ad_id) do update set payload = excluded.payload, "
+            "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
+            "where t.payload is distinct from excluded.payload",
+            key,
+        ).rowcount
+        if account_row is None:
+            connection.execute(
+                "delete from raw.meta_account_insights "
+                "where account_id = %(account)s and date = %(day)s",
+                key,
+            )
+        else:
+            connection.execute(
+                "insert into raw.meta_account_insights as t "
+                "(account_id, date, payload, extracted_at, run_id) "
+                "values (%(account)s, %(day)s, %(payload)s::jsonb, %(at)s, %(run)s) "
+                "on conflict (account_id, date) do update set payload = excluded.payload, "
+                "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
+                "where t.payload is distinct from excluded.payload",
+                {**key, "payload": _jsonb(account_row)},
+            )
+        connection.execute(
+            "insert into ops.loads (account_id, report, date, rows, spend, impressions, "
+            "account_spend, account_impressions, status, run_id, run_clear_number, extracted_at, "
+            "loaded_at) values (%(account)s, %(report)s, %(day)s, %(rows)s, %(spend)s, "
+            "%(impressions)s, %(account_spend)s, %(account_impressions)s, %(status)s, %(run)s, "
+            "%(clear_number)s, %(at)s, clock_timestamp()) "
+            "on conflict (account_id, report, date) do update set rows = excluded.rows, "
+            "spend = excluded.spend, impressions = excluded.impressions, "
+            "account_spend = excluded.account_spend, "
+            "account_impressions = excluded.account_impressions, status = excluded.status, "
+            "run_id = excluded.run_id, run_clear_number = excluded.run_clear_number, "
+            "extracted_at = excluded.extracted_at, loaded_at = excluded.loaded_at, "
+            "empty_since = null",
+            {
+                **key,
+                "report": AD_INSIGHTS,
+                "rows": ads.rows,
+                "spend": ads.spend,
+                "impressions": ads.impressions,
+                "account_spend": account.spend,
+                "account_impressions": account.impressions,
+                "status": status,
+                "clear_number": run.clear_number,
+            },
+        )
+        if before is not None and before["status"] != "loaded" and vanished + written:
+            _record_restatement(connection, key, before, vanished + written)
+        fence()
+    return True
+
+
+def _record_restatement(
+    connection: Connection, key: dict[str, Any], before: Row, changed_rows: int
+) -> None:
+    """Keep the sums that a closed day had and those that it has now."""
+    figures = ("rows", "spend", "impressions", "account_spend", "account_impressions")
+    connection.execute(
+        "insert into ops.restatements "
+        "(account_id, report, date, before, after, changed_rows, restated_at, run_id) "
+        "select account_id, report, date, jsonb_build_object("
+        + ", ".join(f"'{name}', %(before_{name})s::numeric" for name in figures)
+        + "), jsonb_build_object("
+        + ", ".join(f"'{name}', {name}" for name in figures)
+        + "), %(changed)s, loaded_at, run_id from ops.loads "
+        "where account_id = %(account)s and report = %(report)s and date = %(day)s",
+        {
+            **key,
+            "report": AD_INSIGHTS,
+            **{f"before_{name}": before[name] for name in figures},
+            "changed": changed_rows,
+        },
+    )
+
+
+def finished_days(connection: Connection, account_id: str, run: Run) -> set[date]:
+    """Days that this very run has loaded already, in an earlier try. Unreconciled ones are not
+    finished: the next try reads them once more.
+    """
+    found = connection.execute(
+        "select date from ops.loads where account_id = %s and report = %s and run_id = %s "
+        "and run_clear_number = %s and status <> 'unreconciled'",
+        [account_id, AD_INSIGHTS, run.run_id, run.clear_number],
+    )
+    return {row["date"] for row in found}
+
+
+def pause(
+    connection: Connection, platform: str, account_id: str, seconds: float | None, reason: str
+) -> None:
+    """Leave an account alone for a while; runs until then leave it out and say why.
+
+    Args:
+        seconds: None: until a person resumes it. psycopg cannot read that time (infinity), so it
+            stays in SQL.
+    """
+    connection.execute(
+        "update ops.ad_accounts set paused_until = "
+        "coalesce(now() + make_interval(secs => %s), 'infinity'), "
+        "paused_reason = %s where platform = %s and account_id = %s",
+        [seconds, reason, platform, account_id],
+    )
+
+
+def resume(connection: Connection, platform: str, account_id: str) -> bool:
+    """End an account's pause, whoever began it; whether there was one.
+
+    Raises:
+        SettingsError: there is no such account.
+    """
+    with connection.transaction():
+        known = connection.execute(
+            "select coalesce(paused_until > now(), false) as paused from ops.ad_accounts "
+            "where platform = %s and account_id = %s for update",
+            [platform, account_id],
+        ).fetchone()
+        if known is None:
+            raise SettingsError(
+                f"There is no {platform} ad account {account_id!r}: add it to the settings file "
+                "and apply it with `tributary configure FILE.yaml`."
+            )
+        connection.execute(
+            "update ops.ad_accounts set paused_until = null, paused_reason = null "
+            "where platform = %s and account_id = %s",
+            [platform, account_id],
+        )
+    return bool(known["paused"])
+
+
+def record_sync(
+    connection: Connection, platform: str, account_id: str, status: str, count: int | None
+) -> None:
+    """Keep what became of an account's latest load, for people who look."""
+    connection.execute(
+        "update ops.ad_accounts set last_sync_at = now(), last_sync_status = %s, "
+        "last_sync_count = %s where platform = %s and account_id = %s",
+        [status, count, platform, account_id],
+    )
+
+
+def _lock(connection: Connection, name: str) -> None:
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+
+
+# Postgres' jsonb has no place for U+0000, which JSON allows. Backslashes before it come in pairs:
+# an odd one belongs to it.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def _jsonb(row: Row) -> str:
+    text = orjson.dumps(row).decode()
+    return _NUL.sub(r"\1", text) if "\\u0000" in text else text
