@@ -32,7 +32,7 @@ from airflow.sdk import (
     task,
 )
 from tributary.orchestration.assets import RAW_META_ADS
-from tributary.orchestration.tasks import DEFAULT_ARGS
+from tributary.orchestration.defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -55,7 +55,7 @@ from tributary.orchestration.tasks import DEFAULT_ARGS
 def build_marts() -> None:
     @task
     def dbt_build() -> dict[str, int]:
-        from tributary.orchestration.marts import build
+        from tributary.orchestration.tasks.marts import build
 
         return build(get_current_context())
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, dag, get_current_context, task
 from tributary.orchestration.assets import CONVERSION_DELIVERIES
-from tributary.orchestration.tasks import DEFAULT_ARGS
+from tributary.orchestration.defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -45,13 +45,13 @@ from tributary.orchestration.tasks import DEFAULT_ARGS
 def confirm_conversions() -> None:
     @task
     def list_due() -> list[str]:
-        from tributary.orchestration.google import destinations_to_confirm
+        from tributary.orchestration.tasks.confirm import destinations_to_confirm
 
         return destinations_to_confirm(get_current_context())
 
     @task(map_index_template="{{ task.op_kwargs['destination'] }}", outlets=[CONVERSION_DELIVERIES])
     def confirm(destination: str) -> dict[str, Any]:
-        from tributary.orchestration.google import confirm_one
+        from tributary.orchestration.tasks.confirm import confirm_one
 
         return confirm_one(destination)
 

@@ -32,7 +32,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
-from tributary.orchestration.tasks import ACCOUNTS, DEFAULT_ARGS
+from tributary.orchestration.defaults import ACCOUNTS, DEFAULT_ARGS
 
 
 @dag(
@@ -53,13 +53,13 @@ from tributary.orchestration.tasks import ACCOUNTS, DEFAULT_ARGS
 def extract_google_clicks() -> None:
     @task
     def list_accounts() -> list[dict[str, str]]:
-        from tributary.orchestration.google import click_accounts
+        from tributary.orchestration.tasks.extract_google import click_accounts
 
         return click_accounts(get_current_context())
 
     @task(map_index_template="{{ task.op_kwargs['account']['name'] }}")
     def load_clicks(account: dict[str, str]) -> dict[str, Any]:
-        from tributary.orchestration.google import load_clicks
+        from tributary.orchestration.tasks.extract_google import load_clicks
 
         return load_clicks(account, get_current_context())
 

@@ -52,7 +52,7 @@ Safe to clear, repeat and backfill in any order: an account's day is replaced wh
 from datetime import datetime
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
-from tributary.orchestration.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
+from tributary.orchestration.defaults import ACCOUNTS, DEFAULT_ARGS, load_accounts
 
 
 @dag(

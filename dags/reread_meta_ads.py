@@ -17,7 +17,7 @@ As `extract_meta_ads`. Many changed days in a week are no fault of ours: Meta re
 from datetime import datetime
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
-from tributary.orchestration.tasks import ACCOUNTS, DEFAULT_ARGS, load_accounts
+from tributary.orchestration.defaults import ACCOUNTS, DEFAULT_ARGS, load_accounts
 
 
 @dag(

@@ -20,7 +20,7 @@ Safe to clear, repeat, kill and run twice at once.
 from datetime import datetime
 
 from airflow.sdk import CronDataIntervalTimetable, dag, get_current_context, task
-from tributary.orchestration.tasks import DEFAULT_ARGS
+from tributary.orchestration.defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -36,7 +36,7 @@ from tributary.orchestration.tasks import DEFAULT_ARGS
 def retention() -> None:
     @task
     def enforce() -> dict[str, int]:
-        from tributary.orchestration.retention import enforce
+        from tributary.orchestration.tasks.retention import enforce
 
         return enforce(get_current_context())
 

@@ -41,7 +41,7 @@ from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, get_current_context, task
 from tributary.orchestration.assets import CONVERSION_DELIVERIES
-from tributary.orchestration.tasks import DEFAULT_ARGS
+from tributary.orchestration.defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -67,25 +67,25 @@ from tributary.orchestration.tasks import DEFAULT_ARGS
 def upload_conversions() -> None:
     @task
     def enqueue() -> dict[str, Any]:
-        from tributary.orchestration.upload import enqueue
+        from tributary.orchestration.tasks.upload import enqueue
 
         return enqueue(get_current_context())
 
     @task(trigger_rule="all_done")
     def list_due() -> list[str]:
-        from tributary.orchestration.upload import destinations_to_upload
+        from tributary.orchestration.tasks.upload import destinations_to_upload
 
         return destinations_to_upload(get_current_context())
 
     @task(map_index_template="{{ task.op_kwargs['destination'] }}")
     def upload(destination: str) -> dict[str, Any]:
-        from tributary.orchestration.upload import upload_one
+        from tributary.orchestration.tasks.upload import upload_one
 
         return upload_one(destination, get_current_context())
 
     @task(outlets=[CONVERSION_DELIVERIES], trigger_rule="all_done")
     def summarise(uploads: Any) -> dict[str, Any]:
-        from tributary.orchestration.upload import summarise
+        from tributary.orchestration.tasks.upload import summarise
 
         return summarise(uploads or [], get_current_context(), CONVERSION_DELIVERIES)
 

@@ -276,7 +276,7 @@ def test(name: str, test_event_code: str | None) -> None:
     warehouse.migrate(uri)
     airflow = services.airflow_to_ask(uri)
     _may_ask_airflow(services.ready() if airflow is None else airflow)
-    from tributary.orchestration.upload import send_test_event
+    from tributary.orchestration.tasks.upload import send_test_event
 
     click.echo(send_test_event(name, test_event_code))
 

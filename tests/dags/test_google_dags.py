@@ -228,7 +228,7 @@ def test_the_connections_can_be_tested(
 ) -> None:
     """Red: the Test button would not tell good credentials from revoked ones."""
     from tributary.orchestration.hooks import GoogleAdsHook, GoogleDataManagerHook
-    from tributary.orchestration.upload import send_test_event
+    from tributary.orchestration.tasks.upload import send_test_event
 
     for hook in (GoogleDataManagerHook("google_acme"), GoogleAdsHook("google_ads_acme")):
         fine, said = hook.test_connection()

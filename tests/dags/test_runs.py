@@ -95,7 +95,7 @@ def _pendulum(moment: datetime) -> Any:
 def _days(run: Any) -> list[tuple[str, str]]:
     """First and last day of the run for an account in each of ZONES that looks back 3 days."""
     from tributary.extract.account import Account
-    from tributary.orchestration.extract import window
+    from tributary.orchestration.tasks.window import window
 
     account = Account("1", "meta_acme", name="Acme", lookback_days=3)
     names = ("since", "until", "lookback_days")

@@ -248,7 +248,7 @@ def test_a_destination_can_be_tested(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: one would learn of a wrong token from lost conversions, or the test would be one."""
-    from tributary.orchestration.upload import send_test_event
+    from tributary.orchestration.tasks.upload import send_test_event
 
     with pytest.raises(SettingsError, match="has no test_event_code"):
         send_test_event("acme-meta", None)
@@ -264,7 +264,7 @@ def test_posthog_is_served_beside_meta(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: a configured destination would be refused, or its key not be checked."""
-    from tributary.orchestration.upload import send_test_event
+    from tributary.orchestration.tasks.upload import send_test_event
 
     configure(
         warehouse,

@@ -66,7 +66,9 @@ def test_compose_holds_no_secret(compose: dict[str, Any]) -> None:
 def test_every_environment_variable_is_documented() -> None:
     """A variable that only the code knows is a setting that nobody can use."""
     sources = [
-        p for folder in ("include", "dags", "plugins", "sandbox") for p in (ROOT / folder).rglob("*.py")
+        p
+        for folder in ("include", "dags", "plugins", "sandbox")
+        for p in (ROOT / folder).rglob("*.py")
     ]
     used = {
         name

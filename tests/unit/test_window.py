@@ -155,7 +155,7 @@ NOON = MIDNIGHT + timedelta(hours=12)
 )
 def test_the_window_of_a_run(postgres: str, context: dict, window: Window) -> None:
     """Red: a backfill run would load a month instead of its day, a manual run an empty interval."""
-    from tributary.orchestration.extract import window as of_run
+    from tributary.orchestration.tasks.window import window as of_run
 
     assert of_run(context) == window
 
@@ -174,7 +174,7 @@ def test_the_window_of_a_run(postgres: str, context: dict, window: Window) -> No
 )
 def test_dates_that_cannot_be_used(postgres: str, params: dict, sentence: str) -> None:
     """Red: a mistyped date would be retried as a mishap, or be taken for another day."""
-    from tributary.orchestration.extract import window as of_run
+    from tributary.orchestration.tasks.window import window as of_run
 
     with pytest.raises(SettingsError) as caught:
         of_run(_context("manual", **params))
@@ -197,7 +197,7 @@ def test_the_days_whose_clicks_are_loaded(
     postgres: str, since: int | None, until: int | None, found: list[int] | str
 ) -> None:
     """Red: days of which Google tells nothing would be loaded as empty, with a green run."""
-    from tributary.orchestration.google import click_days
+    from tributary.orchestration.tasks.extract_google import click_days
 
     now = datetime.now(UTC)
     days = {
@@ -215,7 +215,7 @@ def test_the_days_whose_clicks_are_loaded(
 
 def test_unknown_conf_is_refused_by_name(postgres: str) -> None:
     """Red: a misspelt `lookback` would be a wish that nobody hears."""
-    from tributary.orchestration.extract import refuse_unknown
+    from tributary.orchestration.tasks.window import refuse_unknown
 
     known = ("accounts", "since", "until", "lookback_days")
 

@@ -399,7 +399,7 @@ def check_page(variables: dict[str, str]) -> None:
         if status in (200, 401) and kind in ("application/json", "application/problem+json"):
             continue
         if status == 200:
-            why = "plugins/tributary.py is not loaded: `airflow plugins` says why"
+            why = "plugins/tributary_plugin.py is not loaded: `airflow plugins` says why"
         else:
             why = f"it answers HTTP {status}: the end of {config.home()}/airflow.log says why"
         raise TributaryError(

@@ -9,7 +9,7 @@ from typing import Any
 from tributary import config
 from tributary.errors import BuildFailed, BuildInterrupted
 from tributary.orchestration.connections import warehouse_uri
-from tributary.orchestration.extract import refuse_unknown
+from tributary.orchestration.tasks.window import refuse_unknown
 
 log = logging.getLogger(__name__)
 

@@ -42,27 +42,27 @@ def load_accounts(*, only_changed: bool = False) -> None:
 
     @task
     def list_accounts() -> list[dict[str, str]]:
-        from tributary.orchestration.extract import accounts_to_load
+        from tributary.orchestration.tasks.extract_meta import accounts_to_load
 
         return accounts_to_load(get_current_context(), only_changed=only_changed)
 
     # A throttled account comes back as often as Meta sends it away: the policy knows the limits.
     @task(map_index_template="{{ task.op_kwargs['account']['name'] }}", pool=POOL, retries=40)
     def load_account(account: dict[str, str]) -> dict[str, Any]:
-        from tributary.orchestration.extract import load_one
+        from tributary.orchestration.tasks.extract_meta import load_one
 
         return load_one(account, get_current_context(), only_changed=only_changed)
 
     # Not all_done_min_one_success: Airflow skips that where one account is skipped.
     @task(outlets=[RAW_META_ADS], trigger_rule="all_done")
     def announce() -> dict[str, Any]:
-        from tributary.orchestration.extract import announce
+        from tributary.orchestration.tasks.extract_meta import announce
 
         return announce(get_current_context(), RAW_META_ADS)
 
     @task(trigger_rule="all_done")
     def fail_if_any_account_failed() -> None:
-        from tributary.orchestration.extract import fail_if_any_failed
+        from tributary.orchestration.tasks.extract_meta import fail_if_any_failed
 
         fail_if_any_failed(get_current_context())
 

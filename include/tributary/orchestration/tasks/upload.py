@@ -19,7 +19,7 @@ from tributary.orchestration.connections import (
     posthogs,
     warehouse_uri,
 )
-from tributary.orchestration.extract import refuse_unknown
+from tributary.orchestration.tasks.window import refuse_unknown
 
 if TYPE_CHECKING:
     from tributary.deliver.destinations import Destination

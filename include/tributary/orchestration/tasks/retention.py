@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from tributary.orchestration.connections import warehouse_uri
-from tributary.orchestration.extract import refuse_unknown
+from tributary.orchestration.tasks.window import refuse_unknown
 
 log = logging.getLogger(__name__)
 

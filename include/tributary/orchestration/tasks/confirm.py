@@ -1,0 +1,41 @@
+"""What the tasks of `confirm_conversions` do with Airflow's context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tributary.orchestration.connections import data_managers, warehouse_uri
+from tributary.orchestration.tasks.window import refuse_unknown
+
+
+def destinations_to_confirm(context: Any) -> list[str]:
+    """Names of the destinations with requests whose end is to be asked for, one task each."""
+    from tributary.deliver import confirm, outbox
+    from tributary.warehouse import connect, migrate
+
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    uri = warehouse_uri()
+    migrate(uri)
+    with connect(uri, autocommit=True) as opened:
+        return confirm.due(opened, outbox.now_of(opened))
+
+
+def confirm_one(name: str) -> dict[str, Any]:
+    """Ask Data Manager what became of a destination's requests.
+
+    Returns:
+        Requests asked about, rows by what became of them, reasons with counts; no identifiers.
+
+    Raises:
+        TributaryError: what a person can mend.
+    """
+    from tributary.deliver import confirm, destinations, outbox
+    from tributary.deliver.platforms import DataManagerPlatform
+    from tributary.warehouse import connect
+
+    uri = warehouse_uri()
+    with connect(uri, autocommit=True) as opened:
+        destination = destinations.one(opened, name, outbox.now_of(opened))
+    client = data_managers(destination.conn_id, f"for destination {name}")()
+    quota = DataManagerPlatform(client, destination.settings).quota
+    return confirm.confirm(uri, destination, client, quota=quota).as_dict()
