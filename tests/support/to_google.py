@@ -13,8 +13,9 @@ from google.ads.googleads.v26.services.types import (
 )
 from google.ads.googleads.v26.services.types import conversion_upload_service as uploading
 from tributary import warehouse as wh
-from tributary.deliver import confirm, destinations, intake
+from tributary.deliver import confirm, destinations
 from tributary.deliver.platforms import DataManagerPlatform, GoogleAdsPlatform
+from tributary.deliver.reading import Raw
 from tributary.deliver.upload import Platform, Summary, upload
 from tributary.platforms.google import credentials
 from tributary.platforms.google_ads.client import GoogleAds
@@ -62,7 +63,7 @@ def configure_google(uri: str, *platforms: str, **changes: Any) -> None:
     execute(uri, "update ops.destinations set is_active = true")
 
 
-def sale(number: int, **fields: Any) -> intake.Raw:
+def sale(number: int, **fields: Any) -> Raw:
     """A purchase that came from a click on a Google ad."""
     return purchase(number, **{"gclid": GCLID.format(number), **fields})
 

@@ -5,52 +5,20 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import psycopg
 
-from tributary.deliver import destinations, intake, policies
-from tributary.deliver.intake import Brand, Raw
+from tributary.deliver import destinations, erasure, intake, policies, store
+from tributary.deliver.brands import Brand
+from tributary.deliver.reading import Raw
+from tributary.deliver.store import Stored
+from tributary.event import COMPLETED, INHERITED, Event, EventRefused
 from tributary.warehouse import Connection
 
-# What a second report may add, where the first one lacks it.
-_COMPLETED = (
-    "event_source_url", "campaign_id", "contact_id", "user_ip", "user_agent", "fbp", "fbc",
-    "gclid", "gbraid", "wbraid", "ad_id",
-)  # fmt: skip
 # Deliveries that are judged again: those that wait, and those skipped for what the event lacked.
 _OPEN = (None, "no_consent", "unaddressable", "original_not_sent")
-
-
-class Stored(NamedTuple):
-    """An event and its deliveries, locked until the transaction ends."""
-
-    event: dict[str, Any]
-    deliveries: list[dict[str, Any]]
-
-    @property
-    def has_left(self) -> bool:
-        """Whether a request held it, or holds it now."""
-        return any(
-            one["sync_status"] not in ("pending", "skipped") or one["unknown_since"]
-            for one in self.deliveries
-        )
-
-
-def locked(connection: Connection, event: UUID) -> Stored | None:
-    """Lock an event with its deliveries; None when it was erased."""
-    deliveries = connection.execute(
-        "select destination, sync_status, outcome, unknown_since "
-        "from ops.conversion_deliveries where event = %s for update",
-        [event],
-    ).fetchall()
-    found = connection.execute(
-        "select * from ops.conversion_events where id = %s for update", [event]
-    ).fetchone()
-    if found is None or found["erased_at"] is not None:
-        return None
-    return Stored(found, deliveries)
 
 
 def complete(
@@ -83,20 +51,20 @@ def complete(
     """
     row, raw, unusable = _usable(connection, brand, raw, source=source, now=now)
     others = [_usable(connection, brand, one, source=source, now=now)[0] for one in weaker]
-    with intake.in_one_transaction(connection):
+    with store.in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
-        stored = locked(connection, event)
+        stored = store.locked(connection, event)
         if stored is None:
             return None
         wanted = raw.get("event_id")
         is_named_anew = bool(wanted) and wanted != stored.event["event_id"]
         if stored.has_left:
             return unusable + ([_LEFT] if is_named_anew else [])
-        people = [
-            {**one, "number": number, "event_id": stored.event["event_id"]}
+        people: dict[int, Event] = {
+            number: {**one, "event_id": stored.event["event_id"]}
             for number, one in enumerate([row, *others])
-        ]
-        if intake.erased_among(connection, brand, people):
+        }
+        if erasure.erased_among(connection, brand.id, people):
             return []
         known = stored.event
         others = [one for one in others if _give_way(known, row, one)]
@@ -105,7 +73,7 @@ def complete(
                 continue
             _fill(known, one)
             known["notes"] = list(dict.fromkeys([*known["notes"], *one["notes"]]))
-        changed = [*_COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
+        changed = [*COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
                    "action_source", "notes"]  # fmt: skip
         before, problem = known["event_id"], None
         if is_named_anew:
@@ -134,7 +102,7 @@ def _usable(
     while True:
         try:
             row = intake.row_of(connection, brand, raw, source=source, now=now)
-        except intake.EventRefused as error:
+        except EventRefused as error:
             if error.field not in DISPENSABLE or raw.get(error.field) is None:
                 raise
             problems.append(str(error))
@@ -170,12 +138,7 @@ def _rename(
     own = intake.row_of(connection, brand, {**raw, "event_id": None}, source=source, now=now)
     if known["event_id"] not in (known["transaction_id"], own["event_id"], own_id):
         return "event_id: the event has one of another report already"
-    taken = connection.execute(
-        "select 1 from ops.conversion_events where brand_id = %s and event_name = %s "
-        "and event_id = %s limit 1",
-        [brand.id, known["event_name"], wanted],
-    ).fetchone()
-    if taken:
+    if store.has_event_id(connection, brand, known["event_name"], wanted):
         return intake.TAKEN_ID
     known["event_id"] = wanted
     return None
@@ -192,7 +155,7 @@ def _give_way(known: dict[str, Any], row: Mapping[str, Any], weaker: Mapping[str
                          (row, weaker, known))  # fmt: skip
     is_another = bool(mine and theirs and mine != theirs)
     goes = is_another and has == theirs
-    for name in _COMPLETED:
+    for name in COMPLETED:
         if known[name] == weaker[name] and (goes or row[name] is not None):
             known[name] = row[name]
     parts = [(known["google_address"], row["google_address"], weaker["google_address"])]
@@ -211,7 +174,7 @@ def _give_way(known: dict[str, Any], row: Mapping[str, Any], weaker: Mapping[str
 
 def _fill(known: dict[str, Any], row: Mapping[str, Any]) -> None:
     """Take over from another report of an event what it lacks."""
-    for name in _COMPLETED:
+    for name in COMPLETED:
         known[name] = row[name] if known[name] is None else known[name]
     for name in ("google_address", "custom_params"):
         known[name] = {**row[name], **known[name]}
@@ -231,13 +194,6 @@ def _fill(known: dict[str, Any], row: Mapping[str, Any]) -> None:
         known["action_source"] = row["action_source"]
 
 
-# What an adjustment has from its original.
-INHERITED = (
-    "event_name", "event_id", "transaction_id", "contact_id", "action_source", "event_source_url",
-    "is_test", "gclid", "gbraid", "wbraid", "user_hashes", "google_address", "consent",
-)  # fmt: skip
-
-
 def pass_on(
     connection: Connection,
     original: Stored,
@@ -245,12 +201,8 @@ def pass_on(
     now: datetime,
 ) -> None:
     """Give an event's adjustments what the event has by now, while nothing of them has left."""
-    rows = connection.execute(
-        "select id from ops.conversion_events where adjusts = %s order by revision",
-        [original.event["id"]],
-    ).fetchall()
-    for row in rows:
-        stored = locked(connection, row["id"])
+    for adjustment in store.adjustments(connection, original.event["id"]):
+        stored = store.locked(connection, adjustment)
         if stored is None or stored.has_left:
             continue
         stored.event.update({name: original.event[name] for name in INHERITED})
@@ -285,34 +237,20 @@ def correct(
         EventRefused: such a value or currency cannot be.
     """
     row = intake.row_of(connection, brand, raw, source=source, now=now)
-    with intake.in_one_transaction(connection):
+    with store.in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
-        stored = locked(connection, event)
+        stored = store.locked(connection, event)
         if stored is None:
             return True
-        if stored.has_left or _is_adjusted(connection, event):
+        if stored.has_left or store.is_adjusted(connection, event):
             return False
         stored.event.update(event_value=row["event_value"], currency=row["currency"])
         write(connection, stored, ("event_value", "currency"), targets, now)
         if is_void:
-            connection.execute(
-                "update ops.conversion_deliveries set sync_status = 'skipped', "
-                "outcome = 'cancelled', updated_at = %s "
-                "where event = %s and sync_status = 'pending'",
-                [now, event],
-            )
+            store.cancel_pending(connection, event, now)
         else:
             judge(connection, stored, ("cancelled",), targets, now)
     return True
-
-
-def _is_adjusted(connection: Connection, event: UUID) -> bool:
-    """Whether a change is recorded of it; then the newest one is what counts."""
-    found = connection.execute(
-        "select 1 from ops.conversion_events where adjusts = %s and kind = 'adjustment' limit 1",
-        [event],
-    )
-    return found.fetchone() is not None
 
 
 def write(
@@ -328,13 +266,7 @@ def write(
         changed: the columns that `stored.event` has anew.
         targets: the brand's active destinations.
     """
-    event, columns = stored.event, list(changed)
-    connection.execute(
-        "update ops.conversion_events as e set updated_at = %s, "
-        + ", ".join(f"{name} = v.{name}" for name in columns)
-        + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
-        [now, intake.as_json([{name: event[name] for name in columns}])[1:-1], event["id"]],
-    )
+    store.update(connection, stored.event, list(changed), now)
     judge(connection, stored, _OPEN, targets, now)
 
 
@@ -354,10 +286,4 @@ def judge(
             if one["sync_status"] == "pending":  # also by a backfill: it stays so
                 target = replace(target, send_from=min(target.send_from, event["event_time"]))
             state = policies.first_state(event, target, now)
-            connection.execute(
-                "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
-                "batch_key = %s, next_attempt_at = %s, updated_at = %s "
-                "where event = %s and destination = %s",
-                [state.sync_status, state.outcome, state.batch_key, state.due, now, event["id"],
-                 one["destination"]],
-            )  # fmt: skip
+            store.update_delivery(connection, event["id"], target.name, state, now)

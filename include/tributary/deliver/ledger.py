@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from tributary.deliver import destinations, policies
-from tributary.deliver.intake import EventRefused
+from tributary.event import EventRefused
 from tributary.warehouse import Connection
 
 Row = dict[str, Any]

@@ -147,13 +147,13 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
     """
     from dataclasses import replace
 
-    from tributary.deliver import destinations, intake, outbox
+    from tributary.deliver import brands, destinations, intake, outbox
     from tributary.warehouse import connect
 
     with connect(warehouse_uri(), autocommit=True) as opened:
         now = outbox.now_of(opened)
         found = destinations.one(opened, name, now)
-        brand = intake.brands(opened)[found.brand]
+        brand = brands.load(opened)[found.brand]
     if found.platform == "posthog":
         posthogs(found.conn_id, f"for destination {name}")().check()
         return (
