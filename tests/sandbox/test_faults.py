@@ -483,7 +483,7 @@ def test_a_field_an_object_or_a_status_is_refused(client: Client) -> None:
     """Red: a client would not meet a field, a creative or a status that Graph no longer gives."""
     ads = client.all(ADS, limit=500)
     add(client, "broken_object", id=ads[3]["id"])
-    asked = {"fields": "id,creative{id}", "limit": 10}
+    asked: dict[str, Any] = {"fields": "id,creative{id}", "limit": 10}
     error = client.get(ADS, **asked).json()["error"]
     assert (error["code"], error["error_subcode"]) == (100, 2446289)
     assert error["error_user_title"] == "Ad Creative Is Incomplete"

@@ -48,7 +48,7 @@ class Client:
             for name, value in params.items()
         }
         headers = {"Authorization": f"Bearer {token}"}
-        where = {"params" if method == "GET" else "data": sent}
+        where: dict[str, Any] = {"params" if method == "GET" else "data": sent}
         url = f"{self.sandbox.url}/v26.0{path}"
         return requests.request(method, url, headers=headers, timeout=10, **where)
 
