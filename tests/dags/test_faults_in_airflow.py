@@ -25,7 +25,7 @@ from sandbox.faults import Fault
 from sandbox.graph import Token
 from sandbox.server import Sandbox
 from sandbox.world import Clock, World
-from tests.dags.test_extract_meta_ads import (
+from tests.support.dag_runs import (
     ACME_TOKEN,
     DE,
     ID,

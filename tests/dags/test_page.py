@@ -14,7 +14,7 @@ from tributary.deliver import intake
 from tributary.errors import TributaryError
 from tributary.local import services
 
-from tests.dags.test_extract_meta_ads import configure, query
+from tests.support.dag_runs import configure, query
 
 SETTINGS = """
 brands:

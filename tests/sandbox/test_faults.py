@@ -18,11 +18,22 @@ from sandbox.faults import Fault
 from sandbox.presets import KINDS
 from sandbox.server import Sandbox
 from sandbox.world import World
-from tests.sandbox.test_graph import EVERY_STATUS, ID, NOON, START, US, Client
-from tests.sandbox.test_limits import batch
-from tests.sandbox.test_reports import EVERY, QUERY, start, state
+from tests.support.graph import (
+    EVERY,
+    EVERY_STATUS,
+    ID,
+    NOON,
+    QUERY,
+    START,
+    US,
+    Client,
+    batch,
+    start,
+    state,
+)
 
 INSIGHTS = f"/act_{US}/insights"
+
 ADS = f"/act_{US}/ads"
 LAST_WEEK = [(NOON - timedelta(days=n)).date() for n in range(1, 8)]
 TOTALS: dict[str, Any] = {**QUERY, "level": "account", "limit": 500}
