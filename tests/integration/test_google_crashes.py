@@ -18,8 +18,7 @@ DM, ADS = "google-data-manager", "google-ads"
 _WORKER = """
 import sys
 from datetime import datetime
-sys.path.insert(0, "tests/integration")
-from include import warehouse
+from tributary import warehouse
 from tributary.deliver import destinations, platforms
 from tributary.deliver.upload import upload
 from tributary.platforms.google.credentials import ADS, Access

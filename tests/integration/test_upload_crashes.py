@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 _WORKER = """
 import sys
 from datetime import datetime
-from include import warehouse
+from tributary import warehouse
 from tributary.deliver import destinations
 from tributary.deliver.platforms import MetaPlatform
 from tributary.deliver.upload import upload

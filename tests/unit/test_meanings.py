@@ -85,8 +85,8 @@ def _codes() -> Iterator[tuple[str, str]]:
     yield from (("google_data_manager", reason) for reason in google.FAST_FAIL)
     yield from (("google_data_manager", reason) for reason in google.PROCESSING)
     yield "google_data_manager", "INVALID_GBRAID, INVALID_GCLID"  # both mean the same to us
-    for code in google.ADS:
-        yield "google_ads", code.replace("*", "SOMETHING")
+    for pattern in google.ADS:
+        yield "google_ads", pattern.replace("*", "SOMETHING")
     yield "google_ads", "unknown"
     for status in HTTPStatus:
         yield from ((platform, f"http_{status.value}") for platform in _PLATFORMS)
