@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypedDict, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, cast, get_type_hints
 from uuid import UUID
 
 from tributary.errors import TributaryError
@@ -67,7 +67,10 @@ class EventRefused(TributaryError):
 
     def __init__(self, field: str, text: str, *others: EventRefused) -> None:
         self.field = field
-        self.faults = ((field, text), *(fault for other in others for fault in other.faults))
+        self.faults: tuple[tuple[str, str], ...] = (
+            (field, text),
+            *(fault for other in others for fault in other.faults),
+        )
         super().__init__("; ".join(f"{name}: {text}" for name, text in self.faults))
 
 
@@ -306,6 +309,11 @@ def documentation() -> str:
             f"| `{name}` | {field.needed} | {FORMATS[field.kind]} | {example} | {field.about} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def by_column(event: Event) -> dict[str, Any]:
+    """The same mapping, for reading and writing a column by a name that is not literal."""
+    return cast(dict[str, Any], event)
 
 
 if __name__ == "__main__":

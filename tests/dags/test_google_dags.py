@@ -14,7 +14,7 @@ from tributary.warehouse.load import resume
 
 from sandbox.google import Click, GoogleFault
 from sandbox.server import Sandbox
-from tests.dags.test_extract_meta_ads import Ran, configure, query
+from tests.support.dag_runs import Ran, configure, query
 
 SETTINGS = """
 brands:
@@ -227,8 +227,9 @@ def test_the_connections_can_be_tested(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
     """Red: the Test button would not tell good credentials from revoked ones."""
-    from tributary.orchestration.hooks import GoogleAdsHook, GoogleDataManagerHook
     from tributary.orchestration.tasks.upload import send_test_event
+    from tributary.platforms.google_ads.hook import GoogleAdsHook
+    from tributary.platforms.google_data_manager.hook import GoogleDataManagerHook
 
     for hook in (GoogleDataManagerHook("google_acme"), GoogleAdsHook("google_ads_acme")):
         fine, said = hook.test_connection()

@@ -1,6 +1,7 @@
 """Mistakes in the user's views, and keys that belong to a brand: nobody else's marts are touched."""
 
 from __future__ import annotations
+from typing import Any
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -9,7 +10,7 @@ import pytest
 from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
 
 from tributary import warehouse as wh
-from tributary.api import overview
+from tributary.deliver import overview
 
 AT = "2026-03-10 02:00"
 EMAIL, PHONE = "ann@shop.example", "+1 555 010 9999"
@@ -80,7 +81,7 @@ def _problems(world: Warehouse) -> set[tuple[str, str, str, str, int]]:
     }  # fmt: skip
 
 
-def _revenue(world: Warehouse) -> dict[tuple[str, str], tuple[Decimal, str | None, int]]:
+def _revenue(world: Warehouse) -> dict[tuple[str, str], tuple[Any, str | None, int]]:
     return {
         (row["brand_slug"], row["transaction_id"]): (
             row["conversion_value"], row["fb_ad_id"], row["touch_count"],

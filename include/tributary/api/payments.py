@@ -285,13 +285,15 @@ def kind_of(
     if not asked and any(one.is_one_off for one in known):
         return "first"
     if not asked:
+        at = raw["event_time"]
+        assert isinstance(at, datetime)
         asked = [
             one.links for one in others
             if one.links.invoice is not None and one.links.payment is None
             and (one.links.invoice.paid, one.links.invoice.currency)
             == (raw["value"], str(raw["currency"]).upper())
             and not _is_paid(one.links, reports, payment)
-            and abs(one.links.invoice.at - raw["event_time"]) <= HELD
+            and abs(one.links.invoice.at - at) <= HELD
         ]  # fmt: skip
     if asked:
         return "renewal" if _is_renewal(asked[-1], (*own, *others)) else "first"

@@ -44,8 +44,8 @@ from tributary.deliver.personal import personal_in
 from tributary.deliver.reading import Raw, contact_clicks
 from tributary.deliver.store import locked
 from tributary.errors import SettingsError, WarehouseDown
-from tributary.event import INHERITED, EventRefused
-from tributary.orchestration import connections
+from tributary.event import INHERITED, EventRefused, by_column
+from tributary.platforms.hook import connection
 from tributary.warehouse import Connection
 
 router = APIRouter(tags=["webhooks"])
@@ -172,7 +172,7 @@ def of_connection(conn_id: str) -> tuple[str, bool]:
     Raises:
         SettingsError: the connection is missing or incomplete.
     """
-    found = connections.connection(conn_id, "tributary_webhook", "that signs webhooks")
+    found = connection(conn_id, "tributary_webhook", "that signs webhooks")
     if not found.password:
         raise SettingsError(f"The Airflow connection {conn_id!r} has no signing secret (password).")
     return found.password, found.extra_dejson.get("scheme") == "secret"
@@ -427,7 +427,7 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
         return _Done(Posted(status="ignored", reason=intake.ERASED))
     if meaning.waits:
         _check(connection, post, meaning)
-    if contact_id := meaning.contact.get("contact_id"):
+    if contact_id := str(meaning.contact.get("contact_id") or ""):
         known = contacts.known(connection, post.brand.id, [contact_id]).get(contact_id)
         clicks = contact_clicks(meaning.contact, post.said_at, known)
         if any(clicks.values()) or not meaning.waits:
@@ -650,7 +650,8 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
     stored = locked(connection, purchase)
     if stored is None:
         return _Done(Posted(status="ignored", reason=intake.ERASED))
-    bought = stored.event
+    bought, worth = stored.event, stored.event["event_value"]
+    assert worth is not None  # a Purchase has a value
     if bought["currency"] != refund.currency:
         raise EventRefused("currency", "is not that of the purchase")
     last = connection.execute(
@@ -660,11 +661,11 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
         [bought["id"]],
     ).fetchone() or {**bought, "revision": 0, "custom_params": {}}
     before = last["custom_params"].get(_RETURNED) or {
-        "refunds": str(bought["event_value"] - last["event_value"]), "disputes": {},
+        "refunds": str(worth - last["event_value"]), "disputes": {},
     }  # fmt: skip
     after = _returned(before, refund, reports)
     given = sum((Decimal(one["amount"]) for one in after["disputes"].values()), Decimal(0))
-    value = max(bought["event_value"] - Decimal(after["refunds"]) - given, Decimal(0))
+    value = max(worth - Decimal(after["refunds"]) - given, Decimal(0))
     if value == last["event_value"]:  # known, or an older one that comes late
         if after != before and last["revision"]:
             connection.execute(
@@ -674,7 +675,7 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
             )
         return _Done(Posted(status="duplicate"), [bought["id"]])
     raw = {
-        **{name: bought[name] for name in INHERITED},
+        **{name: by_column(bought)[name] for name in INHERITED},
         "currency": bought["currency"],
         "id": post.to_be,
         "kind": "adjustment",

@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 
 from tributary import warehouse
-from tributary.deliver import contacts, destinations, erasure, identity, policies, reading, store
+from tributary.deliver import contacts, destinations, erasure, reading, store
 from tributary.deliver.brands import Brand
 from tributary.deliver.reading import Raw
 from tributary.errors import WarehouseBusy, WarehouseDown, WarehouseError
@@ -121,7 +121,7 @@ def _store(
         yield number, Receipt("refused", None, ERASED, (("event_id", ERASED),))
     rows = {number: row for number, row in rows.items() if number not in erased}
     states = {
-        row["id"]: [policies.first_state(row, target, now) for target in targets]
+        row["id"]: [destinations.first_state(row, target, now) for target in targets]
         for row in rows.values()
     }
     inserted = store.insert(connection, rows.values(), targets, states, now)
@@ -230,9 +230,3 @@ def test_event(brand: Brand, now: datetime) -> Event:
     )
     event = reading.row(brand, reading.given(brand, raw), source="test", now=now)
     return {**event, "opt_out": False}
-
-
-def test_event_for_google(event: Event, event_name: str) -> Event:
-    """The same under a name that the destination maps, and with an address of nobody."""
-    hashes, _ = identity.google_identifiers({"email": "tributary-test@example.com"})
-    return {**event, "event_name": event_name, "user_hashes": {"google": hashes}}

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 from uuid import uuid4
 
-from tributary.deliver import clicks, contacts, event_ids, identity, parse, policies
+from tributary.deliver import clicks, contacts, event_ids, identity, parse
 from tributary.deliver.brands import Brand
+from tributary.deliver.consent import consent_required
 from tributary.deliver.event_names import aliases, event_name
 from tributary.event import (
     COLUMN_FIELDS,
@@ -276,7 +277,7 @@ def _consent(brand: Brand, fields: Mapping[str, object], faults: Faults) -> Cons
     return {
         "ad_user_data": user_data,
         "ad_personalization": personalization,
-        "required": any(policies.consent_required(one, brand.settings) for one in known),
+        "required": any(consent_required(one, brand.settings) for one in known),
     }
 
 

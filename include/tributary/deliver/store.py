@@ -12,9 +12,8 @@ import orjson
 from psycopg.pq import TransactionStatus
 
 from tributary.deliver.brands import Brand
-from tributary.deliver.destinations import Destination
-from tributary.deliver.policies import FirstState
-from tributary.event import INSERTED, Event
+from tributary.deliver.destinations import Destination, FirstState
+from tributary.event import INSERTED, Event, by_column
 from tributary.warehouse import Connection
 
 
@@ -191,7 +190,7 @@ def locked(connection: Connection, event: UUID) -> Stored | None:
 
 def update(connection: Connection, event: Event, columns: Collection[str], now: datetime) -> None:
     """Store these columns of an event."""
-    row: Mapping[str, Any] = event
+    row = by_column(event)
     connection.execute(
         "update ops.conversion_events as e set updated_at = %s, "
         + ", ".join(f"{name} = v.{name}" for name in columns)
