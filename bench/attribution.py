@@ -113,7 +113,7 @@ def _processors() -> float:
     pid = int((embedded.data_directory() / "postmaster.pid").read_text().split()[0])
     server = psutil.Process(pid).cpu_times()
     ours = os.times()
-    return (
+    return float(
         sum(ours[:2]) + server.user + server.system + server.children_user + server.children_system
     )
 

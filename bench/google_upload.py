@@ -252,7 +252,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        _measure(*options.measure, options.events)
+        kind, url, uri = options.measure
+        _measure(kind, url, uri, options.events)
         return
     events = options.events
     table = Table(

@@ -77,7 +77,8 @@ async def _client(port: int, numbers: list[int], seconds: list[float], said: Cou
 
 
 async def _post(port: int, posts: int, in_flight: int) -> tuple[list[float], Counter[int]]:
-    numbers, seconds, said = list(range(posts)), [], Counter[int]()
+    numbers, said = list(range(posts)), Counter[int]()
+    seconds: list[float] = []
     await asyncio.gather(*(_client(port, numbers, seconds, said) for _ in range(in_flight)))
     return seconds, said
 

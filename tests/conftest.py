@@ -110,7 +110,7 @@ def sync_dags(airflow: None) -> Callable[[], None]:
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
     def sync() -> None:
-        DagBundlesManager().sync_bundles_to_db()
+        DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
         sync_bag_to_db(DagBag(config.ROOT / "dags"), "dags-folder", None)
 
     return sync

@@ -142,7 +142,7 @@ def tab(chromium: Any, address: str, request: pytest.FixtureRequest) -> Iterator
 
 def one(uri_of: str, statement: str) -> Any:
     with psycopg.connect(os.environ[uri_of]) as connection:
-        row = connection.execute(statement).fetchone()  # type: ignore[call-overload]
+        row = connection.execute(statement).fetchone()
         return row and row[0]
 
 

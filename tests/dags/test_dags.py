@@ -39,6 +39,7 @@ HEAVY = (
 )
 
 
+@pytest.fixture(scope="module")
 def bag(airflow: None) -> Any:
     from airflow.dag_processing.dagbag import DagBag
 

@@ -25,7 +25,7 @@ from sandbox.faults import Fault
 from sandbox.graph import Token
 from sandbox.server import Sandbox
 from sandbox.world import Clock, World
-from tests.dags.test_extract_meta_ads import (
+from tests.support.dag_runs import (
     ACME_TOKEN,
     DE,
     ID,
@@ -73,13 +73,14 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
     from airflow.dag_processing.dagbag import DagBag
 
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
-    for name, values in {
+    tokens: dict[str, dict[str, Any]] = {
         "ACME": {"password": ACME_TOKEN},
         "LUMEN": {
             "password": LUMEN_TOKEN,
             "extra": {"app_id": "1", "app_secret": LUMEN_SECRET},
         },
-    }.items():
+    }
+    for name, values in tokens.items():
         value = json.dumps({"conn_type": "meta", "host": sandbox.url, **values})
         monkeypatch.setenv(f"AIRFLOW_CONN_META_{name}", value)
     configure(warehouse, SETTINGS)

@@ -14,7 +14,7 @@ from tributary.warehouse.load import resume
 
 from sandbox.google import Click, GoogleFault
 from sandbox.server import Sandbox
-from tests.dags.test_extract_meta_ads import Ran, configure, query
+from tests.support.dag_runs import Ran, configure, query
 
 SETTINGS = """
 brands:

@@ -14,7 +14,7 @@ from tributary.deliver import intake
 from tributary.errors import TributaryError
 from tributary.local import services
 
-from tests.dags.test_extract_meta_ads import configure, query
+from tests.support.dag_runs import configure, query
 
 SETTINGS = """
 brands:
@@ -191,7 +191,7 @@ def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None
 
     with create_session() as session:
         log = [
-            (row.owner, row.dag_id, json.loads(row.extra)["account_id"])
+            (row.owner, row.dag_id, json.loads(row.extra or "")["account_id"])
             for row in session.query(Log).filter(Log.event == "tributary_resume_account")
         ]
     assert ("a-user", "extract_meta_ads", "1000000009") in log
@@ -313,6 +313,7 @@ def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
     from airflow.utils.types import DagRunTriggeredByType
 
     run = trigger_dag("extract_meta_ads", triggered_by=DagRunTriggeredByType.TEST)
+    assert run is not None
     with wh.connect(warehouse, autocommit=True) as connection:
         for ago, name in ((2, run.run_id), (3, "long-gone")):
             connection.execute(

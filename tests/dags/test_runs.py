@@ -68,13 +68,16 @@ def _due(dag: Any, run_type: str, start: datetime) -> Any:
     """The run that scheduler or backfill makes for the interval that begins then."""
     from airflow.models.dagrun import DagRun
     from airflow.timetables.base import TimeRestriction
+    from airflow.utils.types import DagRunType
 
     restriction = TimeRestriction(_pendulum(start), None, catchup=True)
     info = dag.timetable.next_dagrun_info(
         last_automated_data_interval=None, restriction=restriction
     )
     run_id = DagRun.generate_run_id(
-        run_type=run_type, logical_date=info.logical_date, run_after=info.run_after
+        run_type=DagRunType(run_type),
+        logical_date=info.logical_date,
+        run_after=info.run_after,
     )
     return SimpleNamespace(
         run_type=run_type,
@@ -149,6 +152,7 @@ def test_backfills_wait_for_everything_else(dags: Any, served: Any, sync_dags: A
     weights: dict[str, set[int]] = {}
     with create_session() as session:
         dag = DBDagBag().get_latest_version_of_dag("extract_meta_ads", session=session)
+        assert dag is not None
         for run_type in (DagRunType.BACKFILL_JOB, DagRunType.SCHEDULED, DagRunType.MANUAL):
             run = dag.create_dagrun(
                 run_id=f"{run_type.value}__of_a_test",
@@ -164,7 +168,9 @@ def test_backfills_wait_for_everything_else(dags: Any, served: Any, sync_dags: A
                 task=task, run_id=run.run_id, map_index=1, dag_version_id=waiting.dag_version_id
             )
             mapped.refresh_from_task(task)  # as expanding the mapped task does
-            found = {ti.priority_weight for ti in run.task_instances} | {mapped.priority_weight}
+            found: set[Any] = {ti.priority_weight for ti in run.task_instances} | {
+                mapped.priority_weight
+            }
             weights[run_type.value] = found
         session.rollback()
     assert weights == {"backfill": {0}, "scheduled": {1}, "manual": {1}}
@@ -192,7 +198,9 @@ def test_what_dies_with_the_scheduler_is_tried_again(dags: Any, sync_dags: Any) 
     with create_session() as session:
         watchers = []
         for dag_id in dags:
-            run = bag.get_latest_version_of_dag(dag_id, session=session).create_dagrun(
+            dag = bag.get_latest_version_of_dag(dag_id, session=session)
+            assert dag is not None
+            run = dag.create_dagrun(
                 run_id="manual__of_a_test",
                 run_type=DagRunType.MANUAL,
                 run_after=NOW,

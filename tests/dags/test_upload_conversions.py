@@ -19,7 +19,7 @@ from tributary.platforms.posthog.errors import PosthogKeyRefused
 from sandbox.faults import Fault
 from sandbox.graph import Token
 from sandbox.server import Sandbox
-from tests.dags.test_extract_meta_ads import Ran, Told, cleared, configure, query
+from tests.support.dag_runs import Ran, Told, cleared, configure, query
 
 ACME_TOKEN, LUMEN_TOKEN = "EAAGacmeacmeacmeacmeacmeacmeup1", "EAAGlumenlumenlumenlumenlumenup2"
 ACME_PIXEL, LUMEN_PIXEL = "2000000051", "2000000053"

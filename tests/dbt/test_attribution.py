@@ -21,7 +21,7 @@ TABLES = (
     "app.transactions", "ops.conversion_deliveries",
 )  # fmt: skip
 COMPARED = ("ad_attribution_credits", "ad_attributions", "ad_performance", "campaign_performance")
-CLAIMED = {
+CLAIMED: dict[str, Any] = {
     "actions": [
         {"action_type": "omni_purchase", "value": "3", "1d_click": "1", "7d_click": "3"},
         {"action_type": "purchase", "value": "2"},

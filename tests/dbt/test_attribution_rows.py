@@ -1,6 +1,7 @@
 """Mistakes in the user's views, and keys that belong to a brand: nobody else's marts are touched."""
 
 from __future__ import annotations
+from typing import Any
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -80,7 +81,7 @@ def _problems(world: Warehouse) -> set[tuple[str, str, str, str, int]]:
     }  # fmt: skip
 
 
-def _revenue(world: Warehouse) -> dict[tuple[str, str], tuple[Decimal, str | None, int]]:
+def _revenue(world: Warehouse) -> dict[tuple[str, str], tuple[Any, str | None, int]]:
     return {
         (row["brand_slug"], row["transaction_id"]): (
             row["conversion_value"], row["fb_ad_id"], row["touch_count"],

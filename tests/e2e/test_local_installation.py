@@ -65,7 +65,7 @@ class Installation:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.env["TRIBUTARY_WAREHOUSE"]) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query).fetchall()
 
     def api(self, method: str, path: str, **arguments: Any) -> Any:
         login = {"username": "admin", "password": self.password}

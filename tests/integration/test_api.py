@@ -295,7 +295,7 @@ def test_a_twin_of_ones_own_is_named(lumen: Door, uri: str) -> None:
 
 def test_no_answer_has_anything_of_a_person(acme: Door, lumen: Door) -> None:
     """Red: the documentation promises it, and a contact, a page or a name goes out."""
-    of_them = {
+    of_them: dict[str, Any] = {
         "contact_id": "contact-4711", "event_source_url": "https://shop.example/ann?utm_source=x",
         "custom_params": {"content_name": "Call with Ann"}, "external_id": "crm-4711",
         "first_name": "Ann", "fbclid": "IwAR_abcdef", "gclid": "Cj0-abcdefghijklmnopqrstuvwxyz",

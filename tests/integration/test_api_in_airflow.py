@@ -65,7 +65,7 @@ def test_an_expired_or_forged_login_is_none(url: str, login: Callable[[str], Doo
     expired = get_auth_manager().generate_jwt(user, expiration_time_in_seconds=-60)
     claims = jwt.decode(valid, options={"verify_signature": False})
     forged = jwt.encode(claims, "x" * 64, algorithm="HS512")
-    unsigned = jwt.encode(claims, None, algorithm="none")
+    unsigned = jwt.encode(claims, "", algorithm="none")
     assert Door(url, valid)("GET", "/conversions").status_code == 200
     for token in (expired, forged, unsigned, valid[:-4]):
         assert Door(url, token)("GET", "/conversions").status_code == 401
@@ -128,7 +128,7 @@ def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Door]) -> N
     viewer("POST", "/erasure", json={"email": event["email"]})
     with create_session() as session:
         rows = session.query(Log).filter(Log.id > last).order_by(Log.id).all()
-        told = [(row.event, row.owner, row.dag_id, json.loads(row.extra)) for row in rows]
+        told = [(row.event, row.owner, row.dag_id, json.loads(row.extra or "")) for row in rows]
     who = ("op", "upload_conversions")
     assert [row for row in told if row[0].startswith("tributary_")] == [
         ("tributary_conversions_create", *who, {"method": "POST"}),

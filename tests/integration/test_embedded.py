@@ -28,8 +28,7 @@ class Home:
 
     def run(self, code: str) -> Any:
         """What the code prints as JSON; `embedded` and `psycopg` are there."""
-        program = "import json, psycopg\nfrom include import home\n"
-        program += "from tributary.warehouse import embedded\n" + code
+        program = "import json, psycopg\nfrom tributary.local import embedded, home\n" + code
         environment = {**os.environ, "TRIBUTARY_HOME": str(self.directory)}
         environment.pop("TRIBUTARY_WAREHOUSE", None)
         ended = subprocess.run(
@@ -137,7 +136,7 @@ def test_a_reused_process_id_does_not_fool_it(local: Home) -> None:
 
 def test_two_that_start_at_once_share_one_server(local: Home) -> None:
     """Red: tasks that begin together on a fresh machine would spoil each other's data directory."""
-    code = "from tributary.warehouse import embedded; print(embedded.start())"
+    code = "from tributary.local import embedded; print(embedded.start())"
     environment = {**os.environ, "TRIBUTARY_HOME": str(local.directory)}
     running = [
         subprocess.Popen(

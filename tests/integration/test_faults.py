@@ -139,7 +139,7 @@ class Trouble:
         return f"{self.kind}-{where}{'-report' if self.report else ''}"
 
 
-_ROWS = {"edge": "insights", "level": "ad"}
+_ROWS: dict[str, Any] = {"edge": "insights", "level": "ad"}
 _TOTALS = {"edge": "insights", "level": "account"}
 _START = {"edge": "insights", "method": "POST"}
 _BROKEN = [
@@ -617,7 +617,7 @@ def test_however_little_graph_computes_at_once_the_rows_are_the_same(
     """
     whole, parts = make_warehouse("split_whole"), make_warehouse("split_parts")
     until = UNTIL if split in ("report", "days", "pages") else SINCE + timedelta(days=1)
-    window = {"account_id": spec.account_id, "until": until}
+    window: dict[str, Any] = {"account_id": spec.account_id, "until": until}
     load(whole, sandbox, **window)
     sandbox.requests.clear()
     sandbox.limits.change(**limits)
@@ -733,7 +733,11 @@ def test_90_days_of_which_none_changed_cost_one_call(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
     """Red: the weekly look far back would cost too much, or load nothing when it must."""
-    window = {"account_id": "61", "since": UNTIL - timedelta(days=89), "until": UNTIL}
+    window: dict[str, Any] = {
+        "account_id": "61",
+        "since": UNTIL - timedelta(days=89),
+        "until": UNTIL,
+    }
     load(warehouse, sandbox, run="first", **window)
     sandbox.requests.clear()
     result = _reread(warehouse, sandbox, "second", **window)
@@ -823,13 +827,12 @@ def test_a_killed_worker_is_followed_by_one_that_polls_the_same_report(
     sandbox.limits.change(report_seconds=600)
     sandbox.clock.advance_per_request = timedelta(seconds=1)
     notes = tmp_path / "notes.json"
-    path = os.pathsep.join([str(config.ROOT / "tests" / "integration"), str(config.ROOT)])
     command = [sys.executable, "-c", _CHILD, warehouse, sandbox.url, str(notes)]
 
     def polls() -> int:
         return sandbox.graph.tally["GET", "report", ACCOUNT_ID]
 
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}) as child:
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(config.ROOT)}) as child:
         deadline = time.monotonic() + 60
         while polls() < 5 and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -45,7 +45,7 @@ MakeWarehouse = Callable[[str], str]
 ACME = replace(SPEC, campaigns=4)
 LUMEN = AccountSpec("2000000010", "lumen", "Lumen", "USD", "America/New_York", campaigns=1, ads=3)
 DAY, LAST = SINCE, SINCE + timedelta(days=3)
-_ROWS = {"edge": "insights", "level": "ad"}
+_ROWS: dict[str, Any] = {"edge": "insights", "level": "ad"}
 _TOTALS = {"edge": "insights", "level": "account"}
 
 
@@ -111,7 +111,7 @@ def test_paging_that_does_not_end_is_ended(
 ) -> None:
     """Red: a load would never end, or fail for good though all rows came."""
     known(warehouse, asynchronous=edge == "results", page_size=50, edge_pages={"ads": 50})
-    level = {} if edge == "ads" else {"level": "ad"}
+    level: dict[str, Any] = {} if edge == "ads" else {"level": "ad"}
     fault = sandbox.faults.add(Fault(kind, edge=edge, **level, **details))
     _load(warehouse, sandbox)
     assert fault.hits > 0

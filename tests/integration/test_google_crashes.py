@@ -18,7 +18,6 @@ DM, ADS = "google-data-manager", "google-ads"
 _WORKER = """
 import sys
 from datetime import datetime
-sys.path.insert(0, "tests/integration")
 from tributary import warehouse
 from tributary.deliver import destinations
 from tributary.deliver.upload import upload

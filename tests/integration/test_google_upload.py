@@ -40,7 +40,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 # What is wrong with an event, and what each API calls it.
-_WRONG = [
+_WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"gclid": "not a click id"}, "INVALID_FORMAT", "conversion_upload_error.UNPARSEABLE_GCLID"),
     (
         {"event_time": NOW + timedelta(minutes=5)},

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -243,7 +243,7 @@ def test_long_values_cost_no_more_than_their_length(module_warehouse: str, unit:
     """A red test here: a few long values keep a worker of the edge busy for minutes."""
     configure(module_warehouse)
     long = (unit * 200_000)[:200_000]
-    dear = [{field: long} for field in intake.FIELDS if field != "brand"]
+    dear: list[dict[str, Any]] = [{field: long} for field in intake.FIELDS if field != "brand"]
     dear.append({"custom_params": {"note": (unit * 16_000)[: 16_000 // len(unit.encode())]}})
     dear.append({"custom_params": {"phone": [f"+1212555{n:04}" for n in range(10_000)]}})
     dear.append({"event_source_url": f"https://{long}@x"})
@@ -310,7 +310,7 @@ def test_builders_ask_for_what_their_event_needs(warehouse: str) -> None:
     )
     assert [receipt.status for receipt in receipts] == ["accepted"] * 7
     with pytest.raises(TypeError):
-        intake.purchase(**person)  # type: ignore[call-arg]
+        intake.purchase(**person)  # type: ignore[arg-type]
 
 
 def test_what_was_erased_does_not_come_back(warehouse: str) -> None:
@@ -584,7 +584,7 @@ def test_a_clock_that_is_put_back_or_forward(warehouse: str) -> None:
     ]
 
 
-def _stored(uri: str, columns: str, *events: dict[str, Any]) -> list[Any]:
+def _stored(uri: str, columns: str, *events: Mapping[str, Any]) -> list[Any]:
     """The columns of accepted events, in the order of the events: a list each, or values of one."""
     receipts = take(uri, list(events))
     assert [receipt.reason for receipt in receipts] == [None] * len(events)
@@ -819,7 +819,8 @@ def test_numbers_that_are_no_phones(warehouse: str) -> None:
     configure(warehouse)
     numbers = ["1001", "4155551212", "1795168800", "00012345600012", "4006381333931",
                "0151-2345678", "ORD+1234567", "a+b", "100%"]  # fmt: skip
-    params = {"phone_model": "iPhone 15", "phone_sku": "8806095123456", "order": 4155551212,
+    params: dict[str, Any] = {
+              "phone_model": "iPhone 15", "phone_sku": "8806095123456", "order": 4155551212,
               "rating": "+5", "gtin": ["00012345600012"], "note": "100% +20 points"}  # fmt: skip
     receipts = take(
         warehouse,

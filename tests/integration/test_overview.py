@@ -362,6 +362,6 @@ def test_every_rule_of_the_platforms_codes_has_words() -> None:
             told = meanings.meaning(platform, code)
             assert told.means.startswith("Google: ") or do.name == "UNKNOWN", code
 
-    for code, subcode in POLICY:
-        label = f"{code}/{subcode}" if subcode else str(code)
+    for number, subcode in POLICY:
+        label = f"{number}/{subcode}" if subcode else str(number)
         assert meanings.meaning("meta", label).means.startswith("Meta: ")

@@ -109,7 +109,7 @@ def said(payload: Payload, **changes: Any) -> Payload:
 
 
 def email(number: int) -> str:
-    return hashed("meta", "em", f"jane.{number}@example.com")
+    return str(hashed("meta", "em", f"jane.{number}@example.com"))
 
 
 def numbered(number: int, *payloads: Payload) -> list[Payload]:
@@ -676,7 +676,7 @@ def test_a_payment_links_id_loses_no_purchase(door: Door, uri: str) -> None:
 
 def test_erasing_one_buyer_of_a_payment_link_costs_no_other(door: Door, uri: str) -> None:
     """Red: one buyer asks to be forgotten, and all later sales of the link are dropped."""
-    link = {"metadata": {"event_id": "of-the-link"}}
+    link: dict[str, Any] = {"metadata": {"event_id": "of-the-link"}}
     for brand in ("acme", "lumen"):
         hand(door, [session(1, **link)], brand)
     for client in (Door(door.url, key(uri)), Door(door.url, key(uri, "lumen"))):
@@ -877,7 +877,7 @@ def test_a_pixels_id_makes_no_second_event(
 # Rows 6 and 7: what is not known makes no event.
 
 
-GHL = {
+GHL: dict[str, dict[str, Any]] = {
     "ContactCreate": {"id": "nmFmQEsNgz6AVpgLVUJ0", "email": "jane@example.com",
                       "firstName": "Jane", "country": "US"},
     "OpportunityCreate": {"id": "wWhVuzqpRuOA1ZVWi4FC", "contactId": "cJAWDskpkJHbRbhAT7bs",

@@ -64,7 +64,7 @@ def as_(api_server: str, module_warehouse: str) -> Iterator[Callable[..., Door]]
     two_brands(module_warehouse)
     manager = get_auth_manager()
     allow = manager.is_authorized_dag
-    may = {
+    may: dict[str | None, set[tuple[str, str | None]]] = {
         "trigger": {("POST", "RUN")},
         "editor": {("POST", "RUN"), ("PUT", None)},
         "eraser": {("POST", "RUN"), ("PUT", None), ("DELETE", None)},
@@ -89,18 +89,18 @@ def as_(api_server: str, module_warehouse: str) -> Iterator[Callable[..., Door]]
 
 def _ask(door: Door, route: str) -> int:
     method, path = route.split(" ")
-    body = {} if method == "GET" else {"json": {}}
+    body: dict[str, Any] = {} if method == "GET" else {"json": {}}
     return door(method, path.format(**FILLED), **body).status_code
 
 
-def _log(since: int = 0) -> list[tuple[int, str, str, str | None, Any]]:
+def _log(since: int = 0) -> list[tuple[int, str, str | None, str | None, Any]]:
     from airflow.models import Log
     from airflow.utils.session import create_session
 
     with create_session() as session:
         rows = session.query(Log).filter(Log.id > since, Log.event.like("tributary%"))
         return [
-            (row.id, row.event, row.owner, row.dag_id, json.loads(row.extra))
+            (row.id, row.event, row.owner, row.dag_id, json.loads(row.extra or ""))
             for row in rows.order_by(Log.id)
         ]
 
@@ -247,7 +247,7 @@ def test_only_our_own_pages_change_anything(
         ("DELETE", f"/api/conversions/{ID}"),
         ("POST", "/api/conversions/sync?brand_id=none"),
     ):
-        body = {"json": {}} if method != "DELETE" else {}
+        body: dict[str, Any] = {"json": {}} if method != "DELETE" else {}
         answer = stranger(method, path, cookies=cookies, headers=headers, **body)
         assert (answer.status_code == 403) == (not ours), (path, answer.text)
         assert answer.status_code < 500, (path, answer.text)

@@ -17,12 +17,12 @@ from tributary.platforms.posthog.destination import PosthogSender
 
 from sandbox.posthog import PosthogFault
 from sandbox.server import Sandbox
+from tests.support.loads import query
 from tests.support.outgoing import (
     NOW,
     configure,
     execute,
     purchase,
-    query,
     requests,
     sandbox_with_pixels,
     states,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tributary import warehouse as wh
@@ -614,7 +614,7 @@ def test_an_id_that_is_a_placeholder_is_none(warehouse: str, caplog: Any) -> Non
         "from ops.conversion_events order by transaction_id",
     )
     assert tuple(guest.values()) == (None, None, _FBC, None, None, [])
-    seen = int(touch["touched_at"].timestamp())
+    seen = int(cast(datetime, touch["touched_at"]).timestamp())
     assert tuple(known.values()) == (
         "p1", "Cj0-landing", f"fb.1.{seen}000.IwAR_landing", None, None, ["country", "em"],
     )  # fmt: skip

@@ -210,7 +210,7 @@ def test_only_stripe_is_believed(door: Door, uri: str) -> None:
     payload = session()
     body = json.dumps(payload).encode()
     good = signed(body)
-    forged = {
+    forged: dict[str, dict[str, Any]] = {
         "changed byte": {"sent": body.replace(b"1990", b"9990", 1), "body": body},
         "old timestamp": {"header": signed(body, time.time() - 301), "body": body},
         "ahead": {"header": signed(body, time.time() + 310), "body": body},
@@ -226,7 +226,7 @@ def test_only_stripe_is_believed(door: Door, uri: str) -> None:
         assert answer.status_code == 401, why
         assert "jane" not in answer.text
         assert SECRET not in answer.text
-    not_utf8 = {"sent": body + b"\xff", "body": body}
+    not_utf8: dict[str, Any] = {"sent": body + b"\xff", "body": body}
     assert post(door, "stripe", payload, **not_utf8).status_code == 401
     assert post(door, "stripe", payload, brand="lumen").status_code == 404
     assert post(door, "stripe", payload, brand="nobody").status_code == 404
@@ -261,7 +261,8 @@ def test_a_body_that_is_no_event_is_refused(door: Door, uri: str) -> None:
 
 def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: str) -> None:
     """Red: a purchase is lost because of a setting that a person mends an hour later."""
-    payload = {"event_id": "d-1", "data": {"contract_id": "K1", "amount": "$1,200.50",
+    payload: dict[str, Any] = {
+        "event_id": "d-1", "data": {"contract_id": "K1", "amount": "$1,200.50",
                "currency": "points", "customer": {"email": "jane@example.com"}}}  # fmt: skip
     assert post(door, "denefits", payload).status_code == 422
     stored = query(uri, "select status, reason, payload from ops.webhook_payloads")[0]
@@ -661,7 +662,9 @@ def test_an_odd_contact_id_is_no_servers_error(door: Door, uri: str) -> None:
     assert [row["contact_id"] for row in query(uri, "select * from ops.contacts")] == ["B1"]
     whom = {"id": "m2", "contact_id": "jane@example.com", "qualified": True}
     assert said(post(door, "chatbot", whom)) == "accepted"
-    own = f"chatbot-{hashed('meta', 'em', 'jane@example.com')[:32]}"
+    email = hashed("meta", "em", "jane@example.com")
+    assert email is not None
+    own = f"chatbot-{email[:32]}"
     assert [(row["event_id"], row["contact_id"]) for row in events(uri)] == [(own, None)]
 
 

@@ -31,9 +31,10 @@ from sandbox.faults import Fault
 from sandbox.graph import Token
 from sandbox.server import Sandbox
 from sandbox.world import World
-from tests.sandbox.test_graph import EU, ID, LUMEN, NOON, PROOF, START, US
+from tests.support.graph import EU, ID, LUMEN, NOON, PROOF, START, US
 
 ACME, PIXEL, LUMEN_PIXEL = "sandbox-token-acme", "2000000001", "2000000003"
+
 NOW = int(NOON.timestamp())
 DAY = 86_400
 HASH = sha256(b"jane@example.com").hexdigest()

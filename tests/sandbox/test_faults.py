@@ -18,11 +18,22 @@ from sandbox.faults import Fault
 from sandbox.presets import KINDS
 from sandbox.server import Sandbox
 from sandbox.world import World
-from tests.sandbox.test_graph import EVERY_STATUS, ID, NOON, START, US, Client
-from tests.sandbox.test_limits import batch
-from tests.sandbox.test_reports import EVERY, QUERY, start, state
+from tests.support.graph import (
+    EVERY,
+    EVERY_STATUS,
+    ID,
+    NOON,
+    QUERY,
+    START,
+    US,
+    Client,
+    batch,
+    start,
+    state,
+)
 
 INSIGHTS = f"/act_{US}/insights"
+
 ADS = f"/act_{US}/ads"
 LAST_WEEK = [(NOON - timedelta(days=n)).date() for n in range(1, 8)]
 TOTALS: dict[str, Any] = {**QUERY, "level": "account", "limit": 500}
@@ -483,7 +494,7 @@ def test_a_field_an_object_or_a_status_is_refused(client: Client) -> None:
     """Red: a client would not meet a field, a creative or a status that Graph no longer gives."""
     ads = client.all(ADS, limit=500)
     add(client, "broken_object", id=ads[3]["id"])
-    asked = {"fields": "id,creative{id}", "limit": 10}
+    asked: dict[str, Any] = {"fields": "id,creative{id}", "limit": 10}
     error = client.get(ADS, **asked).json()["error"]
     assert (error["code"], error["error_subcode"]) == (100, 2446289)
     assert error["error_user_title"] == "Ad Creative Is Incomplete"

@@ -179,8 +179,8 @@ def test_it_is_driven_from_another_process(sandbox: Sandbox) -> None:
     assert _post(sandbox).status_code == 503
     assert _post(sandbox).status_code == 200
     assert requests.get(f"{url}/ledger", timeout=10).json() == []
-    tag = {"action": "44", "order_id": "T-9", "value": 5, "currency": "USD"}
-    requests.post(f"{url}/tag", json=tag, timeout=10).raise_for_status()
+    tag: dict[str, str | int] = {"action": "44", "order_id": "T-9", "value": 5, "currency": "USD"}
+    requests.post(f"{url}/tag", json=dict(tag), timeout=10).raise_for_status()
     assert requests.get(f"{url}/ledger", timeout=10).json() == [["44", "T-9", 1, 1, 5.0]]
     revoked = {"refresh_token": "sandbox-refresh-token"}
     requests.delete(f"{url}/tokens", json=revoked, timeout=10).raise_for_status()

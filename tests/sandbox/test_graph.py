@@ -4,8 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
-from hmac import new as hmac
 from itertools import pairwise
 from typing import Any
 
@@ -16,64 +14,18 @@ import requests
 from sandbox.graph import Token
 from sandbox.server import Sandbox
 from sandbox.world import AccountSpec, Clock, World
-
-START = date(2026, 7, 1)
-NOON = datetime(2026, 10, 29, 12, 0, tzinfo=UTC)
-US, ID, EU = "1000000001", "1000000002", "1000000003"
-ACCOUNTS = (US, ID, EU)
-LUMEN = "sandbox-token-lumen"
-PROOF = hmac(b"sandbox-app-secret", LUMEN.encode(), sha256).hexdigest()
-EVERY_STATUS = ["ACTIVE", "PAUSED", "DELETED", "ARCHIVED", "CAMPAIGN_PAUSED", "ADSET_PAUSED"]
-EVERY_STATUS.append("DISAPPROVED")
-
-
-class Client:
-    """Asks as the account's owner does: token in the header, proof where it is required."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-
-    def get(self, path: str, token: str | None = None, **params: Any) -> requests.Response:
-        return self.call("GET", path, token, **params)
-
-    def call(
-        self, method: str, path: str, token: str | None = None, **params: Any
-    ) -> requests.Response:
-        """GET with a query string, POST with a form."""
-        token = token or (LUMEN if EU in path else "sandbox-token-acme")
-        if token == LUMEN:
-            params.setdefault("appsecret_proof", PROOF)
-        sent = {
-            name: value if isinstance(value, str | int) else orjson.dumps(value).decode()
-            for name, value in params.items()
-        }
-        headers = {"Authorization": f"Bearer {token}"}
-        where = {"params" if method == "GET" else "data": sent}
-        url = f"{self.sandbox.url}/v26.0{path}"
-        return requests.request(method, url, headers=headers, timeout=10, **where)
-
-    def pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
-        """Every page, by its cursor, until `next` is absent."""
-        while True:
-            response = self.get(path, **params)
-            assert response.status_code == 200, response.text
-            page: dict[str, Any] = response.json()
-            yield page
-            if "next" not in page.get("paging", {}):
-                return
-            params["after"] = page["paging"]["cursors"]["after"]
-
-    def all(self, path: str, **params: Any) -> list[dict[str, Any]]:
-        return [item for page in self.pages(path, **params) for item in page["data"]]
-
-    def refusal(self, path: str, **params: Any) -> tuple[int, int | None]:
-        """Code and subcode of the error, which must be a whole Graph error."""
-        response = self.get(path, **params)
-        error: dict[str, Any] = response.json()["error"]
-        assert response.status_code >= 400
-        assert {"message", "type", "code", "fbtrace_id"} <= error.keys()
-        assert "x-business-use-case-usage" in response.headers
-        return error["code"], error.get("error_subcode")
+from tests.support.graph import (
+    ACCOUNTS,
+    EU,
+    EVERY_STATUS,
+    ID,
+    LUMEN,
+    NOON,
+    START,
+    US,
+    Client,
+    days,
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +39,6 @@ def client(running: Sandbox) -> Client:
     running.clock.set(NOON)
     running.graph.empty_pages = True
     return Client(running)
-
-
-def days(since: date, until: date) -> dict[str, str]:
-    return {"since": since.isoformat(), "until": until.isoformat()}
 
 
 def test_paging_gives_each_object_once(client: Client) -> None:

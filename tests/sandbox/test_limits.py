@@ -9,8 +9,7 @@ import pytest
 
 from sandbox.server import Sandbox
 from sandbox.world import World
-from tests.sandbox.test_graph import ID, NOON, START, US, Client
-from tests.sandbox.test_reports import QUERY, start
+from tests.support.graph import ID, NOON, QUERY, START, US, Client, batch, start
 
 INSIGHTS = f"/act_{US}/insights"
 
@@ -140,11 +139,6 @@ def test_calls_are_counted_and_refused_until_there_is_room(client: Client) -> No
     client.sandbox.clock.advance(timedelta(seconds=1))
     assert client.get(INSIGHTS).status_code == 200
     assert client.refusal(INSIGHTS) == (80004, 2446079)
-
-
-def batch(client: Client, *urls: str, **params: Any) -> Any:
-    calls = [{"method": "GET", "relative_url": url} for url in urls]
-    return client.call("POST", "/", batch=calls, **params).json()
 
 
 def test_a_batch_answers_each_call_as_if_it_were_alone(client: Client) -> None:

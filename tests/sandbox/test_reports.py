@@ -3,23 +3,13 @@
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import requests
 
 from sandbox.server import Sandbox
 from sandbox.world import World
-from tests.sandbox.test_graph import EU, EVERY_STATUS, NOON, START, US, Client, days
-
-EVERY = {"field": "ad.effective_status", "operator": "IN", "value": EVERY_STATUS}
-QUERY: dict[str, Any] = {
-    "level": "ad",
-    "time_increment": 1,
-    "time_range": days(START, NOON.date()),
-    "fields": "ad_id,spend,impressions,actions",
-    "filtering": [EVERY],
-}
+from tests.support.graph import EU, EVERY, NOON, QUERY, START, US, Client, start, state
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +23,6 @@ def client(running: Sandbox) -> Client:
     running.reset()
     running.clock.set(NOON)
     return Client(running)
-
-
-def start(client: Client, path: str = f"/act_{US}/insights", **changes: Any) -> str:
-    """The id of a new report."""
-    response = client.call("POST", path, **{**QUERY, **changes})
-    assert response.status_code == 200, response.text
-    run_id: str = response.json()["report_run_id"]
-    return run_id
-
-
-def state(client: Client, run_id: str) -> tuple[str, int]:
-    report = client.get(f"/{run_id}").json()
-    return report["async_status"], report["async_percent_completion"]
 
 
 def test_a_report_takes_its_time(client: Client) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import requests
 
@@ -67,7 +67,7 @@ def test_another_process_drives_it() -> None:
             ("restate", {"account_id": "9"}),
             ("hidden", {"ids": ["9"]}),
         ):
-            answer = requests.post(f"{url}/_sandbox/{path}", json=body, timeout=10)
+            answer = requests.post(f"{url}/_sandbox/{path}", json=cast(Any, body), timeout=10)
             assert (answer.status_code, answer.json().keys()) == (400, {"error"}), path
         process.terminate()
         assert process.wait(10) == 0

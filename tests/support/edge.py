@@ -121,7 +121,7 @@ def empty_outbox(uri: str, *more: str) -> None:
 
 def signed(body: bytes, at: float | None = None, secret: str = SECRET) -> str:
     stamp = None if at is None else int(at)
-    return WebhookSignature.generate_signature_header(body.decode(), secret, stamp)
+    return str(WebhookSignature.generate_signature_header(body.decode(), secret, stamp))
 
 
 def post(

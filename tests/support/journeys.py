@@ -72,7 +72,7 @@ def weights(journey: Journey) -> dict[str, list[Fraction | float]]:
 
 def _figures_of_mam() -> dict[str, dict[str, float]]:
     import pandas
-    from mam import MAM
+    from mam import MAM  # type: ignore[import-not-found]
 
     sessions = pandas.DataFrame(
         [

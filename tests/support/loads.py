@@ -44,14 +44,14 @@ Meeting = Callable[[Call, int], None]
 class ChangingWorld(World):
     """A world whose past can be told anew: `change(account_id, day, rows)` says how."""
 
-    change: Change = staticmethod(lambda account_id, day, rows: rows)  # type: ignore[assignment]
+    change: Change = staticmethod(lambda account_id, day, rows: rows)
 
     def deliveries(self, account_id: str, day: date, now: datetime) -> list[Delivery]:
         return self.change(account_id, day, super().deliveries(account_id, day, now))
 
     def becomes(self, change: Change) -> None:
         """From now on the world is like this."""
-        self.change = change  # type: ignore[method-assign]
+        self.change = change
         reports.pieces.cache_clear()
 
 
@@ -61,6 +61,8 @@ def _untouched(call: Call, body: Any) -> Any:
 
 class MeetingSandbox(Sandbox):
     """Calls `meet(call, number)` before it answers, and `tamper(call, body)` after."""
+
+    world: ChangingWorld
 
     def __init__(self, world: World, **arguments: Any) -> None:
         tokens = {TOKEN: Token(frozenset(world.accounts))}

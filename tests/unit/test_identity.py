@@ -105,8 +105,10 @@ def test_google_documents(field: str, value: object, country: str, text: str | N
 
 def test_published_google_hashes() -> None:
     """Red: even with the right text, the hash is not the one Google computes."""
-    assert hashed("google", "email", " ALEXZ@example.com").startswith("509e933019bb")
-    assert hashed("google", "phone", "1 800 555 0100", "US").startswith("fb4f73a6ec5f")
+    email = hashed("google", "email", " ALEXZ@example.com")
+    phone = hashed("google", "phone", "1 800 555 0100", "US")
+    assert str(email).startswith("509e933019bb")
+    assert str(phone).startswith("fb4f73a6ec5f")
 
 
 @pytest.mark.parametrize(

@@ -276,9 +276,10 @@ def test_long_paging_says_once_a_minute_how_far_it_is(
     """Red: an hour of paging would look like a task that hangs."""
     caplog.set_level(logging.INFO)
     server = serve({"data": []})
-    server.answers = [
+    pages: list[Any] = [
         {"data": [{"id": "1"}, {"id": "2"}], "paging": _next(server, str(n))} for n in range(8)
-    ] + [{"data": []}]
+    ]
+    server.answers = [*pages, {"data": []}]
     seconds = itertools.count(0, 10)  # the clock is asked once or twice a page
     list(_graph(server, clock=lambda: float(next(seconds))).pages("act_1/ads", limit=5))
     lines = [r.getMessage() for r in caplog.records if "rows so far" in r.getMessage()]

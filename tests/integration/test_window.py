@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -111,7 +112,7 @@ def _context(
     logical_date: datetime | None = MIDNIGHT - timedelta(days=1),
     run_after: datetime = LATER,
     **params: object,
-) -> dict:
+) -> dict[str, Any]:
     names = ("since", "until", "lookback_days")
     start, end = interval or (None, None)
     run = SimpleNamespace(
@@ -153,7 +154,7 @@ NOON = MIDNIGHT + timedelta(hours=12)
         ),
     ],
 )
-def test_the_window_of_a_run(postgres: str, context: dict, window: Window) -> None:
+def test_the_window_of_a_run(postgres: str, context: dict[str, Any], window: Window) -> None:
     """Red: a backfill run would load a month instead of its day, a manual run an empty interval."""
     from tributary.orchestration.tasks.window import window as of_run
 
@@ -172,7 +173,7 @@ def test_the_window_of_a_run(postgres: str, context: dict, window: Window) -> No
         ({"since": "20250301"}, "`since` must be a date such as 2025-01-31, not '20250301'."),
     ],
 )
-def test_dates_that_cannot_be_used(postgres: str, params: dict, sentence: str) -> None:
+def test_dates_that_cannot_be_used(postgres: str, params: dict[str, Any], sentence: str) -> None:
     """Red: a mistyped date would be retried as a mishap, or be taken for another day."""
     from tributary.orchestration.tasks.window import window as of_run
 

@@ -43,6 +43,6 @@ def test_connections_follow_the_sandbox_to_another_port(connections: dict[str, s
     assert url != connections["to_sandbox"]
     with psycopg.connect(embedded.uri(embedded.METADATA)) as connection:
         asked = "select conn_id, host from connection where conn_id = any(%s)"
-        hosts = dict(connection.execute(asked, [list(connections)]).fetchall())
+        hosts: dict[str, str] = dict(connection.execute(asked, [list(connections)]).fetchall())
     assert hosts == {**connections, "to_sandbox": url}
     assert services.start_sandbox(dict(os.environ)) == url

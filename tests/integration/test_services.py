@@ -51,7 +51,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         services._start_on_own_ports("pair", ("pair",), command, healthy, 20)
         leader = services.process("pair")
         assert leader is not None
-        return leader.pid
+        return int(leader.pid)
 
     yield go
     services.stop("pair")
@@ -65,7 +65,7 @@ def _listener() -> int:
         for found in one.net_connections("tcp")
         if found.laddr.port == home.port("pair") and found.status == psutil.CONN_LISTEN
     }
-    return pid
+    return int(pid)
 
 
 def test_a_service_that_is_well_is_left_alone(start: Callable[[], int]) -> None:
