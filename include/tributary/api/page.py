@@ -30,6 +30,7 @@ from tributary.api.permissions import LOAD_DAG, UPLOAD_DAG
 from tributary.deliver import destinations, outbox
 from tributary.errors import SettingsError, TributaryError
 from tributary.orchestration.connections import warehouse_uri
+from tributary.platforms import registry
 from tributary.settings import apply as settings
 from tributary.warehouse import Connection, connect
 
@@ -55,7 +56,7 @@ _MOST_RUNS = 20  # that the page names of those under way
 _ASKING = 4  # destinations that Meta is asked about at once
 _FRESH, _FRESH_REFUSAL = 3600.0, 300.0  # seconds that Meta's answers and refusals are remembered
 # By destination, connection and dataset: until when, the scores, and why there are none.
-_QUALITY: dict[tuple[str, str, str], tuple[float, tuple[dict[str, float], str | None]]] = {}
+_QUALITY: dict[tuple[str, ...], tuple[float, tuple[dict[str, float], str | None]]] = {}
 
 
 def _json_alone(request: Request) -> None:
@@ -145,16 +146,16 @@ def health(response: Response) -> dict[str, Any]:
 
 @router.get("/quality")
 def quality(response: Response) -> dict[str, Any]:
-    """Meta's own match quality of each active Meta destination, or why there is none.
+    """The platform's own match quality of each active destination that has one, or why not.
 
-    Asked of Meta here and not with the other panels, which do not wait for anybody.
+    A request of its own: the other panels do not wait for a platform.
     """
     response.headers["Cache-Control"] = "no-store"
     with _warehouse() as connection:
         found = [
             one
             for one in destinations.load(connection, outbox.now_of(connection))
-            if one.platform == "meta" and one.is_active
+            if one.is_active and registry.platform(one.platform).has_match_quality
         ]
     with ThreadPoolExecutor(_ASKING) as pool:
         said = list(pool.map(_quality_of, found))
@@ -168,18 +169,18 @@ def quality(response: Response) -> dict[str, Any]:
 
 def _quality_of(destination: destinations.Destination) -> tuple[dict[str, float], str | None]:
     """The scores by event name, and why there are none; remembered for a while."""
-    from tributary.platforms.meta.hook import MetaHook
-    from tributary.platforms.meta.quality import match_quality
-
-    key = (destination.name, destination.conn_id, destination.settings["pixel_id"])
+    platform = registry.platform(destination.platform)
+    key = (destination.name, destination.conn_id, *platform.places(destination.settings).values())
     until, said = _QUALITY.get(key, (0.0, ({}, None)))
     if until > time.monotonic():
         return said
     try:
         what_for = f"for destination {destination.name}"
-        graph = MetaHook(destination.conn_id, what_for, attempts=1, timeout=(5, 15)).get_conn()
-        scores = match_quality(graph, destination.settings["pixel_id"])
-        said = scores, None if scores else "Meta has no score yet: it needs events of a website."
+        options = {**platform.client_options, "timeout": (5, 15)}
+        hook = registry.hook_class(destination.platform)(destination.conn_id, what_for, **options)
+        scores = platform.match_quality(hook.get_conn(), destination.settings)
+        none = f"{platform.title} has no score yet: it needs events of a website."
+        said = scores, None if scores else none
     except TributaryError as error:
         said = {}, str(error)
     _QUALITY[key] = time.monotonic() + (_FRESH if said[0] else _FRESH_REFUSAL), said
