@@ -12,9 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
+from tributary import config, dbt_run
 
-from tributary import dbt_run, config
+from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
 
 TABLES = (
     "marts.ad_attribution_credits", "marts.ad_attributions", "marts.ad_spend",
@@ -89,12 +89,10 @@ def _google_click(world: Warehouse, gclid: str, campaign: str) -> None:
     )  # fmt: skip
 
 
-def _contact(
-    world: Warehouse, name: str, kind: str, click: str | None, ad_id: str | None
-) -> None:
+def _contact(world: Warehouse, name: str, kind: str, click: str | None, ad_id: str | None) -> None:
     world.execute(
-        f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, last_seen_at) "
-        "select id, %s, %s, %s, '2026-03-10 01:00+00', now() from ops.brands where slug = 'acme'",
+        f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, "
+        "last_seen_at) select id, %s, %s, %s, '2026-03-10 01:00+00', now() from ops.brands where slug = 'acme'",
         name, click, ad_id,
     )  # fmt: skip
 
@@ -379,7 +377,7 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
         "insert into app.profiles (profile_id, brand_slug, external_id) "
         "values ('ora', 'acme', 'crm-7')"
     )
-    build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after the credits
+    build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after credits
     assert _computed(world) == set("LMNOPT")
     build_models(world.uri)
     assert _computed(world) == set()  # that is settled now
