@@ -92,7 +92,8 @@ def _google_click(world: Warehouse, gclid: str, campaign: str) -> None:
 def _contact(world: Warehouse, name: str, kind: str, click: str | None, ad_id: str | None) -> None:
     world.execute(
         f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, "
-        "last_seen_at) select id, %s, %s, %s, '2026-03-10 01:00+00', now() from ops.brands where slug = 'acme'",
+        "last_seen_at) select id, %s, %s, %s, '2026-03-10 01:00+00', now() "
+        "from ops.brands where slug = 'acme'",
         name, click, ad_id,
     )  # fmt: skip
 
