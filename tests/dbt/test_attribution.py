@@ -221,6 +221,37 @@ def test_how_far_the_conversion_came(built: Warehouse) -> None:
     }  # fmt: skip
 
 
+def test_platforms_are_read_from_the_destinations(built: Warehouse) -> None:
+    """The delivery state at a new platform, or at a platform's second destination, is lost."""
+    with built.connection.transaction(force_rollback=True):
+        for name, platform, status in (
+            ("acme-toys", "toy_ads", "failed"), ("acme-second", "meta", "pending"),
+            ("acme-other", "google_ads", "sent"),
+        ):  # fmt: skip
+            built.execute(
+                "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, "
+                "settings) select %s, id, %s, 'c', true, '{}' from ops.brands where slug = 'acme'",
+                name, platform,
+            )  # fmt: skip
+            built.execute(
+                "insert into ops.conversion_deliveries "
+                "(event, destination, sync_status, outcome, next_attempt_at, deadline) "
+                "select id, %s, %s, null, now(), now() from ops.conversion_events "
+                "inner join ops.brands on brands.id = brand_id where slug = 'acme'",
+                name, status,
+            )  # fmt: skip
+        found = built.row(
+            "select platforms, deliveries -> 'acme-toys' ->> 'platform' as toys "
+            "from intermediate.int_deliveries_of_transactions where brand_slug = 'acme'"
+        )
+    assert found["platforms"] == {
+        "meta": {"status": "pending", "outcome": None},
+        "google": {"status": "dead", "outcome": "X"},
+        "toy": {"status": "failed", "outcome": None},
+    }
+    assert found["toys"] == "toy"
+
+
 def test_performance_has_every_day_and_ad(built: Warehouse) -> None:
     """Red: conversions without spend, spend without conversions, or ads that are gone are lost."""
     model = "model = 'last_paid_touch'"
