@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.api import overview
+from tributary.deliver import overview
 
 from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
 
