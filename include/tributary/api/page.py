@@ -168,7 +168,7 @@ def quality(response: Response) -> dict[str, Any]:
 
 def _quality_of(destination: destinations.Destination) -> tuple[dict[str, float], str | None]:
     """The scores by event name, and why there are none; remembered for a while."""
-    from tributary.orchestration.connections import graphs
+    from tributary.platforms.meta.hook import MetaHook
     from tributary.platforms.meta.quality import match_quality
 
     key = (destination.name, destination.conn_id, destination.settings["pixel_id"])
@@ -177,7 +177,7 @@ def _quality_of(destination: destinations.Destination) -> tuple[dict[str, float]
         return said
     try:
         what_for = f"for destination {destination.name}"
-        graph = graphs(destination.conn_id, what_for, attempts=1, timeout=(5, 15))()
+        graph = MetaHook(destination.conn_id, what_for, attempts=1, timeout=(5, 15)).get_conn()
         scores = match_quality(graph, destination.settings["pixel_id"])
         said = scores, None if scores else "Meta has no score yet: it needs events of a website."
     except TributaryError as error:
