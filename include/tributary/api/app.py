@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
+from tributary import config
 from tributary.api import conversions, destinations, erasure, permissions, problems, sync
 from tributary.api.access import Access, Failures, Reader, by_key, counts_of_requests
 from tributary.api.bounds import Bounded, Bounds
@@ -35,9 +36,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def edge(bounds: Bounds | None = None) -> FastAPI:
     """The public edge: brands' API keys, and webhooks, since Stripe cannot log in to Airflow."""
     from tributary.api import webhooks
-    from tributary.local import services
 
-    database = Database(services.warehouse_uri)
+    database = Database(config.warehouse_uri)
     requests, failures = counts_of_requests(), Failures()
     access = by_key(database, requests, failures)
     app = _app(database, access, sync.of_environment, openapi_url="/openapi.json")
