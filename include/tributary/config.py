@@ -86,6 +86,26 @@ def open_log(path: Path) -> BinaryIO:
     return os.fdopen(handle, "ab")
 
 
+def warehouse_uri() -> str:
+    """The URI in `TRIBUTARY_WAREHOUSE`.
+
+    Raises:
+        SettingsError: it is not set, or no `postgresql://` URI.
+    """
+    uri = os.environ.get("TRIBUTARY_WAREHOUSE")
+    if not uri:
+        raise SettingsError(
+            "TRIBUTARY_WAREHOUSE is not set: give it a URI such as "
+            'postgresql://user:password@host:5432/name (`eval "$(make -s env)"` sets that of the '
+            "local installation)."
+        )
+    if not uri.startswith("postgresql://"):
+        raise SettingsError(
+            "TRIBUTARY_WAREHOUSE must be a URI such as postgresql://user:password@host:5432/name."
+        )
+    return uri
+
+
 def cap_on_waits() -> float:
     """Upper bound in seconds of each wait between tries: `TRIBUTARY_MAX_WAIT`, or infinity."""
     return float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
@@ -132,25 +152,6 @@ def known_payload_key() -> str | None:
 def as_key(secret: str) -> str:
     """A secret of at least 32 bytes as a Fernet key."""
     return urlsafe_b64encode(secret.encode()[:32]).decode()
-
-
-def warehouse_uri() -> str:
-    """The warehouse's `postgresql://` URI, from `TRIBUTARY_WAREHOUSE`.
-
-    Raises:
-        SettingsError: the variable is not set, or is no such URI.
-    """
-    uri = os.environ.get("TRIBUTARY_WAREHOUSE")
-    if not uri:
-        raise SettingsError(
-            f"TRIBUTARY_WAREHOUSE is not set: set it to the warehouse's URI, such as {_A_URI}."
-        )
-    if not uri.startswith("postgresql://"):
-        raise SettingsError(f"TRIBUTARY_WAREHOUSE must be a URI such as {_A_URI}.")
-    return uri
-
-
-_A_URI = "postgresql://user:password@host:5432/name"
 
 
 def with_driver(uri: str, driver: str, database: str | None = None) -> str:

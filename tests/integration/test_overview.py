@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.api import overview
-from tributary.deliver import destinations
+from tributary.deliver import destinations, overview
 from tributary.deliver.upload import DestinationStopped
 from tributary.errors import SettingsError
 from tributary.platforms import meanings
+from tributary.warehouse import account_days
 
 from tests.support.loads import query
 from tests.support.outgoing import (
@@ -214,7 +214,7 @@ def test_no_person_is_on_the_page(ledger: str) -> None:
     """Red: a hash, an address or a contact id would be shown to whoever may see DAGs."""
     text = str(seen(ledger))
     with wh.connect(ledger) as connection:
-        text += str(overview.loads(connection, 92))
+        text += str(account_days.days(connection, 92))
     rows = query(
         ledger,
         "select user_email_hash as a, contact_id as b, user_ip as c, fbc as d "
@@ -250,7 +250,7 @@ def test_days_are_reconciled_unreconciled_missing_or_open(warehouse: str) -> Non
                 f"'{status}', 'run-{ago}', 0, now(), now())",
             )
     with wh.connect(warehouse) as connection:
-        rows = overview.loads(connection, 92)
+        rows = account_days.days(connection, 92)
     days = {row["day"]: row["status"] for row in rows if row["name"] == "Nine"}
     assert days == {
         today - timedelta(days=9): "reconciled",
@@ -264,7 +264,7 @@ def test_days_are_reconciled_unreconciled_missing_or_open(warehouse: str) -> Non
     zero = [row["status"] for row in rows if row["name"] == "Zero"]
     assert len(zero) == 10
     with wh.connect(warehouse) as connection:
-        few = overview.loads(connection, 3)
+        few = account_days.days(connection, 3)
     assert sum(row["name"] == "Nine" for row in few) == 4  # three that are due, and the open one
 
 

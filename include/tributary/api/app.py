@@ -59,10 +59,12 @@ def edge(bounds: Bounds | None = None) -> FastAPI:
 
 def in_airflow() -> FastAPI:
     """For Airflow's API server: its login, its roles. Webhooks are the edge's."""
+    from tributary.api import operations
     from tributary.api.in_airflow import by_airflow
     from tributary.orchestration.connections import warehouse_uri
 
-    app = _app(Database(warehouse_uri), by_airflow, sync.of_request, openapi_url=None)
+    app = _app(Database(warehouse_uri), by_airflow, sync.of_request, openapi_url=None, inside=True)
+    app.include_router(operations.router)
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi(caller: Reader, request: Request) -> dict[str, Any]:
@@ -85,7 +87,12 @@ class Mounted:
 
 
 def _app(
-    database: Database, access: Access, airflow: sync.Airflow, openapi_url: str | None
+    database: Database,
+    access: Access,
+    airflow: sync.Airflow,
+    *,
+    openapi_url: str | None,
+    inside: bool = False,
 ) -> FastAPI:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -103,7 +110,7 @@ def _app(
         responses=_ERRORS,
     )
     app.state.database, app.state.access, app.state.airflow = database, access, airflow
-    problems.install(app)
+    problems.install(app, inside=inside)
     # Before /conversions/{id}, which would take "sync" for an id.
     for module in (sync, conversions, destinations, erasure):
         app.include_router(module.router)
