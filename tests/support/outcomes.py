@@ -9,8 +9,8 @@ from tributary.platforms.base import Meaning
 
 HEAD = """# Outcomes
 
-What the outcome of a delivery means, and what to do. `tributary status` and the page show the same texts.
-Generated: `python -m tests.support.outcomes > docs/outcomes.md`.
+What the outcome of a delivery means, and what to do. `tributary status` and the page show the same
+texts. Generated: `python -m tests.support.outcomes > docs/outcomes.md`.
 
 """
 

@@ -13,6 +13,8 @@ import pytest
 from tributary.cli import main
 from tributary.config import ROOT
 
+from tests.support import outcomes
+
 PAGES = sorted(
     ROOT / name
     for name in subprocess.run(
@@ -22,6 +24,8 @@ PAGES = sorted(
     if (ROOT / name).exists()
 )  # fmt: skip
 DOCS = [page for page in PAGES if page.parent in (ROOT, ROOT / "docs")]
+PENDING = {"settings.md", "events.md", "conversions.csv"}  # written by another command
+GENERATED = {"settings.md", "events.md", "outcomes.md"}  # their text is the code's own
 DAGS = sorted(path.stem for path in (ROOT / "dags").glob("*.py"))
 
 
@@ -43,6 +47,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for link in links:
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
+        if target.name in PENDING:
+            continue
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
@@ -57,7 +63,7 @@ def test_readme_leads_to_every_page() -> None:
     """A page exists that no reader finds."""
     linked = text("README.md")
     for page in DOCS:
-        if page.parent.name == "docs" or page.name == "CONTRIBUTING.md":
+        if page.name != "README.md":
             assert f"({page.relative_to(ROOT)})" in linked, page.name
 
 
@@ -152,7 +158,9 @@ PRIVATE_WORDS = re.compile(
 )
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [one for one in DOCS if one.name not in GENERATED], ids=lambda page: page.name
+)
 def test_documents_use_plain_words(page: Path) -> None:
     """A stranger has to decode a private dialect."""
     prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.S)
@@ -160,3 +168,8 @@ def test_documents_use_plain_words(page: Path) -> None:
         prose = prose[: prose.index("| say | do not say |")]
     found = [match[0] for match in PRIVATE_WORDS.finditer(prose)]
     assert not found, found
+
+
+def test_outcomes_page_is_up_to_date() -> None:
+    """An outcome has another meaning on the page than in the code, or none."""
+    assert text("docs/outcomes.md") == outcomes.page()
