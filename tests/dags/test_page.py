@@ -390,7 +390,7 @@ def test_a_warehouse_that_is_down_is_told_in_words(
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:secret-word@127.0.0.1:9/w")
     told = ask("viewer", "GET", f"{API}/overview")
     assert told.status_code == 503
-    assert "The warehouse at 127.0.0.1:9/w does not let us in" in told.json()["detail"]
+    assert "Cannot connect to the warehouse at 127.0.0.1:9/w" in told.json()["detail"]
     assert "secret-word" not in told.text
 
 

@@ -103,7 +103,7 @@ def take(
     except psycopg.Error as error:
         # Its text quotes the row: people's data.
         kind = WarehouseDown if isinstance(error, psycopg.OperationalError) else WarehouseError
-        if isinstance(error, warehouse.BUSY):
+        if isinstance(error, warehouse.LOCK_ERRORS):
             kind = WarehouseBusy
         raise kind(
             f"The warehouse does not take events of {brand.slug}: {type(error).__name__} "
