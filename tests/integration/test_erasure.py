@@ -209,7 +209,7 @@ def test_a_contact_that_many_people_have_is_no_person(door: Door, uri: str) -> N
 def test_a_phone_is_read_for_an_erasure_as_it_was_at_intake(
     door: Door, uri: str, tmp_path: Path
 ) -> None:
-    """Someone who gives the number as the shop has it is not found, and reads that all is erased."""
+    """Who gives the number as the shop has it is not found, and reads that all is erased."""
     phone = "(212) 555-0188"
     assert _take(uri, {"event_id": "national", "phone": phone}) == ["accepted"]
     assert _erase(door, uri, phone=phone)["events"] == 1

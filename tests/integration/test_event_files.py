@@ -1,4 +1,4 @@
-"""The file import: every line is accepted, a duplicate, or refused with a sentence for each fault."""
+"""The file import: each line is accepted, a duplicate, or refused with a sentence per fault."""
 
 from datetime import timedelta
 from pathlib import Path

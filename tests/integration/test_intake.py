@@ -16,7 +16,7 @@ from tributary.deliver import brands, contacts, erasure, intake, ledger, outbox
 from tributary.deliver.clicks import with_clicks
 from tributary.deliver.reading import contact_clicks
 from tributary.errors import SettingsError, WarehouseError
-from tributary.event import FIELDS
+from tributary.event import COLUMNS, FIELDS
 
 from tests.support.loads import query
 from tests.support.outgoing import (
@@ -254,6 +254,16 @@ def test_long_values_cost_no_more_than_their_length(module_warehouse: str, unit:
     receipts = take(module_warehouse, [purchase(900 + n, **one) for n, one in enumerate(dear)])
     assert time.process_time() - before < 2
     assert len(receipts) == len(dear)
+
+
+def test_the_list_of_fields_has_every_column_of_the_table(module_warehouse: str) -> None:
+    """A column that the list does not have is never filled, or an insert fails."""
+    found = query(
+        module_warehouse,
+        "select column_name from information_schema.columns where table_schema = 'ops' "
+        "and table_name = 'conversion_events' and is_generated = 'NEVER'",
+    )
+    assert {row["column_name"] for row in found} == set(COLUMNS)
 
 
 def test_aliases_find_their_fields(warehouse: str) -> None:
