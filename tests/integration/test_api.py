@@ -133,6 +133,17 @@ def test_a_wrong_conversion_is_refused_by_field(
     assert acme("GET", "/conversions").json()["count"] == 0
 
 
+def test_all_faults_of_a_conversion_are_in_one_answer(acme: Door) -> None:
+    """A caller corrects one field, and learns of the next one only by the next request."""
+    wrong = sale(value="much", currency="DOLLAR", event_time="yesterday", colour="red")
+    one = acme("POST", "/conversions", json=wrong)
+    assert one.status_code == 422
+    fields = ["colour", "event_time", "value", "currency"]
+    assert [fault["field"] for fault in one.json()["errors"]] == fields
+    batch = acme("POST", "/conversions/batch", json={"events": [wrong]}).json()
+    assert batch["results"][0]["errors"] == one.json()["errors"]
+
+
 def test_what_is_no_json_is_refused(acme: Door) -> None:
     """Red: a broken client gets a 500, and its words stand in the log."""
     headers = {"Content-Type": "application/json"}

@@ -57,6 +57,8 @@ _T = TypeVar("_T")
 class Faults(list[EventRefused]):
     """The faults of one event."""
 
+    __slots__ = ()
+
     def collect(self, read: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
         """What `read` returns; None where it refuses the value."""
         try:
