@@ -54,8 +54,8 @@ def configure(file: Path, prune: bool) -> None:
 @main.command()
 def status() -> None:
     """What is configured, and what became of the latest loads and uploads."""
-    from tributary.api import overview
-    from tributary.deliver.meanings import meaning
+    from tributary.deliver import overview
+    from tributary.platforms.meanings import meaning
 
     uri = services.warehouse_uri()
     warehouse.migrate(uri)
@@ -292,7 +292,7 @@ def api_keys() -> None:
 @click.option("--expires", type=click.DateTime(), help="Until when it is taken (UTC).")
 def create(brand: str, name: str, expires: datetime | None) -> None:
     """Make a key and print it, this once."""
-    from tributary.api import keys
+    from tributary.warehouse import api_keys as keys
 
     with _warehouse() as connection:
         key = keys.create(connection, brand, name, expires and expires.replace(tzinfo=UTC))
@@ -303,7 +303,7 @@ def create(brand: str, name: str, expires: datetime | None) -> None:
 @click.option("--brand", help="Slug.")
 def list_keys(brand: str | None) -> None:
     """Show all keys' ids; the keys themselves are known to nobody but their holders."""
-    from tributary.api import keys
+    from tributary.warehouse import api_keys as keys
 
     table = Table("id", "brand", "name", "made", "expires", "revoked", "state")
     with _warehouse() as connection:
@@ -316,7 +316,7 @@ def list_keys(brand: str | None) -> None:
 @click.argument("key_id", metavar="ID")
 def revoke(key_id: str) -> None:
     """End the key of this ID at once."""
-    from tributary.api import keys
+    from tributary.warehouse import api_keys as keys
 
     with _warehouse() as connection:
         keys.revoke(connection, key_id)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
+from tributary.errors import SettingsError
+
 ROOT = Path(__file__).resolve().parents[2]
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")  # what of a warehouse's URI is about TLS
 
@@ -77,6 +79,26 @@ def open_log(path: Path) -> BinaryIO:
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     os.fchmod(handle, 0o600)
     return os.fdopen(handle, "ab")
+
+
+def warehouse_uri() -> str:
+    """The URI in `TRIBUTARY_WAREHOUSE`.
+
+    Raises:
+        SettingsError: it is not set, or no `postgresql://` URI.
+    """
+    uri = os.environ.get("TRIBUTARY_WAREHOUSE")
+    if not uri:
+        raise SettingsError(
+            "TRIBUTARY_WAREHOUSE is not set: give it a URI such as "
+            'postgresql://user:password@host:5432/name (`eval "$(make -s env)"` sets that of the '
+            "local installation)."
+        )
+    if not uri.startswith("postgresql://"):
+        raise SettingsError(
+            "TRIBUTARY_WAREHOUSE must be a URI such as postgresql://user:password@host:5432/name."
+        )
+    return uri
 
 
 def cap_on_waits() -> float:

@@ -387,7 +387,7 @@ def test_airflows_own_page_is_not_taken_for_figures(tab: Any) -> None:
     """Red: with a plugin that is not loaded the page breaks, or shows old figures as new ones."""
     open_page(tab)
     html = "<!doctype html><title>Airflow</title>"
-    tab.route("**/page/overview", lambda asked: asked.fulfill(body=html, content_type="text/html"))
+    tab.route("**/api/overview", lambda asked: asked.fulfill(body=html, content_type="text/html"))
     tab.get_by_role("button", name="Refresh").click()
     tab.get_by_text("Airflow answers without Tributary's plugin").wait_for()
 
@@ -396,5 +396,5 @@ def test_the_calendar_follows_what_is_loaded(tab: Any) -> None:
     """Red: days that were loaded a minute ago stay missing until somebody reloads the page."""
     tab.clock.install()
     open_page(tab, "loads")
-    with tab.expect_response("**/page/loads?days=92"):
+    with tab.expect_response("**/api/loads?days=92"):
         tab.clock.run_for(61_000)

@@ -29,13 +29,12 @@ brands:
          send_from: "2020-01-01T00:00:00Z"}
 """
 PATH = "/tributary/page"
-BUTTONS = [
-    *(
-        f"{PATH}/destinations/acme-meta/{what}"
-        for what in ("sync", "retry", "pause", "resume", "settings")
-    ),
-    f"{PATH}/accounts/meta/1000000009/resume",
-]
+API = "/tributary/api"  # what the page's script calls
+DESTINATION = f"{API}/destinations/acme-meta"
+SYNC = f"{API}/conversions/sync?destination=acme-meta&while_paused=true"
+RETRY = f"{DESTINATION}/retry"
+RESUME_ACCOUNT = f"{API}/accounts/meta/1000000009/resume"
+BUTTONS = [("POST", SYNC), ("POST", RETRY), ("PATCH", DESTINATION), ("POST", RESUME_ACCOUNT)]
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def ask(api_server: str, warehouse: str, monkeypatch: pytest.MonkeyPatch) -> Any
         if role is not None:
             user = SimpleAuthManagerUser(username=f"a-{role}", role=role)
             cookies["_token"] = get_auth_manager().generate_jwt(user)
-        if method == "POST" and "data" not in arguments:
+        if method != "GET" and "data" not in arguments:
             arguments.setdefault("json", {})
         return requests.request(
             method,
@@ -92,10 +91,10 @@ def _kill(uri: str, event_id: str, outcome: str) -> None:
 
 def test_a_stranger_sees_nothing(ask: Any) -> None:
     """Red: plugin apps are open to everybody by default."""
-    for path in ("overview", "loads", "health"):
-        assert ask(None, "GET", f"{PATH}/{path}").status_code == 401
-    for path in BUTTONS:
-        assert ask(None, "POST", path).status_code == 401
+    for path in ("overview", "loads", "problems", "match-quality"):
+        assert ask(None, "GET", f"{API}/{path}").status_code == 401
+    for method, path in BUTTONS:
+        assert ask(None, method, path).status_code == 401
     sent = ask(None, "GET", f"{PATH}/")
     assert (sent.status_code, "/auth/login?next=" in sent.headers["location"]) == (307, True)
     for path in ("/tributary/docs", "/tributary/openapi.json", "/tributary/redoc"):
@@ -109,55 +108,60 @@ def test_a_stranger_sees_nothing(ask: Any) -> None:
 
 def test_a_viewer_sees_and_a_user_acts(ask: Any, warehouse: str) -> None:
     """Red: whoever may look could stop a brand's conversions."""
-    assert ask("viewer", "GET", f"{PATH}/overview").json()["may_act"] is False
-    assert ask("user", "GET", f"{PATH}/overview").json()["may_act"] is True
-    for path in BUTTONS:
-        assert ask("viewer", "POST", path).status_code == 403
+    assert ask("viewer", "GET", f"{API}/overview").json()["may_act"] is False
+    assert ask("user", "GET", f"{API}/overview").json()["may_act"] is True
+    for method, path in BUTTONS:
+        assert ask("viewer", method, path).status_code == 403
     assert query(warehouse, "select 1 from ops.destinations where paused_until is not null") == []
 
 
 def test_another_site_cannot_press_a_button(ask: Any, warehouse: str) -> None:
     """Red: a link in an e-mail could stop a brand's conversions."""
     form = {"content-type": "application/x-www-form-urlencoded"}
-    for path in BUTTONS:
-        refused = ask("admin", "POST", path, data=b"a=b", headers=form)
+    for method, path in BUTTONS:
+        refused = ask("admin", method, path, data=b"a=b", headers=form)
         assert refused.status_code == 415
         for site in ("cross-site", "same-site"):
-            refused = ask("admin", "POST", path, headers={"Sec-Fetch-Site": site})
+            refused = ask("admin", method, path, headers={"Sec-Fetch-Site": site})
             assert refused.status_code == 403
-        assert ask("admin", "GET", path).status_code == 405
+        if path != SYNC:  # there a GET reads the state of the uploads
+            assert ask("admin", "GET", path).status_code == 405
     assert query(warehouse, "select 1 from ops.destinations where paused_until is not null") == []
 
 
 def test_pause_and_resume(ask: Any, warehouse: str) -> None:
     """Red: a pressed button would do nothing, or nobody would know who pressed it."""
     headers = {"Sec-Fetch-Site": "same-origin"}
-    pause, resume, sync = BUTTONS[2], BUTTONS[3], BUTTONS[0]
-    told = ask("user", "POST", pause, json={"reason": "a new pixel"}, headers=headers)
-    assert told.status_code == 200, told.text
-    (one,) = ask("viewer", "GET", f"{PATH}/overview").json()["destinations"]
+    pause = {"paused": True, "reason": "a new pixel"}
+    answer = ask("user", "PATCH", DESTINATION, json=pause, headers=headers)
+    assert answer.status_code == 200, answer.text
+    (one,) = ask("viewer", "GET", f"{API}/overview").json()["destinations"]
     assert (one["is_paused"], one["paused_until"], one["paused_reason"]) == (
         True, None, "a-user paused it: a new pixel.",
     )  # fmt: skip
-    refused = ask("user", "POST", sync)
+    refused = ask("user", "POST", SYNC)
     assert (refused.status_code, refused.json()["detail"]) == (
         409,
         "acme-meta is paused until it is resumed: a-user paused it: a new pixel. Resume it first.",
     )
-    assert ask("user", "POST", resume).json()["said"].startswith("acme-meta is resumed")
-    (one,) = ask("viewer", "GET", f"{PATH}/overview").json()["destinations"]
+    resumed = ask("user", "PATCH", DESTINATION, json={"paused": False}).json()
+    assert (resumed["name"], resumed["is_paused"]) == ("acme-meta", False)
+    (one,) = ask("viewer", "GET", f"{API}/overview").json()["destinations"]
     assert not one["is_paused"]
-    assert ask("user", "POST", pause.replace("acme", "nobody")).status_code == 404
-    long = ask("user", "POST", pause, json={"reason": "x" * 201})
+    assert (
+        ask("user", "PATCH", DESTINATION.replace("acme", "nobody"), json=pause).status_code == 404
+    )
+    long = ask("user", "PATCH", DESTINATION, json={"paused": True, "reason": "x" * 257})
     assert long.status_code == 422
 
     from airflow.models import Log
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        log = {(row.event, row.owner, row.dag_id) for row in session.query(Log).all()}
-    dag = "upload_conversions"
-    assert {("tributary_pause", "a-user", dag), ("tributary_resume", "a-user", dag)} <= log
+        log = [(row.event, row.owner, row.dag_id, row.extra) for row in session.query(Log).all()]
+    about = json.dumps({"method": "PATCH", "name": "acme-meta"})
+    row = ("tributary_destinations_change", "a-user", "upload_conversions", about)
+    assert log.count(row) >= 2
 
 
 def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None:
@@ -167,7 +171,7 @@ def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None
     with wh.connect(warehouse, autocommit=True) as connection:
         pause(connection, "meta", "1000000009", None, "Meta blocks the account for policy.")
         record_sync(connection, "meta", "1000000009", "failed: MetaBlocked: It is blocked.", None)
-    shown = ask("viewer", "GET", f"{PATH}/loads").json()
+    shown = ask("viewer", "GET", f"{API}/loads").json()
     assert shown["may_act"] is False
     (one,) = shown["accounts"]
     assert {key: one[key] for key in one if "paused" in key or key == "last_sync_status"} == {
@@ -176,14 +180,11 @@ def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None
         "paused_reason": "Meta blocks the account for policy.",
         "last_sync_status": "failed: MetaBlocked: It is blocked.",
     }
-    resume = BUTTONS[-1]
-    assert ask("user", "POST", resume).json()["said"] == (
-        "1000000009 is resumed; the next run loads it."
-    )
-    assert ask("user", "POST", resume).json()["said"] == "1000000009 was not paused."
-    (one,) = ask("user", "GET", f"{PATH}/loads").json()["accounts"]
+    assert ask("user", "POST", RESUME_ACCOUNT).json() == {"was_paused": True}
+    assert ask("user", "POST", RESUME_ACCOUNT).json() == {"was_paused": False}
+    (one,) = ask("user", "GET", f"{API}/loads").json()["accounts"]
     assert (one["is_paused"], one["paused_reason"]) == (False, None)
-    unknown = ask("user", "POST", resume.replace("1000000009", "1000000008"))
+    unknown = ask("user", "POST", RESUME_ACCOUNT.replace("1000000009", "1000000008"))
     assert (unknown.status_code, "no meta ad account '1000000008'" in unknown.text) == (404, True)
 
     from airflow.models import Log
@@ -204,7 +205,7 @@ def test_what_keeps_airflow_from_its_work_is_shown(
     from airflow.models.pool import Pool
 
     def told() -> list[tuple[str | None, str]]:
-        found = ask("viewer", "GET", f"{PATH}/health").json()["problems"]
+        found = ask("viewer", "GET", f"{API}/problems").json()["problems"]
         # No scheduler runs in these tests.
         return [(one["conn_id"], one["says"]) for one in found if "does not run" not in one["says"]]
 
@@ -241,7 +242,7 @@ def test_a_dag_that_cannot_be_imported_is_named(ask: Any) -> None:
         for file in files:
             session.add(ParseImportError(filename=file, bundle_name="dags-folder", stacktrace=text))
     try:
-        told = [one["says"] for one in ask("viewer", "GET", f"{PATH}/health").json()["problems"]]
+        told = [one["says"] for one in ask("viewer", "GET", f"{API}/problems").json()["problems"]]
     finally:
         with create_session() as session:
             session.query(ParseImportError).delete()
@@ -265,7 +266,7 @@ def test_a_run_under_way_is_named_beside_missing_days(ask: Any) -> None:
 
     run = trigger_dag("extract_meta_ads", triggered_by=DagRunTriggeredByType.TEST)
     assert run is not None
-    under_way = ask("viewer", "GET", f"{PATH}/loads").json()["under_way"]
+    under_way = ask("viewer", "GET", f"{API}/loads").json()["under_way"]
     path = f"dags/extract_meta_ads/runs/{quote(run.run_id, safe='')}"
     assert {"dag": "extract_meta_ads", "state": "queued", "run": path} in under_way
 
@@ -276,23 +277,23 @@ def test_retry_puts_back_what_is_dead(ask: Any, warehouse: str) -> None:
     _kill(warehouse, "order-0", "100/2804009")
     _kill(warehouse, "order-1", "outcome_unknown")
     _kill(warehouse, "order-2", "attempts")
-    retry = BUTTONS[1]
     dead = "select outcome from ops.conversion_deliveries where sync_status = 'dead' order by 1"
-    told = ask("user", "POST", retry, json={"outcome": "attempts"}).json()
-    assert told["said"] == "acme-meta: 1 put back; the next upload sends them."
+    assert ask("user", "POST", RETRY, json={"outcome": "attempts"}).json() == {"put_back": 1}
     assert [row["outcome"] for row in query(warehouse, dead)] == ["100/2804009", "outcome_unknown"]
-    ask("user", "POST", retry)
+    ask("user", "POST", RETRY)
     assert [row["outcome"] for row in query(warehouse, dead)] == ["outcome_unknown"]
-    ask("user", "POST", retry, json={"outcome": "outcome_unknown"})
+    ask("user", "POST", RETRY, json={"outcome": "outcome_unknown"})
     assert query(warehouse, dead) == []
-    assert "nothing fits" in ask("user", "POST", retry).json()["said"]
+    assert ask("user", "POST", RETRY).json() == {"put_back": 0}
+    assert ask("user", "POST", RETRY.replace("acme", "nobody")).status_code == 404
 
 
 def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
     """Red: the button would start nothing, or an upload of everybody."""
-    told = ask("user", "POST", BUTTONS[0]).json()
-    assert told["said"].startswith("A run for acme-meta is started.")
-    assert "switched on" in told["said"]  # DAGs are paused when they are new
+    answer = ask("user", "POST", SYNC)
+    started = answer.json()
+    assert (answer.status_code, started["dag_id"]) == (202, "upload_conversions")
+    assert started["dag_is_paused"] is True  # DAGs are paused when they are new
 
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -304,7 +305,9 @@ def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
         assert (run.conf, run.state, run.run_type, run.triggering_user_name) == (
             {"destination": "acme-meta"}, "queued", "manual", "a-user",
         )  # fmt: skip
-        assert told["run"] == f"dags/upload_conversions/runs/{quote(run.run_id, safe='')}"
+        assert started["dag_run_id"] == run.run_id
+    refused = ask("user", "POST", SYNC.replace("acme", "nobody"))
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "destination")
 
 
 def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
@@ -321,31 +324,31 @@ def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
                 " 1, 1, 1, 1, 1, 'reconciled', %s, 0, now(), now())",
                 [ago, name],
             )
-    loads = ask("viewer", "GET", f"{PATH}/loads?days=31").json()["loads"]
+    loads = ask("viewer", "GET", f"{API}/loads?days=31").json()["loads"]
     first, second = [row["run"] for row in loads if row["status"] == "reconciled"]
     assert (first, second) == (None, f"dags/extract_meta_ads/runs/{quote(run.run_id, safe='')}")
-    assert ask("viewer", "GET", f"{PATH}/loads?days=9999").status_code == 422
+    assert ask("viewer", "GET", f"{API}/loads?days=9999").status_code == 422
 
 
 def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) -> None:
     """Red: the page and the settings file overwrite each other, or nonsense is stored."""
-    path, wish = BUTTONS[4], {"settings": {"batch_size": 10}}
-    (one,) = ask("user", "GET", f"{PATH}/overview").json()["destinations"]
+    path, wish = DESTINATION, {"settings": {"batch_size": 10}}
+    (one,) = ask("user", "GET", f"{API}/overview").json()["destinations"]
     assert one["settings"] is None
-    refused = ask("user", "POST", path, json=wish)
+    refused = ask("user", "PATCH", path, json=wish)
     assert (refused.status_code, "managed_by: file" in refused.json()["detail"]) == (409, True)
     configure(warehouse, SETTINGS.replace("name: Acme", "name: Acme\n    managed_by: api"))
-    assert ask("user", "POST", path, json=wish).status_code == 200
-    (one,) = ask("user", "GET", f"{PATH}/overview").json()["destinations"]
+    assert ask("user", "PATCH", path, json=wish).status_code == 200
+    (one,) = ask("user", "GET", f"{API}/overview").json()["destinations"]
     assert (one["settings"]["batch_size"], one["settings"]["pixel_id"]) == (10, "2000000051")
     assert not {"name", "platform", "conn_id"} & one["settings"].keys()
     for wrong in ({"batch_size": 0}, {"colour": "red"}, {"conn_id": "meta_other"}):
-        refused = ask("user", "POST", path, json={"settings": wrong})
+        refused = ask("user", "PATCH", path, json={"settings": wrong})
         assert (refused.status_code, next(iter(wrong)).split("_")[0] in refused.text) == (422, True)
-    assert ask("user", "POST", path, json={"settings": [1]}).json()["errors"] == [
+    assert ask("user", "PATCH", path, json={"settings": [1]}).json()["errors"] == [
         {"field": "settings", "detail": "Input should be a valid dictionary"}
     ]
-    assert ask("user", "POST", path.replace("acme", "nobody"), json=wish).status_code == 404
+    assert ask("user", "PATCH", path.replace("acme", "nobody"), json=wish).status_code == 404
 
 
 def test_metas_own_match_quality_where_the_connection_may_read_it(
@@ -358,7 +361,7 @@ def test_metas_own_match_quality_where_the_connection_may_read_it(
     from sandbox.server import Sandbox
 
     pixel, token = "2000000051", "a-token-for-the-page-0123456789"
-    assert ask(None, "GET", f"{PATH}/quality").status_code == 401
+    assert ask(None, "GET", f"{API}/match-quality").status_code == 401
     with Sandbox(tokens={token: Token(frozenset({"1000000001"}), pixels=frozenset({pixel}))}) as it:
         held = {"conn_type": "meta", "password": token, "host": it.url}
         monkeypatch.setenv("AIRFLOW_CONN_META_ACME", json.dumps(held))
@@ -369,13 +372,13 @@ def test_metas_own_match_quality_where_the_connection_may_read_it(
             "action_source": "website", "event_source_url": "https://shop.example/",
         }  # fmt: skip
         Graph(token, host=it.url).post(f"{pixel}/events", data=[event])
-        told = ask("viewer", "GET", f"{PATH}/quality").json()["quality"]
+        told = ask("viewer", "GET", f"{API}/match-quality").json()["quality"]
         assert told == [{"destination": "acme-meta", "scores": {"Lead": 3.3}, "why_not": None}]
         asked = it.graph.tally["GET", "quality", "1000000001"]
-        assert ask("viewer", "GET", f"{PATH}/quality").json()["quality"] == told
+        assert ask("viewer", "GET", f"{API}/match-quality").json()["quality"] == told
         assert it.graph.tally["GET", "quality", "1000000001"] == asked == 1
         configure(warehouse, SETTINGS.replace(pixel, "2000000059"))
-        (none,) = ask("viewer", "GET", f"{PATH}/quality").json()["quality"]
+        (none,) = ask("viewer", "GET", f"{API}/match-quality").json()["quality"]
     assert (none["scores"], "code 100" in none["why_not"]) == ({}, True)
     assert token not in none["why_not"]
 
@@ -385,7 +388,7 @@ def test_a_warehouse_that_is_down_is_told_in_words(
 ) -> None:
     """Red: the page would stay empty, or show a traceback with the password in it."""
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:secret-word@127.0.0.1:9/w")
-    told = ask("viewer", "GET", f"{PATH}/overview")
+    told = ask("viewer", "GET", f"{API}/overview")
     assert told.status_code == 503
     assert "The warehouse at 127.0.0.1:9/w does not let us in" in told.json()["detail"]
     assert "secret-word" not in told.text

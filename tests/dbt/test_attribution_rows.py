@@ -10,7 +10,7 @@ import pytest
 from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
 
 from tributary import warehouse as wh
-from tributary.api import overview
+from tributary.deliver import overview
 
 AT = "2026-03-10 02:00"
 EMAIL, PHONE = "ann@shop.example", "+1 555 010 9999"

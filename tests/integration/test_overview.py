@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.api import overview
-from tributary.deliver import destinations, meanings
-from tributary.deliver.upload import Troubled
+from tributary.deliver import destinations, overview
+from tributary.deliver.upload import DestinationStopped
 from tributary.errors import SettingsError
+from tributary.platforms import meanings
+from tributary.warehouse import account_days
 
 from tests.support.loads import query
 from tests.support.outgoing import (
@@ -213,7 +214,7 @@ def test_no_person_is_on_the_page(ledger: str) -> None:
     """Red: a hash, an address or a contact id would be shown to whoever may see DAGs."""
     text = str(seen(ledger))
     with wh.connect(ledger) as connection:
-        text += str(overview.loads(connection, 92))
+        text += str(account_days.days(connection, 92))
     rows = query(
         ledger,
         "select user_email_hash as a, contact_id as b, user_ip as c, fbc as d "
@@ -249,7 +250,7 @@ def test_days_are_reconciled_unreconciled_missing_or_open(warehouse: str) -> Non
                 f"'{status}', 'run-{ago}', 0, now(), now())",
             )
     with wh.connect(warehouse) as connection:
-        rows = overview.loads(connection, 92)
+        rows = account_days.days(connection, 92)
     days = {row["day"]: row["status"] for row in rows if row["name"] == "Nine"}
     assert days == {
         today - timedelta(days=9): "reconciled",
@@ -263,7 +264,7 @@ def test_days_are_reconciled_unreconciled_missing_or_open(warehouse: str) -> Non
     zero = [row["status"] for row in rows if row["name"] == "Zero"]
     assert len(zero) == 10
     with wh.connect(warehouse) as connection:
-        few = overview.loads(connection, 3)
+        few = account_days.days(connection, 3)
     assert sum(row["name"] == "Nine" for row in few) == 4  # three that are due, and the open one
 
 
@@ -279,7 +280,7 @@ def test_a_persons_pause_ends_only_with_a_person(warehouse: str) -> None:
             assert destinations.one(connection, "acme-meta", now).paused == (
                 "until it is resumed: olga paused it: audit."
             )
-            with pytest.raises(Troubled, match="olga paused it"):
+            with pytest.raises(DestinationStopped, match="olga paused it"):
                 send(warehouse, sandbox)
             destinations.hold(connection, "acme-meta", now, "a throttle", 5)
             destinations.recovered(connection, "acme-meta", now)
@@ -331,7 +332,7 @@ def test_a_pause_stops_an_upload_that_is_under_way(warehouse: str) -> None:
         ("posthog", "http_401", "failed", "refused the request (HTTP 401)"),
         ("posthog", "quota", "failed", "quota"),
         ("meta", "expired", "dead", "It waited until"),
-        ("meta", "expired", "skipped", "too old for the platform when it came in"),
+        ("meta", "expired", "skipped", "too old for the platform when it was received"),
         ("google_ads", "SOME_NEW_CODE", "dead", "no text here"),
         ("google_ads", "quota_error.RESOURCE_EXHAUSTED", "failed", "a quota is used up"),
         ("google_data_manager", "CONVERSION_ACTION_TOO_RECENTLY_CREATED", "failed", "too recent"),

@@ -17,7 +17,7 @@ import requests
 import uvicorn
 from stripe import WebhookSignature
 from tributary import warehouse as wh
-from tributary.api import keys
+from tributary.warehouse import api_keys
 
 from tests.support.outgoing import OTHER_PIXEL, configure, execute, meta_destination
 
@@ -42,7 +42,7 @@ def two_brands(uri: str, **acme: Any) -> None:
 
 def key(uri: str, brand: str = "acme", expires: datetime | None = None) -> str:
     with wh.connect(uri, autocommit=True) as connection:
-        return keys.create(connection, brand, "test", expires)
+        return api_keys.create(connection, brand, "test", expires)
 
 
 class Door:

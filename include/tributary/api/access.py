@@ -25,12 +25,13 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tributary.api import audit, keys, permissions
+from tributary.api import audit, permissions
 from tributary.api.bounds import address
 from tributary.api.database import Database, database
 from tributary.api.problems import Refused
 from tributary.api.shares import FAILED, UNKNOWN
 from tributary.errors import SettingsError
+from tributary.warehouse import api_keys, audit_log
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,11 @@ _REDIS_MEMORY = 5.0  # seconds that it is not asked again after it did not answe
 class Caller:
     """Somebody who may do what the route does."""
 
-    brand_id: UUID | None  # the one brand whose rows there are for them; None: all
+    brand_id: UUID | None  # the one brand whose rows they see; None: all
     brand: str | None
     writes: bool  # whether the route is one that changes something, by the table of permissions
+    user: str | None = None  # name of a user of Airflow
+    may: Callable[[permissions.Need], bool] = lambda need: True
 
 
 _bearer = HTTPBearer(
@@ -209,19 +212,22 @@ def by_key(database: Database, requests: Counts, failures: Failures) -> Access:
 
     def check(
         request: Request, key: str, need: permissions.Need
-    ) -> tuple[keys.Holder | None, int | None]:
+    ) -> tuple[api_keys.Holder | None, int | None]:
         with database.connection() as connection:
-            holder = keys.holder(connection, key)
+            holder = api_keys.holder(connection, key)
             wait = None if holder is None else requests.hit(holder.key_id)
             if holder is not None and wait is None and need.changes:
-                audit.in_warehouse(connection, request, holder.key_id, holder.brand)
+                event = permissions.event(permissions.action(request.scope["endpoint"]))
+                audit_log.record(
+                    connection, event, holder.key_id, holder.brand, audit.about(request)
+                )
         return holder, wait
 
     async def access(request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
         need = permissions.need_of(request.scope["endpoint"])
         async with failures.counted(request) as place:
             holder = None
-            if given is not None and keys.is_key(given.credentials):
+            if given is not None and api_keys.is_key(given.credentials):
                 database.refuse_while_down()
                 async with place:
                     holder, wait = await run_in_threadpool(check, request, given.credentials, need)
@@ -231,8 +237,6 @@ def by_key(database: Database, requests: Counts, failures: Failures) -> Access:
         request.state.key_id = holder.key_id
         if wait is not None:
             raise Refused(429, f"More than {requests.limit}.", headers={"Retry-After": str(wait)})
-        if not need.by_key:
-            raise Refused(403, "This is for users of Airflow alone.")
         return Caller(holder.brand_id, holder.brand, writes=need.changes)
 
     return access

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
+from tributary import config
 from tributary.api import conversions, destinations, erasure, permissions, problems, sync
 from tributary.api.access import Access, Failures, Reader, by_key, counts_of_requests
 from tributary.api.bounds import Bounded, Bounds
@@ -35,9 +36,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def edge(bounds: Bounds | None = None) -> FastAPI:
     """The public edge: brands' API keys, and webhooks, since Stripe cannot log in to Airflow."""
     from tributary.api import webhooks
-    from tributary.local import services
 
-    database = Database(services.warehouse_uri)
+    database = Database(config.warehouse_uri)
     requests, failures = counts_of_requests(), Failures()
     access = by_key(database, requests, failures)
     app = _app(database, access, sync.of_environment, openapi_url="/openapi.json")
@@ -59,10 +59,12 @@ def edge(bounds: Bounds | None = None) -> FastAPI:
 
 def in_airflow() -> FastAPI:
     """For Airflow's API server: its login, its roles. Webhooks are the edge's."""
+    from tributary.api import operations
     from tributary.api.in_airflow import by_airflow
     from tributary.orchestration.connections import warehouse_uri
 
-    app = _app(Database(warehouse_uri), by_airflow, sync.of_request, openapi_url=None)
+    app = _app(Database(warehouse_uri), by_airflow, sync.of_request, openapi_url=None, inside=True)
+    app.include_router(operations.router)
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi(caller: Reader, request: Request) -> dict[str, Any]:
@@ -85,7 +87,12 @@ class Mounted:
 
 
 def _app(
-    database: Database, access: Access, airflow: sync.Airflow, openapi_url: str | None
+    database: Database,
+    access: Access,
+    airflow: sync.Airflow,
+    *,
+    openapi_url: str | None,
+    inside: bool = False,
 ) -> FastAPI:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -103,7 +110,7 @@ def _app(
         responses=_ERRORS,
     )
     app.state.database, app.state.access, app.state.airflow = database, access, airflow
-    problems.install(app)
+    problems.install(app, inside=inside)
     # Before /conversions/{id}, which would take "sync" for an id.
     for module in (sync, conversions, destinations, erasure):
         app.include_router(module.router)

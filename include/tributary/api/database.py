@@ -21,7 +21,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from tributary.api.problems import KnownDown
 from tributary.api.shares import Shares
 from tributary.errors import WarehouseDown
-from tributary.warehouse import Connection
+from tributary.warehouse import Connection, connect
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,9 @@ class Database:
         self._pool: ConnectionPool[Connection] | None = None
         self._lock = threading.Lock()
         self._asking = threading.Lock()
-        self._at: str | None = None
+        self._at: str | None = None  # where the pool connects to
         self._is_down = False
+        self._why = ""  # it does not answer, for who may know where it is
         self._not_before = 0.0  # of time.monotonic
         self._health = asyncio.Lock()
         self._healthy_until = self._ill_until = 0.0
@@ -86,7 +87,7 @@ class Database:
                     self._ask(known=False)
                     lent = stack.enter_context(self._opened().connection(self.patience))
             except PoolClosed:  # by who asked meanwhile
-                raise _down() from None
+                raise self._down() from None
             yield lent
 
     @asynccontextmanager
@@ -108,7 +109,7 @@ class Database:
             WarehouseDown: nothing answered a moment ago, or another request is just asking.
         """
         if self._is_down and (self._asking.locked() or self._not_before > time.monotonic()):
-            raise _down()
+            raise self._down()
 
     def _ask(self, *, known: bool) -> None:
         """Ask the server with a connection of its own; one thread at a time.
@@ -120,34 +121,31 @@ class Database:
             WarehouseDown: it does not answer.
         """
         if not self._asking.acquire(blocking=not known):
-            raise _down()
+            raise self._down()
         try:
             if self._is_down and (not known or self._not_before > time.monotonic()):
-                raise _down()
+                raise self._down()
             began = time.monotonic()
             try:
-                psycopg.connect(self._where(), **_CONNECT).close()
-            except (psycopg.OperationalError, WarehouseDown) as error:
+                connect(self._uri(), timeout=_CONNECTING).close()
+            except WarehouseDown as error:
                 if not self._is_down:
                     log.error("The warehouse does not answer: %s", type(error).__name__)
-                self._is_down = True
+                self._is_down, self._why = True, str(error)
                 now = time.monotonic()
                 # A refusal that costs nothing may be asked for again; silence may not.
                 self._not_before = now + (_SILENCE if now - began > _QUICK else 0)
                 # Its attempts to connect wait longer and longer, and its end for the last of them.
                 threading.Thread(target=self.close, daemon=True).start()
-                self._at = self._uri()  # it may be at another place by now
-                raise _down() from None
+                raise self._down() from None
             if self._is_down:
                 log.warning("The warehouse answers again.")
                 self._is_down = False
         finally:
             self._asking.release()
 
-    def _where(self) -> str:
-        if self._at is None:
-            self._at = self._uri()
-        return self._at
+    def _down(self) -> KnownDown:
+        return KnownDown(self._why)
 
     async def answers(self) -> bool:
         """Whether the warehouse answers a connection of its own, which no brand can take.
@@ -162,7 +160,7 @@ class Database:
                 return False
             try:
                 async with asyncio.timeout(_CONNECTING + 1):
-                    wanted = await asyncio.to_thread(self._where)
+                    wanted = await asyncio.to_thread(self._uri)
                     async with await psycopg.AsyncConnection.connect(
                         wanted, autocommit=True, **_CONNECT
                     ) as connection:
@@ -174,10 +172,17 @@ class Database:
             return True
 
     def _opened(self) -> ConnectionPool[Connection]:
+        """The pool of where the warehouse is now: its URI may change while we run."""
+        uri = self._uri()
         with self._lock:
+            if self._pool is not None and uri != self._at:
+                # Its end waits for attempts to connect.
+                threading.Thread(target=self._pool.close, daemon=True).start()
+                self._pool = None
             if self._pool is None:
+                self._at = uri
                 self._pool = ConnectionPool(
-                    self._where(),
+                    uri,
                     kwargs={
                         **_CONNECT,
                         "autocommit": True,
@@ -202,10 +207,6 @@ class Database:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
-
-
-def _down() -> KnownDown:
-    return KnownDown("The warehouse does not answer.")
 
 
 def database(request: Request) -> Database:

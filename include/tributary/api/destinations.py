@@ -1,8 +1,8 @@
-"""Destinations over HTTP: seen, paused, resumed; their settings where the API owns them."""
+"""Destinations over HTTP: read, pause, resume; change settings where the API owns them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 
@@ -10,7 +10,7 @@ from tributary.api.access import Caller, Reader, Writer
 from tributary.api.database import database
 from tributary.api.models import Destination, DestinationChange, Destinations, Text
 from tributary.api.problems import Fault, Refused, unprocessable
-from tributary.deliver import destinations
+from tributary.deliver import destinations, ledger
 from tributary.errors import SettingsError
 from tributary.settings import apply as settings
 from tributary.warehouse import Connection
@@ -22,24 +22,12 @@ _TAKEN = (
     "twice: ask those who run it."
 )
 
-_SHOWN = """
-select d.name, b.slug as brand, d.platform, d.conn_id, d.is_active, b.managed_by, d.settings,
-    coalesce(d.paused_until > now(), false) as is_paused,
-    case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until
-        end as paused_until,
-    case when d.paused_until > now() then d.paused_reason end as paused_reason,
-    d.last_sync_at, d.last_sync_status, d.last_sync_count
-from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id
-where (%(only)s::uuid is null or d.brand_id = %(only)s)
-    and (%(name)s::text is null or d.name = %(name)s) order by d.name
-"""
-
 
 @router.get("/destinations")
 def listed(caller: Reader, request: Request) -> Destinations:
     """All destinations with their settings and run state."""
     with database(request).connection() as connection:
-        rows = connection.execute(_SHOWN, {"only": caller.brand_id, "name": None})
+        rows = ledger.destinations(connection, caller.brand_id)
         return Destinations(data=[Destination(**row) for row in rows])
 
 
@@ -63,17 +51,25 @@ def change(
             except SettingsError as error:
                 raise unprocessable(_faults(str(error))) from None
         if body.paused:
-            destinations.stop(connection, name, body.reason or "A person stopped it.")
+            destinations.stop(connection, name, _reason(caller, body.reason or ""))
         elif body.paused is False:
             destinations.resume(connection, name)
         return Destination(**_one(connection, caller, name))
 
 
-def _one(connection: Connection, caller: Caller, name: str) -> dict[str, Any]:
-    row = connection.execute(_SHOWN, {"only": caller.brand_id, "name": name}).fetchone()
-    if row is None:
+def _one(connection: Connection, caller: Caller, name: str) -> ledger.Row:
+    rows = ledger.destinations(connection, caller.brand_id, name)
+    if not rows:
         raise Refused(404, "There is no such destination.")
-    return row
+    return rows[0]
+
+
+def _reason(caller: Caller, reason: str) -> str:
+    """Why a destination is paused; names the user of Airflow who paused it."""
+    if caller.user is None:
+        return reason or "A person stopped it."
+    said = f"{caller.user} paused it" + (f": {reason.strip()}" if reason else "")
+    return said.rstrip(".") + "."
 
 
 def _faults(text: str) -> list[Fault]:

@@ -1,40 +1,47 @@
-"""Airflow's users: who they are, what they may, and from where a browser asks for them."""
+"""All that the REST API and the page use of Airflow's API server: its users, audit log and runs.
+
+Airflow 3.3 has no public interface for a mounted app: its public one, the Task SDK, is for DAG
+authors. What is imported here is private to Airflow, may change with any version, and is imported
+nowhere else in `tributary.api`:
+
+* `airflow.api_fastapi`: login and permissions, which Airflow does not put around a plugin's app.
+* `airflow.models.Log`: the audit log that Airflow's UI shows.
+* `airflow.models.dagrun.DagRun`: runs of several DAGs in one question; the REST API has one DAG a
+  question, or all of them.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlsplit
+import json
+from functools import partial
+from urllib.parse import quote, urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.api_fastapi.core_api.security import get_user
+from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
 from airflow.configuration import conf
-from fastapi import Depends, Request
+from airflow.models import Log
+from airflow.models.dagrun import DagRun
+from airflow.utils.session import create_session
+from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials
+from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
 from tributary.api import audit, permissions
-from tributary.api.access import Caller, Credentials
-from tributary.api.permissions import Need
+from tributary.api.access import Caller
+from tributary.api.permissions import LOAD_DAG, Need
 from tributary.api.problems import Refused
+
+# Those that load ads; the last one where several have a run of the same id.
+_LOADING_DAGS = ("reread_meta_ads", LOAD_DAG)
+_MOST_RUNS = 20  # under way that are named
 
 
 async def by_airflow(request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
-    """A user of Airflow, for the REST API; sees all brands."""
-    return Caller(None, None, writes=(await _permit(request, given)).changes)
-
-
-async def _permitted(request: Request, given: Credentials) -> None:
-    await _permit(request, given)
-
-
-# For the page's routes.
-permitted = Depends(_permitted)
-
-
-async def _permit(request: Request, given: HTTPAuthorizationCredentials | None) -> Need:
-    """Let a user do what the route does, and note it, or refuse.
+    """A user of Airflow who may do what the route does; sees all brands.
 
     Raises:
         Refused: Airflow does not know the user, the permission is missing, or another site asked.
@@ -46,16 +53,20 @@ async def _permit(request: Request, given: HTTPAuthorizationCredentials | None) 
         # Airflow says 403 of a token that is none of its own; to us that is no login, either.
         raise Refused(401, str(error.detail), headers={"WWW-Authenticate": "Bearer"}) from None
     # A browser sends a cookie along by itself; a token it does not.
-    if need.changes and given is None and from_another_site(request):
-        raise Refused(403, "Another site asked for this, with a cookie that it did not set.")
-    if not await run_in_threadpool(may, user, need):
+    if need.changes and given is None:
+        if from_another_site(request):
+            raise Refused(403, "Another site asked for this, with a cookie that it did not set.")
+        kind = request.headers.get("content-type", "").split(";")[0].strip()
+        if kind not in ("", "application/json"):  # a form, which a browser sends to any site
+            raise Refused(415, "The body must be JSON.")
+    if not await run_in_threadpool(_may, user, need):
         raise Refused(403, f"Your role in Airflow may not {need.in_words()}.")
     if need.changes:
-        await run_in_threadpool(audit.in_airflow, request, user.get_name())
-    return need
+        await run_in_threadpool(_log, request, user.get_name())
+    return Caller(None, None, writes=need.changes, user=user.get_name(), may=partial(_may, user))
 
 
-def may(user: Any, need: Need) -> bool:
+def _may(user: BaseUser, need: Need) -> bool:
     """Whether Airflow's auth manager allows it to the user."""
     allowed: bool = get_auth_manager().is_authorized_dag(
         method=need.method,
@@ -97,3 +108,60 @@ def _host(url: str | None) -> str | None:
         return None
     usual = port is None or port == _PORTS.get(parts.scheme, port if port in (80, 443) else None)
     return parts.hostname if usual else f"{parts.hostname}:{port}"
+
+
+async def login_of(request: Request) -> str | None:
+    """The URL of Airflow's login, for somebody who is not logged in; None for who is."""
+    try:
+        await get_user(request, None, await bearer_scheme(request))
+    except HTTPException:
+        return get_auth_manager().get_url_login(next_url=str(request.url))
+    return None
+
+
+def _log(request: Request, user: str) -> None:
+    """Write a change into Airflow's audit log.
+
+    Airflow's own `action_logging` stores the body of a request: there are people in it.
+    """
+    name = permissions.action(request.scope["endpoint"])
+    with create_session() as session:
+        session.add(
+            Log(
+                event=permissions.event(name),
+                owner=user,
+                owner_display_name=user,
+                extra=json.dumps(audit.about(request)),
+                dag_id=permissions.NEEDS[name].dag,
+            )
+        )
+
+
+def path_of_run(dag: str, run: str) -> str:
+    """The path of a run's page, relative to Airflow's root."""
+    return f"dags/{dag}/runs/{quote(run, safe='')}"
+
+
+def dags_of(runs: set[str]) -> dict[str, str]:
+    """The DAG that loads ads of each run id; runs that Airflow has forgotten are absent."""
+    wanted = select(DagRun.run_id, DagRun.dag_id).where(
+        DagRun.run_id.in_(runs), DagRun.dag_id.in_(_LOADING_DAGS)
+    )
+    with create_session() as session:
+        found = [(run, dag) for run, dag in session.execute(wanted)]
+    return dict(sorted(found, key=lambda row: _LOADING_DAGS.index(row[1])))
+
+
+def runs_under_way() -> list[dict[str, str]]:
+    """Runs that load ads and have not ended, the oldest first: `dag`, `state` and `run` (path)."""
+    wanted = (
+        select(DagRun.dag_id, DagRun.run_id, DagRun.state)
+        .where(DagRun.dag_id.in_(_LOADING_DAGS), DagRun.state.in_(("queued", "running")))
+        .order_by(DagRun.run_after)
+        .limit(_MOST_RUNS)
+    )
+    with create_session() as session:
+        return [
+            {"dag": dag, "state": str(state), "run": path_of_run(dag, run)}
+            for dag, run, state in session.execute(wanted)
+        ]

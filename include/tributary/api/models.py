@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -195,6 +195,9 @@ class Run(BaseModel):
     dag_id: str
     dag_run_id: str
     state: str
+    dag_is_paused: bool = Field(
+        False, description="The run waits until the DAG is switched on; absent when it does not."
+    )
 
 
 class BrandResult(BaseModel):
@@ -327,3 +330,205 @@ class Health(BaseModel):
 
     status: Literal["ok"]
     degraded: list[str] | None = Field(None, description="What works in a poorer way meanwhile.")
+
+
+class DestinationFigures(BaseModel):
+    """A destination with its run state, and its deliveries by state."""
+
+    brand: str
+    brand_name: str
+    name: str
+    platform: str
+    is_active: bool
+    conn_id: str
+    last_sync_at: datetime | None
+    last_sync_status: str | None
+    last_sync_count: int | None
+    sync_interval_minutes: int | None
+    settings: dict[str, Any] | None = Field(description="Null where the settings file owns them.")
+    is_paused: bool
+    paused_until: datetime | None = Field(description="Null when it waits for a person.")
+    paused_reason: str | None
+    pending: int
+    queued: int
+    sent: int
+    failed: int
+    skipped: int
+    dead: int
+    retryable: int = Field(description="Dead ones that the platform would still take.")
+
+
+class HourFigures(BaseModel):
+    """Deliveries of a destination by the hour in which they came into their present state."""
+
+    destination: str
+    sync_status: Status
+    deliveries: int
+    hour: datetime
+
+
+class OutcomeFigures(BaseModel):
+    """Deliveries of a destination that failed or were skipped, by outcome."""
+
+    destination: str
+    platform: str
+    sync_status: Status
+    outcome: str | None
+    deliveries: int
+    retryable: int
+    latest: datetime
+    sample_event_id: str
+    sample_error: str | None
+    means: str
+    to_do: str
+
+
+class LagFigures(BaseModel):
+    """Seconds from the events to their acceptance."""
+
+    destination: str
+    deliveries: int
+    p50_seconds: float
+    p95_seconds: float
+
+
+class CoverageFigures(BaseModel):
+    """The share of a destination's events that carry each match key, from 0 to 1."""
+
+    destination: str
+    events: int
+    email: float
+    phone: float
+    click_id: float
+    external_id: float
+    estimate: float = Field(description="Estimated match quality, from 0 to 10.")
+
+
+class ExpiryFigures(BaseModel):
+    """Waiting deliveries whose deadline is near; each figure includes those before it."""
+
+    destination: str
+    first_deadline: datetime
+    within_6_hours: int
+    within_24_hours: int
+    within_72_hours: int
+
+
+class Overview(BaseModel):
+    """The delivery ledger of all brands in figures."""
+
+    may_sync: bool = Field(description="Whether the caller may start an upload.")
+    may_act: bool = Field(description="Whether the caller may change a destination.")
+    now: datetime
+    hours: int
+    lag_days: int
+    coverage_days: int
+    destinations: list[DestinationFigures]
+    per_hour: list[HourFigures]
+    errors: list[OutcomeFigures]
+    not_sent: list[OutcomeFigures]
+    lag: list[LagFigures]
+    coverage: list[CoverageFigures]
+    expiring: list[ExpiryFigures]
+
+
+class Account(BaseModel):
+    """An ad account with its pause and the result of its latest load."""
+
+    brand: str
+    brand_name: str
+    platform: str
+    account_id: str
+    is_active: bool
+    conn_id: str
+    name: str
+    last_sync_at: datetime | None
+    last_sync_status: str | None
+    is_paused: bool
+    paused_until: datetime | None = Field(description="Null when it waits for a person.")
+    paused_reason: str | None
+
+
+class AccountDay(BaseModel):
+    """A day of an ad account; `day` is null where nothing was ever loaded."""
+
+    brand: str
+    brand_name: str
+    platform: str
+    account_id: str
+    name: str
+    is_active: bool
+    currency: str | None
+    day: date | None
+    status: Literal["reconciled", "unreconciled", "open", "missing"]
+    rows: int | None
+    spend: str | None
+    account_spend: str | None
+    loaded_at: datetime | None
+    run: str | None = Field(description="Path of the run's page in Airflow; null: forgotten.")
+
+
+class LoadingRun(BaseModel):
+    """A DAG run that loads ads and has not ended."""
+
+    dag: str
+    state: str
+    run: str = Field(description="Path of the run's page in Airflow.")
+
+
+class Loads(BaseModel):
+    """The ad accounts and their days."""
+
+    now: datetime
+    days: int
+    may_act: bool = Field(description="Whether the caller may resume an account.")
+    accounts: list[Account]
+    loads: list[AccountDay]
+    under_way: list[LoadingRun]
+
+
+class AirflowProblem(BaseModel):
+    """Something that a person must repair."""
+
+    says: str
+    conn_id: str | None = Field(description="The connection that cannot be used.")
+
+
+class Problems(BaseModel):
+    """All problems, the one that stops most first."""
+
+    problems: list[AirflowProblem]
+
+
+class MatchQuality(BaseModel):
+    """Meta's scores of a destination by event name, from 0 to 10."""
+
+    destination: str
+    scores: dict[str, float]
+    why_not: str | None = Field(description="Why there is no score.")
+
+
+class MatchQualities(BaseModel):
+    """Of all active Meta destinations."""
+
+    quality: list[MatchQuality]
+
+
+class RetryRequest(BaseModel):
+    """Which dead deliveries are put back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    outcome: Text | None = Field(None, description="Absent: all but `outcome_unknown`.")
+
+
+class Retried(BaseModel):
+    """How many deliveries were put back into the outbox."""
+
+    put_back: int
+
+
+class Resumed(BaseModel):
+    """Whether there was a pause to end."""
+
+    was_paused: bool

@@ -1,8 +1,9 @@
-"""Who may do what: the one table, for the REST API (in Airflow and at the edge) and for the page.
+"""Who may do what: the one table for the REST API, in Airflow (the page included) and at the edge.
 
 In Airflow an action needs a permission on a DAG, as Airflow's own auth manager knows them. At the
-edge it needs an API key, which holds for one brand. What changes anything is in the audit trail
-before it is done: in Airflow's audit log, at the edge in `ops.audit_log`.
+edge it needs an API key, which is for one brand and allows every route of the edge. What changes
+anything is in the audit trail before it is done: in Airflow's audit log, at the edge in
+`ops.audit_log`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ LOAD_DAG = "extract_meta_ads"
 
 
 class Need(NamedTuple):
-    """What an action needs in Airflow, and whether a brand's API key allows it, too."""
+    """The permission that an action needs in Airflow."""
 
     method: Literal["GET", "POST", "PUT", "DELETE"]  # see, create, edit, delete
     of_runs: bool = False  # of the DAG's runs, not of the DAG itself
     dag: str = UPLOAD_DAG
-    by_key: bool = True
     event: str | None = None  # how the audit trail calls it, where not by the action's own name
 
     @property
@@ -56,19 +56,15 @@ NEEDS = {
     "destinations.change": _EDIT,
     "conversions.erase": _ERASE,
     "erasure.erase": _ERASE,
-    "page.overview": _SEE._replace(by_key=False),
-    "page.loads": _SEE._replace(by_key=False),
-    "page.health": _SEE._replace(by_key=False),
-    "page.quality": _SEE._replace(by_key=False),
-    "page.sync": _TRIGGER._replace(by_key=False, event="sync_now"),
-    "page.retry": _EDIT._replace(by_key=False, event="retry_dead"),
-    "page.pause": _EDIT._replace(by_key=False, event="pause"),
-    "page.resume": _EDIT._replace(by_key=False, event="resume"),
-    "page.change": _EDIT._replace(by_key=False, event="settings"),
-    "page.resume_account": Need("PUT", dag=LOAD_DAG, by_key=False, event="resume_account"),
+    "operations.figures": _SEE,
+    "operations.loads": _SEE,
+    "operations.problems": _SEE,
+    "operations.match_quality": _SEE,
+    "operations.retry": _EDIT._replace(event="retry_dead"),
+    "operations.resume_account": Need("PUT", dag=LOAD_DAG, event="resume_account"),
 }
-# What anybody may ask for: the page without a figure in it, whether the edge is well, and what
-# providers post, which is signed.
+# Without a login: the page, which has no figure in it, the edge's health, and webhooks, which are
+# signed.
 PUBLIC = {"page.index", "page.static", "app.health", "webhooks.post"}
 
 

@@ -106,8 +106,12 @@ def answer(
     return Response(body, status, dict(headers or {}), MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of an app be told in this form."""
+def install(app: FastAPI, *, inside: bool = False) -> None:
+    """Answer every error of an app in this form.
+
+    Args:
+        inside: callers are users of Airflow, who may know where the warehouse is.
+    """
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
@@ -135,6 +139,13 @@ def install(app: FastAPI) -> None:
         log.error("%s", error)
         return answer(500, _OURS)
 
+    @app.exception_handler(psycopg.errors.UndefinedTable)
+    @app.exception_handler(psycopg.errors.UndefinedColumn)
+    async def of_another_version(request: Request, error: psycopg.Error) -> Response:
+        log.error("The warehouse lacks a table or column: %s", type(error).__name__)
+        words = "The warehouse is not of this version yet: run `tributary prepare`."
+        return answer(503, words)
+
     @app.exception_handler(psycopg.DataError)
     async def not_storable(request: Request, error: psycopg.DataError) -> Response:
         log.error("Postgres refuses a value: %s", type(error).__name__)
@@ -155,7 +166,10 @@ def install(app: FastAPI) -> None:
     async def down(request: Request, error: Exception) -> Response:
         if not isinstance(error, KnownDown):
             log.error("The warehouse does not answer: %s", type(error).__name__)
-        return answer(503, "The warehouse does not answer; try again.", (), {"Retry-After": "5"})
+        words = "The warehouse does not answer; try again."
+        if inside and isinstance(error, WarehouseDown):
+            words = str(error)
+        return answer(503, words, (), {"Retry-After": "5"})
 
     app.add_middleware(_LastResort)
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -27,7 +27,7 @@ from tributary.api.models import (
 )
 from tributary.api.permissions import UPLOAD_DAG
 from tributary.api.problems import Refused
-from tributary.deliver import ledger
+from tributary.deliver import destinations, ledger, outbox
 from tributary.deliver.intake import EventRefused
 
 router = APIRouter(tags=["sync"])
@@ -75,6 +75,7 @@ def of_environment(request: Request) -> httpx.AsyncClient:
     "/conversions/sync",
     status_code=202,
     response_model=Run,
+    response_model_exclude_defaults=True,
     responses={200: {"model": SyncResult, "description": "With `wait`: what the run did."}},
 )
 async def start(
@@ -83,26 +84,31 @@ async def start(
     brand_id: Annotated[
         Text | None, Query(description="Id or slug; a key's own brand, else all that are due.")
     ] = None,
+    destination: Annotated[
+        Text | None, Query(description="Name; this one alone, whether or not it is due.")
+    ] = None,
     wait: Annotated[bool, Query(description="Answer when the run has ended (5 minutes).")] = False,
+    while_paused: Annotated[
+        bool,
+        Query(description="Queue a run also while the DAG is paused; it waits for the DAG."),
+    ] = False,
 ) -> Any:
     """Upload what is pending now."""
     share = database(request).share
     async with share(caller.brand):
-        brands = await run_in_threadpool(_brands, request, caller, brand_id)
-    one = brand_id is not None or caller.brand is not None
-    if one and not brands:
-        raise EventRefused("brand_id", "is no brand that you may write to")
+        wanted = await run_in_threadpool(_wanted, request, caller, brand_id, destination)
     airflow: Airflow = request.app.state.airflow
     async with airflow(request) as client:
         dag = await _ask(client, "GET", f"dags/{UPLOAD_DAG}")
-        if dag["is_paused"]:
+        if dag["is_paused"] and not while_paused:
             raise Refused(
                 409, f"The DAG {UPLOAD_DAG} is paused in Airflow, so its runs would only wait."
             )
-        run = await _run(client, {"brand": brands[0]["brand"]} if one else {})
+        run = await _run(client, wanted.conf)
         path = f"dags/{UPLOAD_DAG}/dagRuns/{run['dag_run_id']}"
         deadline = time.monotonic() + _LONGEST_WAIT
         missed = 0
+        wait = wait and not dag["is_paused"]
         while wait and run["state"] not in _ENDED and time.monotonic() < deadline:
             await asyncio.sleep(1)
             try:
@@ -112,7 +118,12 @@ async def start(
                 if missed > _MISSED:
                     raise
         if not wait or run["state"] not in _ENDED:
-            return Run(dag_id=UPLOAD_DAG, dag_run_id=run["dag_run_id"], state=run["state"])
+            return Run(
+                dag_id=UPLOAD_DAG,
+                dag_run_id=run["dag_run_id"],
+                state=run["state"],
+                dag_is_paused=dag["is_paused"],
+            )
         try:
             value = f"{path}/taskInstances/summarise/xcomEntries/return_value"
             summary = (await _ask(client, "GET", value, params={"stringify": "false"}))["value"]
@@ -121,8 +132,8 @@ async def start(
     held: dict[str, list[str]] = {}
     if run["state"] != "success":
         async with share(caller.brand):
-            held = await run_in_threadpool(_held, request, brands)
-    result = _result(run["state"], brands, summary or {}, held)
+            held = await run_in_threadpool(_held, request, wanted.brands)
+    result = _result(run["state"], wanted.brands, summary or {}, held)
     return JSONResponse(result.model_dump(mode="json"))
 
 
@@ -134,31 +145,47 @@ def status(caller: Reader, request: Request) -> SyncStatus:
     return SyncStatus(status=[BrandStatus(**row) for row in rows])
 
 
-def _brands(request: Request, caller: Caller, wanted: str | None) -> list[dict[str, Any]]:
+class _Wanted(NamedTuple):
+    """What an upload is asked for."""
+
+    brands: list[dict[str, Any]]  # id, name and slug (`brand`) of those that it is about
+    conf: dict[str, str]  # of the DAG run
+
+
+def _wanted(
+    request: Request, caller: Caller, brand_id: str | None, destination: str | None
+) -> _Wanted:
+    """The brands and the destination of a request.
+
+    Raises:
+        EventRefused: there is none that the caller may write to.
+        Refused: 409, the destination is switched off or paused.
+    """
     with database(request).connection() as connection:
-        return connection.execute(
-            "select id, name, slug as brand from ops.brands "
-            "where (%(only)s::uuid is null or id = %(only)s) "
-            "and (%(wanted)s::text is null or id::text = lower(%(wanted)s) or slug = %(wanted)s) "
-            "order by slug",
-            {"only": caller.brand_id, "wanted": wanted},
-        ).fetchall()
+        brands = ledger.brands(connection, caller.brand_id, brand_id)
+        is_one = brand_id is not None or caller.brand is not None
+        if is_one and not brands:
+            raise EventRefused("brand_id", "is no brand that you may write to")
+        if destination is None:
+            return _Wanted(brands, {"brand": brands[0]["brand"]} if is_one else {})
+        found = destinations.load(connection, outbox.now_of(connection), name=destination)
+    brands = [brand for brand in brands if found and brand["id"] == found[0].brand_id]
+    if not brands:
+        raise EventRefused("destination", "is no destination that you may write to")
+    if not found[0].is_active:
+        raise Refused(409, f"{destination} is switched off in the settings file.")
+    if found[0].paused:
+        raise Refused(409, f"{destination} is paused {found[0].paused} Resume it first.")
+    return _Wanted(brands, {"destination": destination})
 
 
 def _held(request: Request, brands: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """What the latest upload says of each destination that it could not serve, by brand.
+    """Why the latest upload left out destinations, by brand (its slug).
 
     A destination whose task is red has no part in the run's summary.
     """
     with database(request).connection() as connection:
-        rows = connection.execute(
-            "select b.slug, format('%%s: %%s', d.name, d.last_sync_status) as said "
-            "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
-            "where b.slug = any(%s) and d.is_active and d.last_sync_status <> 'ok' order by d.name",
-            [[brand["brand"] for brand in brands]],
-        ).fetchall()
-    return {brand["brand"]: [r["said"] for r in rows if r["slug"] == brand["brand"]]
-            for brand in brands}  # fmt: skip
+        return ledger.held(connection, [brand["brand"] for brand in brands])
 
 
 async def _run(client: httpx.AsyncClient, conf: dict[str, str]) -> Any:

@@ -39,7 +39,7 @@ from tributary.api.sources import ADAPTERS, Links, Meaning, Refund, Settings
 from tributary.deliver import amend, contacts, erasure, intake, outbox, retention
 from tributary.deliver.intake import Brand, EventRefused, Raw
 from tributary.errors import SettingsError, WarehouseDown
-from tributary.orchestration import connections
+from tributary.platforms.hook import connection
 from tributary.warehouse import Connection
 
 router = APIRouter(tags=["webhooks"])
@@ -166,7 +166,7 @@ def of_connection(conn_id: str) -> tuple[str, bool]:
     Raises:
         SettingsError: the connection is missing or incomplete.
     """
-    found = connections.connection(conn_id, "tributary_webhook", "that signs webhooks")
+    found = connection(conn_id, "tributary_webhook", "that signs webhooks")
     if not found.password:
         raise SettingsError(f"The Airflow connection {conn_id!r} has no signing secret (password).")
     return found.password, found.extra_dejson.get("scheme") == "secret"

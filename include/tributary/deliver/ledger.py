@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from tributary.deliver import destinations, policies
+from tributary.deliver.destinations import first_state
+from tributary.deliver.destinations import one as destination_of
 from tributary.deliver.intake import EventRefused
+from tributary.event import Event
 from tributary.warehouse import Connection
 
 Row = dict[str, Any]
@@ -165,14 +167,66 @@ def change_delivery(
 
 def _check_wanted(connection: Connection, event: Row, destination: str, now: datetime) -> None:
     """Whether the event may leave at all: a wish replaces neither consent nor rules."""
-    target = destinations.one(connection, destination, now)
+    target = destination_of(connection, destination, now)
     if not target.is_active:
         raise EventRefused("destination", "is not active")
     # That it happened before the destination was configured is what the wish is about.
     target = replace(target, send_from=event["event_time"])
-    state = policies.first_state(event, target, now)
+    state = first_state(cast(Event, event), target, now)
     if state.sync_status != "pending":
         raise EventRefused("sync_status", f"cannot become pending: the event is {state.outcome}")
+
+
+def destinations(connection: Connection, only: UUID | None, name: str | None = None) -> list[Row]:
+    """Destinations with their settings and run state, by name.
+
+    Args:
+        only: the brand whose rows may be seen; None: all.
+        name: of the one that is wanted; None: all.
+
+    Returns:
+        Rows with `paused_until` null where the pause lasts until a person ends it.
+    """
+    return connection.execute(
+        "select d.name, b.slug as brand, d.platform, d.conn_id, d.is_active, b.managed_by, "
+        "d.settings, coalesce(d.paused_until > now(), false) as is_paused, "
+        "case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until "
+        "end as paused_until, "
+        "case when d.paused_until > now() then d.paused_reason end as paused_reason, "
+        "d.last_sync_at, d.last_sync_status, d.last_sync_count "
+        "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
+        "where (%(only)s::uuid is null or d.brand_id = %(only)s) "
+        "and (%(name)s::text is null or d.name = %(name)s) order by d.name",
+        {"only": only, "name": name},
+    ).fetchall()
+
+
+def brands(connection: Connection, only: UUID | None, wanted: str | None = None) -> list[Row]:
+    """Brands by slug: `id`, `name` and `brand` (the slug).
+
+    Args:
+        only: the brand that may be seen; None: all.
+        wanted: id or slug of the one that is wanted; None: all.
+    """
+    return connection.execute(
+        "select id, name, slug as brand from ops.brands "
+        "where (%(only)s::uuid is null or id = %(only)s) "
+        "and (%(wanted)s::text is null or id::text = lower(%(wanted)s) or slug = %(wanted)s) "
+        "order by slug",
+        {"only": only, "wanted": wanted},
+    ).fetchall()
+
+
+def held(connection: Connection, slugs: list[str]) -> dict[str, list[str]]:
+    """The active destinations that the latest upload left out, each with the reason, by brand."""
+    rows = connection.execute(
+        "select b.slug, array_agg(format('%%s: %%s', d.name, d.last_sync_status) order by d.name) "
+        "filter (where d.is_active and d.last_sync_status <> 'ok') as reasons "
+        "from ops.brands as b left join ops.destinations as d on d.brand_id = b.id "
+        "where b.slug = any(%s) group by b.slug",
+        [slugs],
+    )
+    return {row["slug"]: row["reasons"] or [] for row in rows}
 
 
 def sync_status(connection: Connection, only: UUID | None) -> list[Row]:

@@ -31,14 +31,9 @@ def warehouse_uri() -> str:
         SettingsError: the variable is no `postgresql://` URI.
         WarehouseDown: it does not answer.
     """
-    wanted = os.environ.get("TRIBUTARY_WAREHOUSE")
-    if not wanted or wanted == embedded.uri():
+    if os.environ.get("TRIBUTARY_WAREHOUSE") in (None, "", embedded.uri()):
         return embedded.start()
-    if not wanted.startswith("postgresql://"):
-        raise SettingsError(
-            "TRIBUTARY_WAREHOUSE must be a URI such as postgresql://user:password@host:5432/name."
-        )
-    return wanted
+    return config.warehouse_uri()
 
 
 def ready() -> dict[str, str]:
@@ -383,7 +378,10 @@ def check_page(variables: dict[str, str]) -> None:
     Raises:
         TributaryError: says which is absent, and what to do.
     """
-    for path in ("page/overview", "api/conversions"):
+    for path, kinds in (
+        ("page/static/page.js", ("text/javascript",)),
+        ("api/conversions", ("application/json", "application/problem+json")),
+    ):
         url = f"{_address(variables)}/tributary/{path}"
         try:
             with urllib.request.urlopen(url, timeout=60) as answer:
@@ -396,7 +394,7 @@ def check_page(variables: dict[str, str]) -> None:
                 f"({getattr(error, 'reason', error)}): `make up` starts it again."
             ) from None
         # 401: this request has no login.
-        if status in (200, 401) and kind in ("application/json", "application/problem+json"):
+        if status in (200, 401) and kind in kinds:
             continue
         if status == 200:
             why = "plugins/tributary_plugin.py is not loaded: `airflow plugins` says why"

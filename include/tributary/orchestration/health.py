@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tributary import config
 from tributary.errors import SettingsError
@@ -34,7 +33,7 @@ class Problem:
 
 def problems(warehouse: Connection) -> list[Problem]:
     """All that is found, what stops most first."""
-    from tributary.api import overview
+    from tributary.deliver import overview
 
     return [
         *_processes(),
@@ -126,7 +125,7 @@ def _pools() -> Iterator[Problem]:
 
 
 def _connections(warehouse: Connection) -> Iterator[Problem]:
-    from tributary.orchestration.connections import connection
+    from tributary.platforms.hook import connection
 
     wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in warehouse.execute(_USERS).fetchall():
@@ -137,8 +136,3 @@ def _connections(warehouse: Connection) -> Iterator[Problem]:
             connection(conn_id, platform, f"for {', '.join(names)}")
         except SettingsError as error:
             yield Problem(str(error), conn_id)
-
-
-def as_dicts(found: list[Problem]) -> list[dict[str, Any]]:
-    """For JSON."""
-    return [{"says": one.says, "conn_id": one.conn_id} for one in found]

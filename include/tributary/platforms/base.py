@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from tributary.errors import TributaryError
@@ -72,7 +72,10 @@ class Platform(ABC):
         return ""
 
     def test_mode(self, settings: Settings) -> str | None:
-        """Why what this destination sends is not counted as real, for people; None: it is."""
+        """What marks all that this destination sends as a test, for people; None: nothing does.
+
+        The text goes on from "The destination acme-meta".
+        """
         return None
 
     # How it is sent to.
@@ -107,11 +110,12 @@ class Platform(ABC):
         """Every code that the platform's error tables name; each has a `meaning`."""
 
 
-class Sender(Protocol):
-    """One thread's way to send events to one destination."""
+class Sender(ABC):
+    """Sends one thread's events to one destination."""
 
-    quota: Quota | None  # what its requests are counted against
+    quota: Quota | None = None  # what its requests are counted against
 
+    @abstractmethod
     def send(self, events: Sequence[Event]) -> Sent:
         """Make one request.
 
@@ -129,6 +133,20 @@ class Sender(Protocol):
             StatusGone: the platform does not know the request (any more).
             PlatformError: the status cannot be read now.
         """
+        raise StatusGone("The platform processes each request before it answers.")
+
+
+def send_one(sender: Sender, event: Event, destination: str) -> Answer:
+    """Send a single event, for a test.
+
+    Raises:
+        TributaryError: the platform refuses it.
+    """
+    verdicts, answer = sender.send([event])
+    for one in verdicts.values():
+        if one.error:
+            raise TributaryError(f"{destination}: {one.error} ({one.outcome})")
+    return answer
 
 
 class Verdict(NamedTuple):
@@ -245,8 +263,8 @@ class QuotaReached(PlatformError):
 
     def __init__(self, project: str, wait: float) -> None:
         super().__init__(
-            f"The project {project} has made as many requests as its quota allows; other "
-            f"destinations may share it. The next request may leave in {wait:.0f} s."
+            f"The quota of requests of the project {project} is used up; other destinations may "
+            f"share it. The next request may leave in {wait:.0f} s."
         )
         self.wait = wait
 
@@ -255,6 +273,7 @@ class StatusGone(PlatformError):
     """The platform does not know the request whose status is asked for."""
 
     action = Action.PAUSE
+    label = "status_gone"
 
 
 class Meaning(NamedTuple):

@@ -86,7 +86,12 @@ class PlatformHook(BaseHook):
         """How errors name the credentials."""
         return f"connection {self.conn_id!r}"
 
-    def _connection(self) -> Connection:
+    def read_connection(self) -> Connection:
+        """The connection.
+
+        Raises:
+            SettingsError: there is none, or it is of another type.
+        """
         return connection(self.conn_id, self.conn_type, self.used_for)
 
 

@@ -38,8 +38,11 @@ def where(uri: str) -> str:
     return f"{parts.hostname}:{parts.port or 5432}{parts.path}"
 
 
-def connect(uri: str, *, autocommit: bool = False) -> Connection:
+def connect(uri: str, *, autocommit: bool = False, timeout: int = 10) -> Connection:
     """A psycopg connection whose rows are dicts.
+
+    Args:
+        timeout: seconds that connecting may take.
 
     Raises:
         WarehouseDown: nothing answers, or it refuses the user.
@@ -49,7 +52,7 @@ def connect(uri: str, *, autocommit: bool = False) -> Connection:
             uri,
             autocommit=autocommit,
             row_factory=dict_row,
-            connect_timeout=10,
+            connect_timeout=timeout,
             application_name="tributary",
         )
     except psycopg.OperationalError as error:

@@ -91,13 +91,14 @@ function link(path, attributes, ...children) {
 
 // ---- asking and acting -----------------------------------------------------------------------
 
-async function call(path, body) {
+/** An answer of the REST API. */
+async function call(path, method = "GET", body = undefined) {
   const options = body === undefined ? {} : {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   };
   let answer;
   try {
-    answer = await fetch(path, { credentials: "same-origin", ...options });
+    answer = await fetch(`../api/${path}`, { method, credentials: "same-origin", ...options });
   } catch {
     throw new Error("Airflow does not answer. The figures below may be old.");
   }
@@ -125,7 +126,7 @@ async function refresh() {
     if (isLoads()) days = found;
     else figures = found;
     if (!isLoads()) askQuality();
-    askHealth();
+    askProblems();
     trouble("");
     $("as-of").textContent = `as of ${new Date().toISOString().slice(11, 19)} UTC`;
     draw();
@@ -136,10 +137,10 @@ async function refresh() {
   }
 }
 
-/** Meta's own scores: they may take seconds, and without them the page is as good as before. */
+/** Meta's own scores. They may take seconds, so the figures do not wait for them. */
 async function askQuality() {
   try {
-    const found = (await call("quality")).quality;
+    const found = (await call("match-quality")).quality;
     quality = new Map(found.map((row) => [row.destination, row]));
   } catch {
     quality = new Map();
@@ -147,10 +148,10 @@ async function askQuality() {
   if (figures && !isLoads()) drawLag();
 }
 
-/** What Airflow's own metadata says; a secrets backend may take a while. */
-async function askHealth() {
+/** What keeps Airflow from its work. A secrets backend may be slow, so figures do not wait. */
+async function askProblems() {
   try {
-    problems = (await call("health")).problems;
+    problems = (await call("problems")).problems;
   } catch {
     return; // the last answer is shown until there is another
   }
@@ -161,10 +162,10 @@ async function askHealth() {
 
 const isMissing = (connection) => problems.some((one) => one.conn_id === connection);
 
-async function act(path, body = {}) {
+/** Change something, and say what the answer means: `words` makes texts and elements of it. */
+async function act(method, path, body, words) {
   try {
-    const done = await call(path, body);
-    say(done.said, ...(done.run ? [" ", link(done.run, {}, "Open the run")] : []));
+    say(...[words(await call(path, method, body))].flat());
   } catch (error) {
     say(error.message);
   }
@@ -199,14 +200,26 @@ $("ask").querySelector("input").addEventListener("keydown", (event) => {
   $("ask").close("yes");
 });
 
-const toDestination = (name, what, body) =>
-  act(`destinations/${encodeURIComponent(name)}/${what}`, body);
+const pathOf = (name) => `destinations/${encodeURIComponent(name)}`;
+
+const sync = (name) => act(
+  "POST", `conversions/sync?destination=${encodeURIComponent(name)}&while_paused=true`, undefined,
+  (run) => [
+    `A run for ${name} is started.`,
+    run.dag_is_paused ? ` It waits until ${run.dag_id} is switched on. ` : " ",
+    link(`dags/${run.dag_id}/runs/${encodeURIComponent(run.dag_run_id)}`, {}, "Open the run"),
+  ]);
 
 async function pause(name) {
   const answer = await ask(`Pause ${name}?`,
     "What waits and what comes in is kept. A request under way is finished.", "Pause", true);
-  if (answer) await toDestination(name, "pause", answer);
+  if (!answer) return;
+  await act("PATCH", pathOf(name), { paused: true, reason: answer.reason },
+    () => `${name} is paused until somebody resumes it. Its events are kept.`);
 }
+
+const resume = (name) => act("PATCH", pathOf(name), { paused: false },
+  () => `${name} is resumed; the next upload sends what waits.`);
 
 async function retry(name, count, outcome) {
   const unknown = outcome === "outcome_unknown";
@@ -214,7 +227,10 @@ async function retry(name, count, outcome) {
     ? "Nobody knows whether the platform has them already. If it has, they count twice."
     : "They go back into the outbox and leave with the next upload.",
   unknown ? "Retry all the same" : "Retry");
-  if (answer) await toDestination(name, "retry", outcome ? { outcome } : {});
+  if (!answer) return;
+  await act("POST", `${pathOf(name)}/retry`, outcome ? { outcome } : {}, ({ put_back }) => put_back
+    ? `${name}: ${number(put_back)} put back; the next upload sends them.`
+    : `${name}: nothing fits, or the platform takes it no longer.`);
 }
 
 /** Only for brands that are `managed_by: api`; what is wrong is said beside what was written. */
@@ -227,7 +243,8 @@ async function edit(one) {
     text = answer.settings;
     try {
       const settings = JSON.parse(text);
-      say((await call(`destinations/${encodeURIComponent(one.name)}/settings`, { settings })).said);
+      await call(pathOf(one.name), "PATCH", { settings });
+      say(`The settings of ${one.name} are changed; the next upload goes by them.`);
       break;
     } catch (error) {
       words = error instanceof SyntaxError ? `This is no JSON: ${error.message}` : error.message;
@@ -314,9 +331,9 @@ function buttons(one, mayAct, maySync) {
     h("button", { type: "button", "aria-label": `${label} ${one.name}`, disabled: !may || off, click: press }, text);
   return h("div", { class: "actions" },
     button("Sync now", "Sync now:", !one.is_active || one.is_paused,
-      () => toDestination(one.name, "sync"), maySync),
+      () => sync(one.name), maySync),
     one.is_paused
-      ? button("Resume", "Resume", false, () => toDestination(one.name, "resume"))
+      ? button("Resume", "Resume", false, () => resume(one.name))
       : button("Pause", "Pause", !one.is_active, () => pause(one.name)),
     button("Retry dead", "Retry dead deliveries of", !one.retryable || !one.is_active,
       () => retry(one.name, one.retryable)),
@@ -535,7 +552,11 @@ function latest(one) {
     said.push(h("p", { class: "latest" }, "Paused ", ...until, ": ", one.paused_reason, " ",
       h("button", {
         type: "button", disabled: !days.may_act, "aria-label": `Resume ${one.name}`,
-        click: () => act(`accounts/${one.platform}/${encodeURIComponent(one.account_id)}/resume`),
+        click: () => act(
+          "POST", `accounts/${one.platform}/${encodeURIComponent(one.account_id)}/resume`, {},
+          ({ was_paused }) => was_paused
+            ? `${one.account_id} is resumed; the next run loads it.`
+            : `${one.account_id} was not paused.`),
       }, "Resume")));
   }
   if (one.is_active && !one.is_paused && fails(one)) {
@@ -572,7 +593,7 @@ function move(event) {
   next.focus();
 }
 
-// ---- the whole -------------------------------------------------------------------------------
+// ---- the page --------------------------------------------------------------------------------
 
 function draw() {
   const loads = isLoads();

@@ -1,7 +1,7 @@
-"""Keys of the public API: random, for one brand, kept as a hash.
+"""Keys of the public REST API: random, for one brand, stored as a hash.
 
 A key is `tk_ID_SECRET`. The id may be shown; the secret is shown once. Its 256 random bits need no
-slow hash: nobody guesses them.
+slow hash: they cannot be guessed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Holder(NamedTuple):
 
 
 def create(connection: Connection, brand: str, name: str, expires_at: datetime | None) -> str:
-    """Make a key for a brand (its slug); the returned text is nowhere else.
+    """Make a key for a brand (its slug); the returned text is stored nowhere.
 
     Raises:
         SettingsError: there is no such brand.
@@ -76,7 +76,7 @@ def is_key(text: str) -> bool:
 
 
 def holder(connection: Connection, key: str) -> Holder | None:
-    """Whose key it is; None when it is nobody's, expired or revoked."""
+    """The holder of a key; None when the key is unknown, expired or revoked."""
     parts = _KEY.fullmatch(key)
     if parts is None:
         return None

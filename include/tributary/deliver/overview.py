@@ -1,4 +1,4 @@
-"""What the page shows, one statement per panel; all figures are the ledger's own.
+"""The figures of the delivery ledger that the page and `status` show, one statement per panel.
 
 Nothing that names or identifies a person is selected: no hash, no address, no contact id. Only the
 event id of one sample per error.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any, LiteralString
 
-from tributary.deliver.meanings import meaning
+from tributary.platforms.meanings import meaning
 from tributary.warehouse import Connection
 
 HOURS = 48
 LAG_DAYS = 7
 COVERAGE_DAYS = 28
-LONGEST_CALENDAR = 400
 
 Row = dict[str, Any]
 
@@ -49,7 +48,7 @@ left join (
 order by b.name, d.name
 """
 
-# A delivery stands in the hour in which it came into its present state.
+# A delivery counts in the hour in which it came into its present state.
 PER_HOUR: LiteralString = """
 select destination, sync_status, count(*) as deliveries,
     date_trunc('hour', coalesce(synced_at, updated_at), 'UTC') as hour
@@ -123,61 +122,7 @@ where sync_status in ('pending', 'failed') and deadline <= now() + interval '72 
 group by destination order by destination
 """
 
-ACCOUNTS: LiteralString = """
-select b.slug as brand, b.name as brand_name, a.platform, a.account_id, a.is_active, a.conn_id,
-    coalesce(a.settings ->> 'name', a.account_id) as name, a.last_sync_at, a.last_sync_status,
-    coalesce(a.paused_until > now(), false) as is_paused,
-    case when a.paused_until > now() and isfinite(a.paused_until) then a.paused_until end
-        as paused_until,
-    case when a.paused_until > now() then a.paused_reason end as paused_reason
-from ops.ad_accounts as a
-inner join ops.brands as b on b.id = a.brand_id
-order by b.name, a.platform <> 'meta', name, a.account_id
-"""
-
-# A day is due when the daily run of midnight UTC has had three hours for it.
-LOADS: LiteralString = """
-with accounts as (
-    select a.account_id, a.is_active, b.slug as brand, b.name as brand_name,
-        coalesce(a.settings ->> 'name', a.account_id) as name,
-        r.payload ->> 'currency' as currency,
-        (date_trunc('day', now() - interval '3 hours', 'UTC')
-            at time zone coalesce(r.payload ->> 'timezone_name', 'UTC'))::date - 1 as due
-    from ops.ad_accounts as a
-    inner join ops.brands as b on b.id = a.brand_id
-    left join raw.meta_ad_accounts as r
-        on r.account_id = a.account_id and r.id in (a.account_id, 'act_' || a.account_id)
-    where a.platform = 'meta'
-), spans as (
-    select l.account_id, min(l.date) as first, max(l.date) as last
-    from ops.loads as l group by l.account_id
-), days as (
-    select a.account_id, day::date as day
-    from accounts as a
-    inner join spans as s on s.account_id = a.account_id
-    cross join generate_series(
-        greatest(s.first, a.due - %(days)s + 1),
-        case when a.is_active then greatest(s.last, a.due) else s.last end,
-        interval '1 day'
-    ) as day
-), loaded as (
-    select distinct on (account_id, date) *
-    from ops.loads
-    order by account_id, date, array_position(array['unreconciled', 'loaded'], status)
-)
-select a.brand, a.brand_name, 'meta' as platform, a.account_id, a.name, a.is_active, a.currency,
-    days.day, case coalesce(l.status, 'missing') when 'loaded' then 'open'
-        else coalesce(l.status, 'missing') end as status,
-    l.rows, l.spend::text as spend, l.account_spend::text as account_spend,
-    l.run_id, l.loaded_at
-from accounts as a
-left join days on days.account_id = a.account_id
-left join loaded as l on l.account_id = days.account_id and l.date = days.day
-order by a.brand_name, a.name, a.account_id, days.day
-"""
-
-
-# Of brands that send for real: what a test is set up with, and rows that are left out.
+# Settings that are for tests only, of active destinations.
 TESTS: LiteralString = """
 select d.name, d.settings ->> 'test_event_code' as code from ops.destinations as d
 where d.is_active and (d.settings ->> 'test_event_code' is not null
@@ -194,8 +139,10 @@ group by source, brand_slug, problem order by source, brand_slug, problem
 
 
 def mistakes(connection: Connection) -> list[str]:
-    """What is set up or handed in so that conversions are no real ones, or are left out: a sentence
-    each. Rows are those that the latest build of the marts has found.
+    """Test settings on active destinations, and rows that the latest build of the marts left out.
+
+    Returns:
+        One sentence for each.
     """
     found = []
     for row in _rows(connection, TESTS):
@@ -228,8 +175,9 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
         now = connection.execute("select now() as now").fetchone()
         outcomes = _rows(connection, OUTCOMES)
         for row in outcomes:
-            told = meaning(row["platform"], row["outcome"], row["sync_status"])
-            row["means"], row["to_do"] = told
+            row["means"], row["to_do"] = meaning(
+                row["platform"], row["outcome"], row["sync_status"]
+            )
         return {
             "now": now and now["now"],
             "hours": hours,
@@ -243,16 +191,6 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
             "coverage": _rows(connection, COVERAGE, days=COVERAGE_DAYS),
             "expiring": _rows(connection, EXPIRING),
         }
-
-
-def loads(connection: Connection, days: int) -> list[Row]:
-    """Every account with each of its days since it was first loaded, at most `days` of them."""
-    return _rows(connection, LOADS, days=days)
-
-
-def accounts(connection: Connection) -> list[Row]:
-    """Every ad account with its pause and what became of its latest load."""
-    return _rows(connection, ACCOUNTS)
 
 
 def _rows(connection: Connection, statement: LiteralString, **values: Any) -> list[Row]:
