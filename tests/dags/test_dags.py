@@ -73,9 +73,9 @@ def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
     for task in dag.tasks:
         assert task.owner == "tributary"
         # Else SIGTERM would not end it, and its log would end with a traceback.
-        assert _names(task.on_execute_callback) == ["end_on_sigterm"]
-        assert _names(task.on_failure_callback) == ["say_last"]
-        assert type(task.retry_policy).__name__ == "AsTheErrorSays"
+        assert _names(task.on_execute_callback) == ["restore_sigterm"]
+        assert _names(task.on_failure_callback) == ["log_error_last"]
+        assert type(task.retry_policy).__name__ == "RetryByError"
         # Also of a task that only fails the run: what dies with the scheduler is tried again.
         assert task.retries > 0
         assert not task.depends_on_past
@@ -148,7 +148,7 @@ def test_retries_wait_as_the_error_says(
 ) -> None:
     """Red: a dead token would be tried for an hour, a throttle be met at once."""
     from tributary.errors import SettingsError, WarehouseDown
-    from tributary.orchestration.retry import AsTheErrorSays
+    from tributary.orchestration.retry import RetryByError
     from tributary.platforms.meta.errors import MetaThrottled
 
     if cap is None:
@@ -161,6 +161,6 @@ def test_retries_wait_as_the_error_says(
         "settings": SettingsError("wrong"),
         "other": KeyError("a mishap"),
     }[error]
-    found = AsTheErrorSays().evaluate(exception, tries, 3)
+    found = RetryByError().evaluate(exception, tries, 3)
     assert found.action.value == action
     assert found.retry_delay == (None if waits is None else timedelta(seconds=waits))

@@ -223,7 +223,7 @@ def test_a_task_that_waits_for_meta_ends_on_sigterm(
     or take with it what had been loaded.
     """
     with wh.connect(warehouse, autocommit=True) as connection:
-        learn(connection, ID, {"days": 3})  # the second three days hang
+        learn(connection, "meta", ID, {"days": 3})  # the second three days hang
     fault = sandbox.faults.add(
         Fault("hang", edge="insights", level="ad", after=1, seconds=120.0, times=None)
     )

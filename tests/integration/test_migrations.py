@@ -15,7 +15,7 @@ from tributary import config
 from tributary import warehouse as wh
 from tributary.errors import WarehouseError
 from tributary.warehouse import migrate
-from tributary.warehouse.load import ensure_partitions
+from tributary.warehouse.load import META, ensure_partitions
 from tributary.warehouse.tables import metadata
 
 from tests.support.loads import query
@@ -61,7 +61,7 @@ def _differences(uri: str) -> list[object]:
 def test_the_migrated_database_is_what_the_tables_say(warehouse: str) -> None:
     """Red: code that reads `tables.py` would meet other columns, types or keys."""
     with wh.connect(warehouse, autocommit=True) as connection:
-        ensure_partitions(connection, [date(2025, 3, 1)])
+        ensure_partitions(connection, META, [date(2025, 3, 1)])
     assert _differences(warehouse) == []
     assert len(metadata.tables) >= 11
     keys = query(
