@@ -25,8 +25,8 @@ from tributary.platforms.meta.source import MetaSource
 from tributary.platforms.source import Account, Notes
 from tributary.warehouse.load import Run
 
+from sandbox.call import Call
 from sandbox.faults import Fault
-from sandbox.graph import Call
 from sandbox.objects import AccountSpec
 from tests.support.loads import (
     ACCOUNT_ID,

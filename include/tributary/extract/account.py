@@ -146,7 +146,7 @@ def _extract(
             return _Extraction(source, client, connection, account, task).load(choose)
     except psycopg.OperationalError as error:
         where, kept = warehouse.where(warehouse_uri), "finished days are kept, a retry loads the"
-        if isinstance(error, warehouse.BUSY):
+        if isinstance(error, warehouse.LOCK_ERRORS):
             raise WarehouseBusy(
                 f"The warehouse at {where} was busy with other work ({type(error).__name__}): "
                 f"{kept} rest."

@@ -30,13 +30,13 @@ def accounts_to_load(
     alone and the others load; a paused one too, so that its task says why it is skipped.
     """
     from tributary.platforms import registry
-    from tributary.warehouse import connect, migrate
+    from tributary.warehouse import check_version, connect
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     window(context)
     wanted = accounts.asked(context)
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     with connect(uri) as connection:
         found = accounts.of(connection, platform)
     if wanted:

@@ -26,13 +26,13 @@ def click_accounts(context: Any) -> list[dict[str, str]]:
     Raises:
         SettingsError: an account was asked for that is not configured.
     """
-    from tributary.warehouse import connect, migrate
+    from tributary.warehouse import check_version, connect
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     click_days(context)
     wanted = accounts.asked(context)
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     with connect(uri) as opened:
         rows = accounts.of(opened, "google_ads")
     if unknown := sorted(set(wanted) - {row["account_id"] for row in rows}):
