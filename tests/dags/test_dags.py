@@ -76,6 +76,8 @@ def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
         assert _names(task.on_execute_callback) == ["restore_sigterm"]
         assert _names(task.on_failure_callback) == ["log_error_last"]
         assert type(task.retry_policy).__name__ == "RetryByError"
+        # Else a platform that never answers would hold a worker slot for ever.
+        assert timedelta(0) < task.execution_timeout <= timedelta(hours=6)
         # Also of a task that only fails the run: what dies with the scheduler is tried again.
         assert task.retries > 0
         assert not task.depends_on_past
@@ -87,6 +89,17 @@ def test_the_daily_load_has_a_data_interval_from_midnight_to_midnight(bag: Any) 
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     assert dag.timetable.expression == "0 0 * * *"
     assert str(dag.timetable.timezone) in ("UTC", "Timezone('UTC')")
+
+
+def test_the_marts_are_assets_and_the_deliveries_have_a_reader(bag: Any) -> None:
+    """An analyst's DAG could not start when the mart that it reads was built."""
+    folder = config.ROOT / "dbt/models/marts"
+    task = bag.dags["build_marts"].get_task("dbt_build")
+    built = {asset.name for asset in task.outlets}
+    assert built == {f"marts.{path.stem}" for path in folder.rglob("*.sql")}
+    assert {asset.name for asset in task.inlets} == {"raw_meta_ads", "conversion_deliveries"}
+    # An upload every 15 minutes must not start a build each time.
+    assert bag.dags["build_marts"].timetable.asset_condition.name == "raw_meta_ads"
 
 
 _PARSE = """

@@ -107,7 +107,8 @@ def loading(platform: str, account_id: str, context: Any) -> Iterator[Load]:
     except StillRunning as error:
         wait = timedelta(seconds=min(error.wait or 0, config.cap_on_waits()))
         log.info("%s The task leaves its worker slot for %s.", error, wait)
-        raise AirflowRescheduleException(datetime.now(UTC) + wait) from error
+        back = datetime.now(UTC) + wait
+        raise AirflowRescheduleException(back) from error  # type: ignore[no-untyped-call]
     except TributaryError as error:
         with connect(uri, autocommit=True) as connection:
             failed = f"failed: {type(error).__name__}: {error}"
