@@ -62,7 +62,7 @@ def _metadata_uri(uri: str) -> str:
     """SQLAlchemy URI of Airflow's metadata: what is set, else a database beside the warehouse."""
     given = os.environ.get(deployment.METADATA)
     if deployment.has_airflow():
-        return given or deployment.metadata()
+        return deployment.metadata()
     if uri == embedded.uri():
         return config.with_driver(embedded.uri(embedded.METADATA), "psycopg")
     return given or config.with_driver(uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow")

@@ -105,7 +105,8 @@ def prepare(uri: str) -> None:
 
 def metadata() -> str:
     """SQLAlchemy URI of Airflow's metadata database, as Airflow reads it."""
-    return airflow("config", "get-value", "database", "sql_alchemy_conn").strip()
+    given = os.environ.get(METADATA)
+    return given or airflow("config", "get-value", "database", "sql_alchemy_conn").strip()
 
 
 def make_pool(variables: Mapping[str, str] | None = None) -> None:
