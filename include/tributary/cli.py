@@ -179,6 +179,7 @@ def import_events(file: Path, brand: str | None) -> None:
     """Take conversions from a FILE (CSV, Parquet, Excel); twice is once."""
     from tributary.deliver import outbox
     from tributary.deliver.files import import_file
+    from tributary.platforms.meanings import meaning
 
     with _warehouse() as connection:
         report = import_file(connection, file, brand, outbox.now_of(connection))
@@ -196,8 +197,23 @@ def import_events(file: Path, brand: str | None) -> None:
         )
     for note, number in report.notes.most_common():
         click.echo(f"{number:,} accepted lines: {note}")
+    for (destination, platform, outcome), number in sorted(
+        report.deliveries.items(), key=lambda item: (item[0].destination, item[0].outcome or "")
+    ):
+        if outcome is None:
+            click.echo(f"{destination}: {number:,} wait for the next run of upload_conversions")
+        else:
+            why = meaning(platform, outcome, "skipped")
+            click.echo(f"{destination}: {number:,} skipped as {outcome}. {why.means} {why.to_do}")
+    for slug, number in report.unsent.most_common():
+        click.echo(
+            f"{slug} has no active destination: {number:,} events are stored, and not sent. Add "
+            "one to the settings file, then send them with `tributary deliveries backfill`."
+        )
     if report.refused_file:
-        click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
+        click.echo(
+            f"The refused lines are in {report.refused_file}: correct them and import that file."
+        )
         raise SystemExit(1)
 
 

@@ -350,7 +350,7 @@ def test_a_warehouse_that_is_down_is_one_clear_sentence(
     ran = run({"since": SINCE, "until": UNTIL})
     assert (ran.states, ran.state) == (_NOTHING, "failed")
     assert ran.tries["list_accounts[-1]"] == 4  # worth three retries
-    assert "The warehouse at 127.0.0.1:1/nowhere does not let us in: " in str(told)
+    assert "Cannot connect to the warehouse at 127.0.0.1:1/nowhere: " in str(told)
     assert "geheim-geheim" not in str(told)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from tests.support.marts import Row, Warehouse, build_models
-
 from tributary import config
 from tributary.local.programs import search_path
+
+from tests.support.marts import Row, Warehouse, build_models
 
 EXAMPLE = config.ROOT / "include" / "sql" / "app_views.example.sql"
 VIEWS = ("exchange_rates", "profiles", "touchpoints", "transactions")

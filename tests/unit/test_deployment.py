@@ -1,4 +1,4 @@
-"""The deployment's files, checked without a Docker engine, and the documents that describe them."""
+"""The deployment's files, checked without a Docker engine."""
 
 from __future__ import annotations
 
@@ -64,40 +64,6 @@ def test_compose_holds_no_secret(compose: dict[str, Any]) -> None:
     example = (ROOT / ".env.example").read_text()
     for name, _ in variables:
         assert re.search(rf"^{name}=$", example, re.MULTILINE), f"{name} is not in .env.example"
-
-
-def test_every_environment_variable_is_documented() -> None:
-    """A variable that only the code knows cannot be set by anyone."""
-    sources = [
-        p
-        for folder in ("include", "dags", "plugins", "sandbox")
-        for p in (ROOT / folder).rglob("*.py")
-    ]
-    used = {
-        name
-        for path in sources
-        for name in re.findall(r"environ(?:\.get\(|\[)\"(TRIBUTARY_\w+)\"", path.read_text())
-    }
-    example, documents = (ROOT / ".env.example").read_text(), _documents()
-    assert {"TRIBUTARY_HOME", "TRIBUTARY_WAREHOUSE", "TRIBUTARY_MAX_WAIT"} <= used
-    for name in used:
-        assert f"{name}=" in example, name
-        assert name in documents, name
-
-
-def _documents() -> str:
-    paths = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    return "\n".join(path.read_text() for path in paths)
-
-
-def test_the_documents_name_every_dag_and_command() -> None:
-    """A DAG or a command that no document names is not found by a newcomer."""
-    documents = _documents()
-    for path in (ROOT / "dags").glob("*.py"):
-        assert f"`{path.stem}`" in documents
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE))
-    assert {"demo", "test", "check", "up", "down", "env", "lint", "bench", "clean"} <= targets
 
 
 def _listed(name: str) -> set[str]:
