@@ -130,7 +130,7 @@ def _airflow_to_ask(uri: str) -> dict[str, str] | None:
         from tributary.local import services
 
         return services.airflow_to_ask(uri)
-    return {} if deployment.has_sqlite() else None
+    return {} if deployment.has_airflow_home() else None
 
 
 def _check_own_page(variables: dict[str, str]) -> None:
@@ -440,7 +440,7 @@ def _local_installation() -> dict[str, str]:
 def prepare() -> None:
     """Bring the warehouse and Airflow's metadata to this version of the project."""
     uri = _warehouse_uri()
-    if deployment.has_airflow() or (deployment.has_sqlite() and not HAS_LOCAL):
+    if deployment.has_airflow() or (deployment.has_airflow_home() and not HAS_LOCAL):
         deployment.prepare(uri)
     else:
         _local_installation()

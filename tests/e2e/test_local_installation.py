@@ -355,7 +355,9 @@ def test_an_upload_is_triggered_through_both_doors(
 
 
 def test_up_brings_back_what_died_with_the_database(installation: Installation) -> None:
-    """Red: `make up` is content, while no scheduler runs; or two run, one of them an orphan's."""
+    """`make up` ends green while no scheduler runs, or while an orphan's scheduler runs beside the
+    new one.
+    """
     home, raw = Path(installation.env["TRIBUTARY_HOME"]), installation.rows(RAW)
     leader = psutil.Process(json.loads((home / "airflow.pid").read_text())[0])
     api_server = next(one for one in leader.children() if "api_server" in one.name())

@@ -90,7 +90,9 @@ def test_a_test_event_leaves_with_the_deployments_own_connection(
     in_metadata: Callable[[str, str], None],
     tmp_path: Path,
 ) -> None:
-    """Red: in the worker's container the command cannot decrypt what the UI shows as right."""
+    """In the worker's container the command cannot decrypt a connection that the UI shows as
+    valid.
+    """
     two_brands(warehouse)
     with sandbox_with_pixels(clock=Clock()) as sandbox:  # the command sends an event of now
         in_metadata("meta_acme", sandbox.url)
@@ -103,7 +105,7 @@ def test_a_test_event_leaves_with_the_deployments_own_connection(
 def test_prepare_leaves_the_deployments_airflow_as_it_is(
     warehouse: str, run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    """Red: the first start of a deployment is migrated with a key and an executor of our own."""
+    """The first start of a deployment uses another Fernet key or executor than its own."""
     ended = run("prepare")
     assert (ended.returncode, "is ready" in ended.stdout) == (0, True), ended.stderr
     assert not (tmp_path / "state" / "local.json").exists()  # no secret was made
@@ -117,7 +119,7 @@ def test_prepare_leaves_the_deployments_airflow_as_it_is(
 def test_a_replay_without_its_key_says_so(
     warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: a replay beside the edge makes up a key, and counts all that is kept as refused."""
+    """A replay without the edge's key makes a new one, and refuses every stored payload."""
     two_brands(warehouse)
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
     monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))

@@ -145,6 +145,27 @@ def test_an_installed_package_makes_no_airflow(
     assert list(deployed.iterdir()) == []
 
 
+@pytest.mark.parametrize("file", ["airflow.db", "airflow.cfg"])
+def test_an_installed_package_finds_the_airflow_of_its_machine(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """`status` and `destinations test` cannot be used where only AIRFLOW_HOME, or not even that, is
+    set, as `airflow standalone` needs no more.
+    """
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
+    monkeypatch.delenv("AIRFLOW_HOME")
+    monkeypatch.setenv("HOME", str(deployed))
+    monkeypatch.setattr(cli, "HAS_LOCAL", False)
+    assert cli._airflow_to_ask(URI) is None
+    home_of_airflow = deployed / "airflow"
+    home_of_airflow.mkdir()
+    (home_of_airflow / "airflow.cfg").write_text("[database]\nsql_alchemy_conn = sqlite:////a.db\n")
+    assert cli._airflow_to_ask(URI) is None
+    named = "[database]\nsql_alchemy_conn = postgresql://db/airflow\n"
+    (home_of_airflow / file).write_text(named)
+    assert cli._airflow_to_ask(URI) == {}
+
+
 @pytest.mark.parametrize("name", ["AIRFLOW_HOME", "AIRFLOW_CONFIG"])
 def test_our_services_start_in_no_other_airflow(
     deployed: Path, monkeypatch: pytest.MonkeyPatch, name: str
