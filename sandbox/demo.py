@@ -106,7 +106,7 @@ def _run() -> None:
 
 
 def _refuse_foreign_data(connection: warehouse.Connection) -> None:
-    """The demo writes into `app`: never where a company's own transactions may stand."""
+    """The demo writes into `app`: never where a company's own transactions may be."""
     kind = connection.execute(
         "select relkind from pg_class where oid = 'app.transactions'::regclass"
     ).fetchone()
@@ -170,7 +170,7 @@ class _Airflow:
     def _run(self, dag: str, start: datetime, end: datetime, conf: dict[str, str]) -> _Began:
         """Start a DAG; as the run that its schedule would make at once, so that there is no second.
 
-        A repetition within that interval gets a run of its own.
+        A repetition within that interval gets a run without an interval.
         """
         services.wait_until(
             lambda: all(self._call("GET", f"dags/{one}").ok for one in _DAGS),
@@ -247,7 +247,7 @@ def _send_elsewhere_from(wanted: settings.Settings, day: date) -> None:
 def _prepare_google(uri: str, sandbox: str) -> None:
     """What happens to conversions in reality: a tag was quicker with one, another is refused.
 
-    Data Manager, which takes half an hour, tells what became of them at once.
+    Data Manager, which takes half an hour, reports their outcome at once.
     """
     with warehouse.connect(uri) as connection:
         orders = connection.execute(
@@ -271,7 +271,7 @@ def _prepare_google(uri: str, sandbox: str) -> None:
 
 
 def _let_half_an_hour_pass(uri: str) -> None:
-    """Until Data Manager may be asked what became of a request."""
+    """Make the outcome of Data Manager's requests due, which it gives after half an hour."""
     with warehouse.connect(uri, autocommit=True) as connection:
         connection.execute(
             "update ops.upload_batches set poll_at = now() where poll_at is not null"

@@ -130,7 +130,7 @@ def _airflow_to_ask(uri: str) -> dict[str, str] | None:
         from tributary.local import services
 
         return services.airflow_to_ask(uri)
-    return {} if deployment.has_sqlite() else None
+    return {} if deployment.has_airflow_home() else None
 
 
 def _check_own_page(variables: dict[str, str]) -> None:
@@ -440,7 +440,7 @@ def _local_installation() -> dict[str, str]:
 def prepare() -> None:
     """Bring the warehouse and Airflow's metadata to this version of the project."""
     uri = _warehouse_uri()
-    if deployment.has_airflow() or not HAS_LOCAL:
+    if deployment.has_airflow() or (deployment.has_airflow_home() and not HAS_LOCAL):
         deployment.prepare(uri)
     else:
         _local_installation()
@@ -456,10 +456,15 @@ def docs() -> None:
     from tributary import dbt_run
     from tributary.errors import BuildFailed
 
-    environment = config.dbt_environment(_warehouse_uri())
-    ended = dbt_run.invoke(environment, "--quiet", "docs", "generate", "--static")
-    if not ended.success:
-        raise BuildFailed(f"dbt could not write the documentation: {ended.exception}")
+    uri = _warehouse_uri()
+    warehouse.connect(uri).close()  # says in one sentence why it does not answer
+    environment = config.dbt_environment(uri)
+    # Not compiled: that asks the schema `staging`, which a reader of the marts need not see.
+    for step in (["parse"], ["docs", "generate", "--no-compile", "--static"]):
+        ended = dbt_run.invoke(environment, "--quiet", *step)
+        if not ended.success:
+            why = ended.exception or "see its output above"
+            raise BuildFailed(f"dbt could not write the documentation: {why}")
     click.echo(f"file://{environment['DBT_TARGET_PATH']}/static_index.html")
 
 
