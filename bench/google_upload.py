@@ -29,11 +29,10 @@ from tributary import warehouse
 from tributary.deliver import destinations, outbox
 from tributary.deliver.upload import upload
 from tributary.local import embedded
+from tributary.platforms import registry
 from tributary.platforms.google.credentials import ADS, DATA_MANAGER, Access
 from tributary.platforms.google_ads.client import GoogleAds
-from tributary.platforms.google_ads.destination import GoogleAdsSender
 from tributary.platforms.google_data_manager.client import DataManager
-from tributary.platforms.google_data_manager.destination import DataManagerSender
 from tributary.settings import apply as settings
 
 from bench import fresh_warehouse
@@ -158,11 +157,13 @@ def _ours(name: str, url: str, uri: str, events: int) -> dict[str, Any]:
         target = destinations.one(connection, name, outbox.now_of(connection))
 
     def make() -> Any:
+        client: GoogleAds | DataManager
         if name == "google-ads":
             client = GoogleAds(Access({}, host=url, scope=ADS, who="bench"), host=url)
-            return GoogleAdsSender(client, target.settings)
-        access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
-        return DataManagerSender(DataManager(access, host=url), target.settings)
+        else:
+            access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
+            client = DataManager(access, host=url)
+        return registry.platform(target.platform).sender(client, target.settings)
 
     summary = upload(uri, target, make)
     assert summary.succeeded == events, summary

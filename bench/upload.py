@@ -27,8 +27,8 @@ from tributary import warehouse
 from tributary.deliver import destinations, outbox, transactions
 from tributary.deliver.upload import upload
 from tributary.local import embedded
+from tributary.platforms import registry
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.destination import MetaSender
 from tributary.settings import apply as settings
 
 from bench import fresh_warehouse
@@ -112,9 +112,12 @@ def _ours(url: str, uri: str, events: int) -> dict[str, Any]:
     """From the outbox to the platform, settled."""
     with warehouse.connect(uri, autocommit=True) as connection:
         target = destinations.one(connection, "bench", outbox.now_of(connection))
-    summary = upload(
-        uri, target, lambda: MetaSender(Graph(TOKEN, host=url, attempts=1), target.settings)
-    )
+
+    def sender() -> Any:
+        client = Graph(TOKEN, host=url, attempts=1)
+        return registry.platform("meta").sender(client, target.settings)
+
+    summary = upload(uri, target, sender)
     assert summary.succeeded == events, summary
     return {"requests": summary.requests}
 

@@ -487,8 +487,8 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
     """Red: a delivery that was with a worker, or is retried, sends an erased person's event."""
     from tributary.deliver import destinations, outbox
     from tributary.deliver.upload import upload
+    from tributary.platforms import registry
     from tributary.platforms.meta.client import Graph
-    from tributary.platforms.meta.destination import MetaSender
 
     from tests.support.outgoing import sandbox_with_pixels
 
@@ -503,7 +503,8 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
     from tests.support.outgoing import TOKEN
 
     with sandbox_with_pixels() as sandbox:
-        upload(uri, target, lambda: MetaSender(Graph(TOKEN, host=sandbox.url), target.settings))
+        client = Graph(TOKEN, host=sandbox.url)
+        upload(uri, target, lambda: registry.platform("meta").sender(client, target.settings))
         assert sandbox.events.ledger("2000000077") == {}
     assert states(uri) == {("skipped", "erased"): 1}
 

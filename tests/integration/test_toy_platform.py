@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
@@ -31,9 +31,9 @@ from tributary.platforms.base import (
     PlatformError,
     Sender,
     Sent,
-    Settings,
     send_one,
 )
+from tributary.platforms.settings import DestinationSettings
 
 from tests.support.loads import query
 from tests.support.outgoing import NOW, configure, execute, purchase, states, take
@@ -115,15 +115,22 @@ class ToyClient:
                 raise ToyKeyRefused("Toy refuses the key.", http_status=status)
 
 
+class ToyDestination(DestinationSettings):
+    """A box of Toy."""
+
+    platform: Literal["toy"]
+    box: str
+
+
 class ToySender(Sender):
     """Sends events to one box."""
 
-    def __init__(self, client: ToyClient, settings: Settings) -> None:
+    def __init__(self, client: ToyClient, settings: ToyDestination) -> None:
         self._client, self._settings = client, settings
 
     def send(self, events: Sequence[Event]) -> Sent:
         request = self._client.post(
-            self._settings["box"],
+            self._settings.box,
             [
                 {"id": event["event_id"], "toy": event["custom_params"].get("toy")}
                 for event in events
@@ -132,11 +139,12 @@ class ToySender(Sender):
         return {}, Answer(200, None, request)
 
 
-class Toy(Platform):
+class Toy(Platform[ToyDestination]):
     """Toy keeps one event per id for two days."""
 
     name = "toy"
     title = "Toy"
+    settings = ToyDestination
     connection = ConnectionType("toy", "Toy", "toy.hook.ToyHook", hidden=("schema",))
     errors = ToyError
     longest_age = timedelta(days=5)
@@ -149,16 +157,17 @@ class Toy(Platform):
     def addressable(self, event: Event) -> bool:
         return event["contact_id"] is not None
 
-    def places(self, settings: Settings) -> Mapping[str, str]:
-        return {"*": f"the box {settings['box']}"}
+    def places(self, settings: ToyDestination) -> Mapping[str, str]:
+        return {"*": f"the box {settings.box}"}
 
-    def sender(self, client: ToyClient, settings: Settings) -> ToySender:
+    def sender(self, client: ToyClient, settings: ToyDestination) -> ToySender:
         return ToySender(client, settings)
 
     def send_test_event(
-        self, client: ToyClient, settings: Settings, event: Event, code: str | None
+        self, client: ToyClient, settings: ToyDestination, event: Event, code: str | None
     ) -> str:
-        send_one(self.sender(client, {**settings, "box": "test"}), event, settings["name"])
+        box = settings.model_copy(update={"box": "test"})
+        send_one(self.sender(client, box), event, settings.name)
         return "Toy took one event into its test box."
 
     def meaning(self, code: str) -> Meaning | None:
@@ -246,16 +255,22 @@ def ready(warehouse: str) -> str:
     for slug in ("acme", "lumen"):
         configure(warehouse, slug, destinations=[])
     for slug in ("acme", "lumen"):
-        settings = {"name": f"{slug}-toy", "box": f"{slug}-box", "in_flight": 1}
+        settings = toy_destination(slug)
         execute(
             warehouse,
             "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, settings, "
             "send_from) select %s, id, 'toy', 'toy', true, %s, '2026-01-01' from ops.brands "
             "where slug = %s",
-            [settings["name"], Jsonb(settings), slug],
+            [settings.name, Jsonb(settings.stored()), slug],
         )
         take(warehouse, [toy(number, slug) for number in range(20)], slug)
     return warehouse
+
+
+def toy_destination(slug: str) -> ToyDestination:
+    return ToyDestination(
+        name=f"{slug}-toy", platform="toy", conn_id="toy", box=f"{slug}-box", in_flight=1
+    )
 
 
 def toy(number: int, slug: str, **fields: Any) -> dict[str, Any]:
@@ -360,7 +375,7 @@ def test_its_test_event_goes_to_its_test_box(server: ToyServer) -> None:
     """`destinations test` of a new platform counts as a real event."""
     event: Any = {"event_id": "test-1", "custom_params": {"toy": "duck"}}
     said = registry.platform("toy").send_test_event(
-        ToyClient(server.url, "key-acme"), {"name": "acme-toy", "box": "acme-box"}, event, None
+        ToyClient(server.url, "key-acme"), toy_destination("acme"), event, None
     )
     assert said == "Toy took one event into its test box."
     assert server.boxes == {"test": {"test-1": 1}}

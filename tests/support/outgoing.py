@@ -21,8 +21,9 @@ from tributary import config
 from tributary import warehouse as wh
 from tributary.deliver import destinations, intake
 from tributary.deliver.upload import Summary, upload
+from tributary.platforms import registry
+from tributary.platforms.base import Sender
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.destination import MetaSender
 from tributary.settings import apply as settings
 
 from sandbox.graph import Token
@@ -124,10 +125,10 @@ def virtual(sandbox: Sandbox) -> Callable[[wh.Connection], datetime]:
 
 def senders(
     sandbox: Sandbox, destination: destinations.Destination, token: str = TOKEN, timeout: float = 10
-) -> Callable[[], MetaSender]:
-    def make() -> MetaSender:
+) -> Callable[[], Sender]:
+    def make() -> Sender:
         graph = Graph(token, host=sandbox.url, attempts=1, timeout=(5, timeout))
-        return MetaSender(graph, destination.settings)
+        return registry.platform("meta").sender(graph, destination.settings)
 
     return make
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from tributary.deliver.consent import consent_of
@@ -19,6 +20,9 @@ from tributary.errors import SettingsError
 from tributary.event import Event
 from tributary.platforms import registry
 from tributary.warehouse import Connection
+
+if TYPE_CHECKING:
+    from tributary.platforms.settings import DestinationSettings
 
 _FIRST_HOLD = 60.0
 _LONGEST_HOLD = 900.0
@@ -35,7 +39,7 @@ class Destination:
     conn_id: str
     is_active: bool
     send_from: datetime
-    settings: Mapping[str, Any]
+    stored_settings: Mapping[str, Any]
     brand_id: UUID
     brand: str
     brand_settings: Mapping[str, Any]
@@ -43,6 +47,16 @@ class Destination:
     paused: str | None = None  # until when and why, for people
     had_pause: bool = False  # it has ended, and no request was made since
     last_sync_at: datetime | None = None
+
+    @cached_property
+    def settings(self) -> DestinationSettings:
+        """As a model of the platform's own, with defaults.
+
+        Raises:
+            SettingsError: the platform is unknown.
+        """
+        model: type[DestinationSettings] = registry.platform(self.platform).settings
+        return model.of_stored(self.stored_settings)
 
     @property
     def is_for_tests(self) -> bool:
@@ -53,7 +67,7 @@ class Destination:
         """The outcome of an event whose name or kind is not sent here; None: it is."""
         if event["kind"] not in registry.platform(self.platform).kinds:
             return "not_adjustable" if event["kind"] == "adjustment" else "not_mapped"
-        events = self.settings.get("events")
+        events = self.settings.events
         return None if events is None or event["event_name"] in events else "not_mapped"
 
 
@@ -105,7 +119,8 @@ def longest_age(found: Iterable[Destination]) -> timedelta:
 
 
 _SELECT = """
-select d.name, d.platform, d.conn_id, d.is_active, d.send_from, d.settings, d.brand_id,
+select d.name, d.platform, d.conn_id, d.is_active, d.send_from,
+    d.settings as stored_settings, d.brand_id,
     b.slug as brand, b.settings as brand_settings, d.failures, d.last_sync_at,
     case when d.paused_until > %(now)s then format('until %%s: %%s', case
         when isfinite(d.paused_until) then
@@ -191,7 +206,9 @@ def to_upload(
 
 
 def _due(destination: Destination, now: datetime) -> bool:
-    interval = timedelta(minutes=destination.settings["sync_interval_minutes"])
+    if destination.platform not in registry.names():
+        return True  # its own task reports that
+    interval = timedelta(minutes=destination.settings.sync_interval_minutes)
     last = destination.last_sync_at
     return last is None or last + interval - _SLACK <= now
 

@@ -571,7 +571,7 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
                 "name": destination,
                 "platform": target.platform,
                 "key": key,
-                "value": key and target.settings.get(key),
+                "value": key and getattr(target.settings, key),
             },
         ).fetchall()
         states = [destinations.first_state(cast(Event, one), target, now) for one in events]

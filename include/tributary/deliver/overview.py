@@ -6,6 +6,7 @@ event id of one sample per error.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -150,7 +151,7 @@ def mistakes(connection: Connection) -> list[str]:
     """
     found = []
     for row in _rows(connection, ACTIVE):
-        if mode := registry.platform(row["platform"]).test_mode(row["settings"]):
+        if mode := _test_mode(row["platform"], row["settings"]):
             found.append(f"The destination {row['name']} {mode}")
     built = connection.execute("select to_regclass('marts.data_problems') as there").fetchone()
     for row in _rows(connection, LEFT_OUT) if built and built["there"] else ():
@@ -186,6 +187,11 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
             "coverage": _rows(connection, COVERAGE, days=COVERAGE_DAYS, match_keys=_match_keys()),
             "expiring": _rows(connection, EXPIRING),
         }
+
+
+def _test_mode(platform: str, settings: Mapping[str, Any]) -> str | None:
+    found = registry.platform(platform)
+    return found.test_mode(found.settings.of_stored(settings))
 
 
 def _match_keys() -> Jsonb:

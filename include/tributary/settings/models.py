@@ -243,11 +243,11 @@ class Brand(Model):
         {},
         description="The brand's own property names → ours, added to the built-in mapping.",
     )
-    ad_accounts: list[
-        Annotated[AdAccountSettings, ChosenBy("platform", lambda: AD_ACCOUNTS)]
-    ] = Field([], description="Ad accounts whose spend is loaded.")
-    destinations: list[Annotated[DestinationSettings, ChosenBy("platform", destination_models)]] = Field(
-        [], description="Where conversions go."
+    ad_accounts: list[Annotated[AdAccountSettings, ChosenBy("platform", lambda: AD_ACCOUNTS)]] = (
+        Field([], description="Ad accounts whose spend is loaded.")
+    )
+    destinations: list[Annotated[DestinationSettings, ChosenBy("platform", destination_models)]] = (
+        Field([], description="Where conversions go.")
     )
     webhooks: list[Annotated[Webhook, ChosenBy("source", lambda: WEBHOOKS)]] = Field(
         [], description="Which providers post conversions."
