@@ -669,7 +669,7 @@ def test_a_profile_that_moved_is_asked_again(warehouse: str, sandbox: Sandbox) -
 
 
 def test_a_pixel_that_breaks_stops_a_small_shop_too(warehouse: str, sandbox: Sandbox) -> None:
-    """A broken pixel takes nothing, every run is green, and each sale is dead after five refusals."""
+    """A broken pixel takes nothing, every run is green, and each sale dies of five refusals."""
     configure(warehouse)
     configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
     take(warehouse, [purchase(number) for number in range(5)])
