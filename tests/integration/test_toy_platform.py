@@ -268,8 +268,14 @@ def ready(warehouse: str) -> str:
 
 
 def toy_destination(slug: str) -> ToyDestination:
-    return ToyDestination(
-        name=f"{slug}-toy", platform="toy", conn_id="toy", box=f"{slug}-box", in_flight=1
+    return ToyDestination.model_validate(
+        {
+            "name": f"{slug}-toy",
+            "platform": "toy",
+            "conn_id": "toy",
+            "box": f"{slug}-box",
+            "in_flight": 1,
+        }
     )
 
 

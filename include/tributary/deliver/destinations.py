@@ -39,7 +39,7 @@ class Destination:
     conn_id: str
     is_active: bool
     send_from: datetime
-    stored_settings: Mapping[str, Any]
+    stored: Mapping[str, Any]
     brand_id: UUID
     brand: str
     brand_settings: Mapping[str, Any]
@@ -56,7 +56,7 @@ class Destination:
             SettingsError: the platform is unknown.
         """
         model: type[DestinationSettings] = registry.platform(self.platform).settings
-        return model.of_stored(self.stored_settings)
+        return model.of_stored(self.stored)
 
     @property
     def is_for_tests(self) -> bool:
@@ -120,7 +120,7 @@ def longest_age(found: Iterable[Destination]) -> timedelta:
 
 _SELECT = """
 select d.name, d.platform, d.conn_id, d.is_active, d.send_from,
-    d.settings as stored_settings, d.brand_id,
+    d.settings as stored, d.brand_id,
     b.slug as brand, b.settings as brand_settings, d.failures, d.last_sync_at,
     case when d.paused_until > %(now)s then format('until %%s: %%s', case
         when isfinite(d.paused_until) then

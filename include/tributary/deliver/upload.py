@@ -204,7 +204,7 @@ class _Upload:
             clock=self._clock,
             quota=sender.quota,
             one_by_one="adjustment" in self._platform.kinds,
-            settings=self._destination.stored_settings,
+            settings=self._destination.stored,
         )
 
     def _work(
@@ -240,7 +240,8 @@ class _Upload:
 
     def _take(self) -> int:
         """How many deliveries this thread may claim next."""
-        size = min(self._platform.max_batch, self._destination.settings.batch_size)
+        most = self._platform.max_batch
+        size = min(most, self._destination.settings.batch_size)
         with self._lock:
             if self._left is None:
                 return size

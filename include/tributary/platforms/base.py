@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from tributary.errors import TributaryError
+from tributary.platforms.settings import DestinationSettings
 
 if TYPE_CHECKING:
     from tributary.event import Event
-    from tributary.platforms.settings import DestinationSettings
 
-S = TypeVar("S", bound="DestinationSettings")
+S = TypeVar("S", bound=DestinationSettings)
 
 
 class Platform(ABC, Generic[S]):
@@ -31,7 +31,7 @@ class Platform(ABC, Generic[S]):
     # Who it is.
     name: ClassVar[str]  # in the settings file and in `ops.destinations`
     title: ClassVar[str]  # for people
-    settings: type[S]
+    settings: type[S]  # its part of the settings file
     connection: ClassVar[ConnectionType]
     errors: ClassVar[type[PlatformError]]  # the root of the tree of its errors
 

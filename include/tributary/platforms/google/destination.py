@@ -19,10 +19,9 @@ from tributary.platforms.google import rules
 from tributary.platforms.google.errors import GoogleError
 from tributary.platforms.google.settings import GoogleDestination
 
-_TEST_EMAIL = hashlib.sha256(b"tributary-test@example.com").hexdigest()
-
-
 G = TypeVar("G", bound=GoogleDestination)
+
+_TEST_EMAIL = hashlib.sha256(b"tributary-test@example.com").hexdigest()
 
 
 class GooglePlatform(Platform[G]):
@@ -56,6 +55,8 @@ class GooglePlatform(Platform[G]):
         Google keeps one conversion per action and order id, whichever of its two APIs brings it:
         https://support.google.com/google-ads/answer/6386790.
         """
+        if one.validate_only or other.validate_only:
+            return ""  # of what it only checks, Google keeps nothing
         if len(brands) == 1:
             problem = "would get each event twice"
         else:
@@ -83,11 +84,8 @@ class GooglePlatform(Platform[G]):
             "event_name": name,
             "user_hashes": {"google": {"email": [_TEST_EMAIL]}},
         }
-        send_one(
-            self.sender(client, settings.model_copy(update={"validate_only": True})),
-            one,
-            settings.name,
-        )
+        checked = settings.model_copy(update={"validate_only": True})
+        send_one(self.sender(client, checked), one, settings.name)
         return "the platform has checked one test event, and kept nothing."
 
 

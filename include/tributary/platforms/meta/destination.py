@@ -99,15 +99,15 @@ class Meta(Platform[MetaDestination]):
         self, client: Graph, settings: MetaDestination, event: Event, code: str | None
     ) -> str:
         """As `Platform.send_test_event`: Meta shows it under Test Events."""
+        name = settings.name
         if code:
             settings = settings.model_copy(update={"test_event_code": code})
         if not settings.test_event_code:
             raise SettingsError(
-                f"{settings.name} has no test_event_code: take one from Events Manager → Test "
-                "Events and give it with --test-event-code, else the event would count as a real "
-                "one."
+                f"{name} has no test_event_code: take one from Events Manager → Test Events and "
+                "give it with --test-event-code, else the event would count as a real one."
             )
-        answer = send_one(self.sender(client, settings), event, settings.name)
+        answer = send_one(self.sender(client, settings), event, name)
         return f"the platform took one test event (trace {answer.request_id})."
 
     def match_quality(self, client: Graph, settings: MetaDestination) -> dict[str, float]:
