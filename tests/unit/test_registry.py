@@ -27,6 +27,8 @@ from tributary.platforms.base import (
     QuotaReached,
     StatusGone,
 )
+from tributary.platforms.settings import DestinationSettings
+from tributary.settings.models import Brand
 
 PLATFORMS = registry.names()
 _IN_SQL = re.compile(r"outcome = (case .*? end|'\w+')", re.DOTALL)
@@ -36,7 +38,7 @@ _QUOTED = re.compile(r"(?:then|else|^) ?'(\w+)'")
 # What a platform must have.
 
 
-def _left_out(name: str, platform: Platform) -> set[str]:
+def _left_out(name: str, platform: Platform[Any]) -> set[str]:
     """What a platform does not say of itself, in the words of `platforms/base.py`."""
     missing = {one for one in Platform.__annotations__ if not hasattr(platform, one)}
     if "name" not in missing and platform.name != name:
@@ -132,7 +134,19 @@ def test_no_library_of_a_platform_is_imported_before_it_is_used() -> None:
 def _destination(platform: str) -> destinations.Destination:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     return destinations.Destination(
-        "acme-x", platform, "x_acme", True, moment, {"name": "acme-x"}, uuid4(), "acme", {}
+        "acme-x",
+        platform,
+        "x_acme",
+        True,
+        moment,
+        DestinationSettings.model_validate(
+            {"name": "acme-x", "platform": platform, "conn_id": "x_acme"}
+        ),
+        uuid4(),
+        "acme",
+        Brand.model_validate(
+            {"slug": "acme", "name": "Acme", "reporting_currency": "USD", "time_zone": "UTC"}
+        ),
     )
 
 

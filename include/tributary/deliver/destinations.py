@@ -9,7 +9,7 @@ stays in SQL.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,6 +18,8 @@ from tributary.deliver.consent import consent_of
 from tributary.errors import SettingsError
 from tributary.event import Event
 from tributary.platforms import registry
+from tributary.platforms.settings import DestinationSettings
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 _FIRST_HOLD = 60.0
@@ -35,14 +37,15 @@ class Destination:
     conn_id: str
     is_active: bool
     send_from: datetime
-    settings: Mapping[str, Any]
+    settings: DestinationSettings
     brand_id: UUID
     brand: str
-    brand_settings: Mapping[str, Any]
+    brand_settings: models.Brand
     failures: int = 0
     paused: str | None = None  # until when and why, for people
     had_pause: bool = False  # it has ended, and no request was made since
     last_sync_at: datetime | None = None
+    stored: Mapping[str, Any] = field(default_factory=dict)  # the settings in `ops.destinations`
 
     @property
     def is_for_tests(self) -> bool:
@@ -53,7 +56,7 @@ class Destination:
         """The outcome of an event whose name or kind is not sent here; None: it is."""
         if event["kind"] not in registry.platform(self.platform).kinds:
             return "not_adjustable" if event["kind"] == "adjustment" else "not_mapped"
-        events = self.settings.get("events")
+        events = self.settings.events
         return None if events is None or event["event_name"] in events else "not_mapped"
 
 
@@ -125,7 +128,18 @@ def load(
         "and (%(name)s::text is null or d.name = %(name)s) order by d.name",
         {"now": now, "brand": brand, "name": name},
     )
-    return [Destination(**row) for row in rows]
+    return [_destination(row) for row in rows]
+
+
+def _destination(row: dict[str, Any]) -> Destination:
+    return Destination(
+        **{
+            **row,
+            "settings": models.destination(row["platform"], row["settings"]),
+            "brand_settings": models.Brand.of_stored(row["brand_settings"]),
+            "stored": row["settings"],
+        }
+    )
 
 
 def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> list[Destination]:
@@ -140,7 +154,7 @@ def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> 
     ).fetchall()
     if not rows:
         connection.execute("select 1 from ops.brands where id = %s for key share", [brand_id])
-    return [Destination(**row) for row in rows]
+    return [_destination(row) for row in rows]
 
 
 def one(connection: Connection, name: str, now: datetime) -> Destination:
@@ -191,7 +205,7 @@ def to_upload(
 
 
 def _due(destination: Destination, now: datetime) -> bool:
-    interval = timedelta(minutes=destination.settings["sync_interval_minutes"])
+    interval = timedelta(minutes=destination.settings.sync_interval_minutes)
     last = destination.last_sync_at
     return last is None or last + interval - _SLACK <= now
 
