@@ -33,7 +33,8 @@ from tributary.platforms import registry
 from tributary.platforms.google.credentials import ADS, DATA_MANAGER, Access
 from tributary.platforms.google_ads.client import GoogleAds
 from tributary.platforms.google_data_manager.client import DataManager
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from bench import fresh_warehouse
 from sandbox.server import Sandbox
@@ -157,13 +158,13 @@ def _ours(name: str, url: str, uri: str, events: int) -> dict[str, Any]:
         target = destinations.one(connection, name, outbox.now_of(connection))
 
     def make() -> Any:
-        client: GoogleAds | DataManager
         if name == "google-ads":
             client = GoogleAds(Access({}, host=url, scope=ADS, who="bench"), host=url)
-        else:
-            access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
-            client = DataManager(access, host=url)
-        return registry.platform(target.platform).sender(client, target.settings)
+            return registry.platform("google_ads").sender(client, target.settings)
+        access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
+        return registry.platform("google_data_manager").sender(
+            DataManager(access, host=url), target.settings
+        )
 
     summary = upload(uri, target, make)
     assert summary.succeeded == events, summary
@@ -217,7 +218,7 @@ def _prepared(events: int) -> str:
         ],
     }  # fmt: skip
     with warehouse.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
         for statement in (_EVENTS, _DELIVERIES):
             connection.execute(statement, {"events": events})
         connection.execute("analyze")

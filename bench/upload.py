@@ -29,7 +29,8 @@ from tributary.deliver.upload import upload
 from tributary.local import embedded
 from tributary.platforms import registry
 from tributary.platforms.meta.client import Graph
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from bench import fresh_warehouse
 from sandbox.graph import Token
@@ -112,12 +113,13 @@ def _ours(url: str, uri: str, events: int) -> dict[str, Any]:
     """From the outbox to the platform, settled."""
     with warehouse.connect(uri, autocommit=True) as connection:
         target = destinations.one(connection, "bench", outbox.now_of(connection))
-
-    def sender() -> Any:
-        client = Graph(TOKEN, host=url, attempts=1)
-        return registry.platform("meta").sender(client, target.settings)
-
-    summary = upload(uri, target, sender)
+    summary = upload(
+        uri,
+        target,
+        lambda: registry.platform("meta").sender(
+            Graph(TOKEN, host=url, attempts=1), target.settings
+        ),
+    )
     assert summary.succeeded == events, summary
     return {"requests": summary.requests}
 
@@ -162,7 +164,7 @@ def _prepared(events: int) -> str:
         ],
     }  # fmt: skip
     with warehouse.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
         for statement in (_PROFILES, _TRANSACTIONS, _TOUCHPOINTS):
             connection.execute(statement, {"events": events, "agent": _AGENT})
         connection.execute("analyze")

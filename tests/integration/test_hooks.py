@@ -8,6 +8,7 @@ import pytest
 from tributary.deliver.destinations import Destination
 from tributary.errors import SettingsError
 from tributary.platforms import registry
+from tributary.settings.models import Brand
 
 pytestmark = pytest.mark.usefixtures("postgres")  # sets Airflow's variables before its first import
 
@@ -35,6 +36,9 @@ def test_an_unknown_platform_has_no_senders() -> None:
     from tributary.orchestration.tasks.upload import senders_to
 
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    unknown = Destination("acme-x", "tiktok", "x_acme", True, moment, {}, uuid4(), "acme", {})
+    brand = Brand.model_validate(
+        {"slug": "acme", "name": "Acme", "reporting_currency": "USD", "time_zone": "UTC"}
+    )
+    unknown = Destination("acme-x", "tiktok", "x_acme", True, moment, {}, uuid4(), "acme", brand)
     with pytest.raises(SettingsError, match="There is no destination platform 'tiktok'"):
         senders_to(unknown)

@@ -20,7 +20,8 @@ from tributary import warehouse as wh
 from tributary.extract.account import Account, Result, Task, Window, extract_account
 from tributary.platforms.meta.client import Graph
 from tributary.platforms.meta.reports import Memory, Notes
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 from tributary.warehouse.load import Fence, Run, learn
 
 from sandbox import reports
@@ -167,7 +168,7 @@ def known(uri: str, account_id: str = ACCOUNT_ID, **learned: Any) -> None:
         "ad_accounts": [{"platform": "meta", "account_id": account_id, "conn_id": "meta"}],
     }
     with wh.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
         if learned:
             learn(connection, account_id, learned)
 

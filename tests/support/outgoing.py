@@ -25,7 +25,8 @@ from tributary.deliver.upload import Summary, upload
 from tributary.platforms import registry
 from tributary.platforms.base import Sender
 from tributary.platforms.meta.client import Graph
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from sandbox.graph import Token
 from sandbox.server import Sandbox
@@ -70,7 +71,7 @@ def configure(uri: str, slug: str = "acme", *targets: dict[str, Any], **brand: A
         **brand,
     }
     with wh.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [wanted]}))
+        apply(connection, check({"brands": [wanted]}))
 
 
 def purchase(number: int, **fields: Any) -> Raw:

@@ -26,6 +26,7 @@ from tributary.platforms.base import (
     QuotaReached,
     StatusGone,
 )
+from tributary.settings.models import Brand
 
 PLATFORMS = registry.names()
 _IN_SQL = re.compile(r"outcome = (case .*? end|'\w+')", re.DOTALL)
@@ -110,10 +111,15 @@ def test_no_library_of_a_platform_is_imported_before_it_is_used() -> None:
 # An unknown platform is an error everywhere.
 
 
+BRAND = Brand.model_validate(
+    {"slug": "acme", "name": "Acme", "reporting_currency": "USD", "time_zone": "UTC"}
+)
+
+
 def _destination(platform: str) -> destinations.Destination:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     return destinations.Destination(
-        "acme-x", platform, "x_acme", True, moment, {}, uuid4(), "acme", {}
+        "acme-x", platform, "x_acme", True, moment, {}, uuid4(), "acme", BRAND
     )
 
 

@@ -12,17 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from tributary.deliver.consent import consent_of
 from tributary.errors import SettingsError
 from tributary.event import Event
 from tributary.platforms import registry
+from tributary.platforms.settings import DestinationSettings
+from tributary.settings import models
 from tributary.warehouse import Connection
-
-if TYPE_CHECKING:
-    from tributary.platforms.settings import DestinationSettings
 
 _FIRST_HOLD = 60.0
 _LONGEST_HOLD = 900.0
@@ -39,10 +38,10 @@ class Destination:
     conn_id: str
     is_active: bool
     send_from: datetime
-    stored: Mapping[str, Any]
+    stored: Mapping[str, Any]  # the settings as `ops.destinations` has them
     brand_id: UUID
     brand: str
-    brand_settings: Mapping[str, Any]
+    brand_settings: models.Brand
     failures: int = 0
     paused: str | None = None  # until when and why, for people
     had_pause: bool = False  # it has ended, and no request was made since
@@ -55,8 +54,7 @@ class Destination:
         Raises:
             SettingsError: the platform is unknown.
         """
-        model: type[DestinationSettings] = registry.platform(self.platform).settings
-        return model.of_stored(self.stored)
+        return models.destination(self.platform, self.stored)
 
     @property
     def is_for_tests(self) -> bool:
@@ -140,7 +138,11 @@ def load(
         "and (%(name)s::text is null or d.name = %(name)s) order by d.name",
         {"now": now, "brand": brand, "name": name},
     )
-    return [Destination(**row) for row in rows]
+    return [_destination(row) for row in rows]
+
+
+def _destination(row: dict[str, Any]) -> Destination:
+    return Destination(**{**row, "brand_settings": models.Brand.of_stored(row["brand_settings"])})
 
 
 def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> list[Destination]:
@@ -155,7 +157,7 @@ def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> 
     ).fetchall()
     if not rows:
         connection.execute("select 1 from ops.brands where id = %s for key share", [brand_id])
-    return [Destination(**row) for row in rows]
+    return [_destination(row) for row in rows]
 
 
 def one(connection: Connection, name: str, now: datetime) -> Destination:

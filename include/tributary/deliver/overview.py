@@ -6,13 +6,13 @@ event id of one sample per error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
 from tributary.platforms import registry
 from tributary.platforms.meanings import meaning
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 HOURS = 48
@@ -24,9 +24,7 @@ Row = dict[str, Any]
 DESTINATIONS: LiteralString = """
 select b.slug as brand, b.name as brand_name, d.name, d.platform, d.is_active,
     d.conn_id, d.last_sync_at, d.last_sync_status, d.last_sync_count,
-    (d.settings ->> 'sync_interval_minutes')::int as sync_interval_minutes,
-    case when b.managed_by = 'api' then d.settings - array['name', 'platform', 'conn_id'] end
-        as settings,
+    d.settings, b.managed_by,
     coalesce(d.paused_until > now(), false) as is_paused,
     case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until end
         as paused_until,
@@ -164,6 +162,10 @@ def mistakes(connection: Connection) -> list[str]:
     return found
 
 
+def _test_mode(platform: str, stored: dict[str, Any]) -> str | None:
+    return registry.platform(platform).test_mode(models.destination(platform, stored))
+
+
 def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
     """All panels of the page about conversions, seen at one moment."""
     with connection.transaction():
@@ -179,7 +181,7 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
             "hours": hours,
             "lag_days": LAG_DAYS,
             "coverage_days": COVERAGE_DAYS,
-            "destinations": _rows(connection, DESTINATIONS),
+            "destinations": [_settings_shown(row) for row in _rows(connection, DESTINATIONS)],
             "per_hour": _rows(connection, PER_HOUR, hours=hours),
             "errors": [row for row in outcomes if row["sync_status"] != "skipped"],
             "not_sent": [row for row in outcomes if row["sync_status"] == "skipped"],
@@ -189,9 +191,14 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
         }
 
 
-def _test_mode(platform: str, settings: Mapping[str, Any]) -> str | None:
-    found = registry.platform(platform)
-    return found.test_mode(found.settings.of_stored(settings))
+def _settings_shown(row: Row) -> Row:
+    """The row of a destination with its settings where the page may change them."""
+    settings = models.destination(row["platform"], row["settings"])
+    row["sync_interval_minutes"] = settings.sync_interval_minutes
+    row["settings"] = None
+    if row.pop("managed_by") == "api":
+        row["settings"] = settings.model_dump(exclude={"name", "platform", "conn_id"})
+    return row
 
 
 def _match_keys() -> Jsonb:

@@ -19,8 +19,7 @@ from tributary.warehouse import Connection
 
 def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
     """Hashes of whom a line is about, also where its fields are not where they belong."""
-    settings = brand.settings if brand else {}
-    default_country = settings.get("default_country")
+    default_country = brand.settings.default_country if brand else None
     names = aliases(brand) if brand else ALIASES
     texts = {
         names.get(key, key): str(

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from tributary.errors import SettingsError
 from tributary.orchestration.callbacks import wrapped
+from tributary.settings import models
 
 if TYPE_CHECKING:
     from tributary.warehouse import Connection
@@ -49,7 +50,12 @@ def asked(context: Any) -> list[str]:
 
 def of(connection: Connection, platform: str) -> list[dict[str, Any]]:
     """All accounts of a platform: a row each of `ops.ad_accounts`, with brand and pause."""
-    return connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+    rows = connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+    return [_typed(platform, row) for row in rows]
+
+
+def _typed(platform: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "settings": models.ad_account(platform, row["settings"])}
 
 
 def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any
             f"The ad account {account_id} is not in the settings: add it to the settings file "
             "and apply it with `tributary configure FILE.yaml`."
         )
-    return row
+    return _typed(platform, row)
 
 
 def label(row: dict[str, Any]) -> dict[str, str]:

@@ -40,7 +40,7 @@ def accounts_to_load(context: Any, *, only_changed: bool = False) -> list[dict[s
         return [known.get(one, {"account_id": one, "name": one}) for one in wanted]
     active = [row for row in found if row["is_active"]]
     if only_changed and not context["params"].get("days"):
-        active = [row for row in active if row["settings"].get("reread_days", 90)]
+        active = [row for row in active if row["settings"].reread_days]
     if not active:
         raise SettingsError(
             "No active Meta ad account is configured: write one into a settings file and apply it "
@@ -75,7 +75,7 @@ def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False
     try:
         wanted = window(context)
         if only_changed:
-            days = context["params"].get("days") or settings.get("reread_days", 90)
+            days = context["params"].get("days") or settings.reread_days
             wanted = replace(wanted, since=None, until=None, days=days)
         result = (reread_changed if only_changed else extract_account)(
             MetaHook(row["conn_id"], f"for ad account {name}").get_conn(),
@@ -85,10 +85,10 @@ def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False
                 row["conn_id"],
                 brand=row["brand"],
                 name=name,
-                lookback_days=settings["lookback_days"],
-                reconcile=settings["reconcile"],
-                tolerance=settings["tolerance"],
-                attribution_windows=settings["attribution_windows"],
+                lookback_days=settings.lookback_days,
+                reconcile=settings.reconcile,
+                tolerance=settings.tolerance,
+                attribution_windows=settings.attribution_windows,
             ),
             wanted,
             Task(
