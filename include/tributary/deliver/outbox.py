@@ -285,7 +285,7 @@ class Outbox:
         return found.fetchone() is not None
 
     def part(self, batch: Batch) -> Batch:
-        """The same deliveries (all or some that the batch's row stands for) in a new request.
+        """The same deliveries (all or some of the batch's row) in a new request.
 
         Raises:
             LeaseLost: another worker has leased them since.

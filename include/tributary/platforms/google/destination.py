@@ -86,7 +86,7 @@ class GooglePlatform(Platform[G]):
         }
         checked = settings.model_copy(update={"validate_only": True})
         send_one(self.sender(client, checked), one, settings.name)
-        return "the platform has checked one test event, and kept nothing."
+        return "the platform has checked one test event, and stored nothing."
 
 
 def connection_type(conn_type: str, title: str, hook: str, endpoint: str) -> ConnectionType:
