@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from tributary import config, warehouse
 from tributary.errors import TributaryError
 from tributary.local import home, services
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from sandbox.app_data import fill_app
 from sandbox.attribution_demo import print_attribution
@@ -44,9 +46,9 @@ def _run() -> None:
     world = World(date.fromisoformat(config.remembered("sandbox_start", lambda: "")))
     with warehouse.connect(uri, autocommit=True) as connection:
         _refuse_foreign_data(connection)
-        wanted = settings.read(Path(__file__).with_name("demo.yaml"))
+        wanted = yaml.safe_load(Path(__file__).with_name("demo.yaml").read_text())
         _send_elsewhere_from(wanted, world.start + timedelta(days=99))
-        settings.apply(connection, wanted)
+        apply(connection, check(wanted))
         counts = fill_app(connection, world, datetime.now(UTC))
     console.print(
         "Configured 2 brands with 3 ad accounts and 5 destinations; the sandbox filled "
@@ -236,7 +238,7 @@ class _Airflow:
 _DAGS = ("upload_conversions", "confirm_conversions", "extract_meta_ads", "build_marts")
 
 
-def _send_elsewhere_from(wanted: settings.Settings, day: date) -> None:
+def _send_elsewhere_from(wanted: dict[str, Any], day: date) -> None:
     """Three weeks of conversions show all there is; more would use up a minute of Google's."""
     for brand in wanted["brands"]:
         for destination in brand["destinations"]:

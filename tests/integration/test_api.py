@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from tributary import warehouse as wh
+from tributary.platforms import registry
 from tributary.warehouse import api_keys as keys
 
 from tests.support.edge import Door, connections, edge, empty_outbox, key, serving, two_brands
@@ -499,7 +500,6 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
     from tributary.deliver import destinations, outbox
     from tributary.deliver.upload import upload
     from tributary.platforms.meta.client import Graph
-    from tributary.platforms.meta.destination import MetaSender
 
     from tests.support.outgoing import sandbox_with_pixels
 
@@ -514,7 +514,13 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
     from tests.support.outgoing import TOKEN
 
     with sandbox_with_pixels() as sandbox:
-        upload(uri, target, lambda: MetaSender(Graph(TOKEN, host=sandbox.url), target.settings))
+        upload(
+            uri,
+            target,
+            lambda: registry.platform("meta").sender(
+                Graph(TOKEN, host=sandbox.url), target.settings
+            ),
+        )
         assert sandbox.events.ledger("2000000077") == {}
     assert states(uri) == {("skipped", "erased"): 1}
 

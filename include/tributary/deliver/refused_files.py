@@ -20,8 +20,7 @@ from tributary.warehouse import Connection
 
 def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
     """Hashes of the people in a line, also where their data is in the wrong column."""
-    settings = brand.settings if brand else {}
-    default_country = settings.get("default_country")
+    default_country = brand.settings.default_country if brand else None
     names = aliases(brand) if brand else ALIASES
     texts = {
         names.get(key, key): str(
