@@ -13,7 +13,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from tributary.errors import SettingsError
 from tributary.orchestration.callbacks import wrapped
-from tributary.settings import models
 
 if TYPE_CHECKING:
     from tributary.warehouse import Connection
@@ -55,6 +54,8 @@ def of(connection: Connection, platform: str) -> list[dict[str, Any]]:
 
 
 def _typed(platform: str, row: dict[str, Any]) -> dict[str, Any]:
+    from tributary.settings import models
+
     return {**row, "settings": models.ad_account(platform, row["settings"])}
 
 
