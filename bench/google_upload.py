@@ -158,13 +158,13 @@ def _ours(name: str, url: str, uri: str, events: int) -> dict[str, Any]:
         target = destinations.one(connection, name, outbox.now_of(connection))
 
     def make() -> Any:
+        client: GoogleAds | DataManager
         if name == "google-ads":
             client = GoogleAds(Access({}, host=url, scope=ADS, who="bench"), host=url)
-            return registry.platform("google_ads").sender(client, target.settings)
-        access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
-        return registry.platform("google_data_manager").sender(
-            DataManager(access, host=url), target.settings
-        )
+        else:
+            access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
+            client = DataManager(access, host=url)
+        return registry.platform(target.platform).sender(client, target.settings)
 
     summary = upload(uri, target, make)
     assert summary.succeeded == events, summary

@@ -113,13 +113,12 @@ def _ours(url: str, uri: str, events: int) -> dict[str, Any]:
     """From the outbox to the platform, settled."""
     with warehouse.connect(uri, autocommit=True) as connection:
         target = destinations.one(connection, "bench", outbox.now_of(connection))
-    summary = upload(
-        uri,
-        target,
-        lambda: registry.platform("meta").sender(
-            Graph(TOKEN, host=url, attempts=1), target.settings
-        ),
-    )
+
+    def sender() -> Any:
+        client = Graph(TOKEN, host=url, attempts=1)
+        return registry.platform("meta").sender(client, target.settings)
+
+    summary = upload(uri, target, sender)
     assert summary.succeeded == events, summary
     return {"requests": summary.requests}
 

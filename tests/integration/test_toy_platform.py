@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import requests
-from pydantic import Field
+from psycopg.types.json import Jsonb
 from tributary import warehouse as wh
 from tributary.deliver import destinations
 from tributary.deliver.upload import DestinationStopped, Summary, upload
@@ -36,7 +36,7 @@ from tributary.platforms.base import (
 from tributary.platforms.settings import DestinationSettings
 
 from tests.support.loads import query
-from tests.support.outgoing import NOW, configure, purchase, states, take
+from tests.support.outgoing import NOW, configure, execute, purchase, states, take
 
 # The platform: what a folder below `platforms/` holds.
 
@@ -118,7 +118,8 @@ class ToyClient:
 class ToyDestination(DestinationSettings):
     """A box of Toy."""
 
-    box: str = Field(description="Id of the box.")
+    platform: Literal["toy"]
+    box: str
 
 
 class ToySender(Sender):
@@ -165,8 +166,8 @@ class Toy(Platform[ToyDestination]):
     def send_test_event(
         self, client: ToyClient, settings: ToyDestination, event: Event, code: str | None
     ) -> str:
-        tested = settings.model_copy(update={"box": "test"})
-        send_one(self.sender(client, tested), event, settings.name)
+        box = settings.model_copy(update={"box": "test"})
+        send_one(self.sender(client, box), event, settings.name)
         return "Toy took one event into its test box."
 
     def meaning(self, code: str) -> Meaning | None:
@@ -252,12 +253,30 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def ready(warehouse: str) -> str:
     """Two brands with a box each, and twenty purchases each."""
     for slug in ("acme", "lumen"):
-        settings = {"name": f"{slug}-toy", "box": f"{slug}-box", "in_flight": 1}
-        where = {"platform": "toy", "conn_id": "toy", "send_from": "2026-01-01T00:00:00Z"}
-        configure(warehouse, slug, {**settings, **where})
+        configure(warehouse, slug, destinations=[])
     for slug in ("acme", "lumen"):
+        settings = toy_destination(slug)
+        execute(
+            warehouse,
+            "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, settings, "
+            "send_from) select %s, id, 'toy', 'toy', true, %s, '2026-01-01' from ops.brands "
+            "where slug = %s",
+            [settings.name, Jsonb(settings.stored()), slug],
+        )
         take(warehouse, [toy(number, slug) for number in range(20)], slug)
     return warehouse
+
+
+def toy_destination(slug: str) -> ToyDestination:
+    return ToyDestination.model_validate(
+        {
+            "name": f"{slug}-toy",
+            "platform": "toy",
+            "conn_id": "toy",
+            "box": f"{slug}-box",
+            "in_flight": 1,
+        }
+    )
 
 
 def toy(number: int, slug: str, **fields: Any) -> dict[str, Any]:
@@ -361,11 +380,8 @@ def test_its_rules_decide_what_is_sent(ready: str, server: ToyServer) -> None:
 def test_its_test_event_goes_to_its_test_box(server: ToyServer) -> None:
     """`destinations test` of a new platform counts as a real event."""
     event: Any = {"event_id": "test-1", "custom_params": {"toy": "duck"}}
-    settings = ToyDestination.model_validate(
-        {"name": "acme-toy", "platform": "toy", "conn_id": "toy", "box": "acme-box"}
-    )
     said = registry.platform("toy").send_test_event(
-        ToyClient(server.url, "key-acme"), settings, event, None
+        ToyClient(server.url, "key-acme"), toy_destination("acme"), event, None
     )
     assert said == "Toy took one event into its test box."
     assert server.boxes == {"test": {"test-1": 1}}

@@ -9,18 +9,21 @@ stays in SQL.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from tributary.deliver.consent import consent_of
 from tributary.errors import SettingsError
 from tributary.event import Event
 from tributary.platforms import registry
-from tributary.platforms.settings import DestinationSettings
-from tributary.settings import models
+from tributary.settings.models import Brand
 from tributary.warehouse import Connection
+
+if TYPE_CHECKING:
+    from tributary.platforms.settings import DestinationSettings
 
 _FIRST_HOLD = 60.0
 _LONGEST_HOLD = 900.0
@@ -37,15 +40,24 @@ class Destination:
     conn_id: str
     is_active: bool
     send_from: datetime
-    settings: DestinationSettings
+    stored: Mapping[str, Any]
     brand_id: UUID
     brand: str
-    brand_settings: models.Brand
+    brand_settings: Brand
     failures: int = 0
     paused: str | None = None  # until when and why, for people
     had_pause: bool = False  # it has ended, and no request was made since
     last_sync_at: datetime | None = None
-    stored: Mapping[str, Any] = field(default_factory=dict)  # the settings in `ops.destinations`
+
+    @cached_property
+    def settings(self) -> DestinationSettings:
+        """As a model of the platform's own, with defaults.
+
+        Raises:
+            SettingsError: the platform is unknown.
+        """
+        model: type[DestinationSettings] = registry.platform(self.platform).settings
+        return model.of_stored(self.stored)
 
     @property
     def is_for_tests(self) -> bool:
@@ -108,7 +120,8 @@ def longest_age(found: Iterable[Destination]) -> timedelta:
 
 
 _SELECT = """
-select d.name, d.platform, d.conn_id, d.is_active, d.send_from, d.settings, d.brand_id,
+select d.name, d.platform, d.conn_id, d.is_active, d.send_from,
+    d.settings as stored, d.brand_id,
     b.slug as brand, b.settings as brand_settings, d.failures, d.last_sync_at,
     case when d.paused_until > %(now)s then format('until %%s: %%s', case
         when isfinite(d.paused_until) then
@@ -132,14 +145,7 @@ def load(
 
 
 def _destination(row: dict[str, Any]) -> Destination:
-    return Destination(
-        **{
-            **row,
-            "settings": models.destination(row["platform"], row["settings"]),
-            "brand_settings": models.Brand.of_stored(row["brand_settings"]),
-            "stored": row["settings"],
-        }
-    )
+    return Destination(**{**row, "brand_settings": Brand.of_stored(row["brand_settings"])})
 
 
 def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> list[Destination]:
@@ -205,6 +211,8 @@ def to_upload(
 
 
 def _due(destination: Destination, now: datetime) -> bool:
+    if destination.platform not in registry.names():
+        return True  # its own task reports that
     interval = timedelta(minutes=destination.settings.sync_interval_minutes)
     last = destination.last_sync_at
     return last is None or last + interval - _SLACK <= now

@@ -26,7 +26,7 @@ S = TypeVar("S", bound=DestinationSettings)
 
 
 class Platform(ABC, Generic[S]):
-    """One platform that conversions are sent to."""
+    """One platform that conversions are sent to; `S` are the settings of a destination there."""
 
     # Who it is.
     name: ClassVar[str]  # in the settings file and in `ops.destinations`
