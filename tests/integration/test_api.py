@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from tributary import warehouse as wh
-from tributary.platforms import registry
 from tributary.warehouse import api_keys as keys
 
 from tests.support.edge import Door, connections, edge, empty_outbox, key, serving, two_brands
@@ -511,16 +510,13 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
         assert outbox.retry(connection, now) == {"acme-meta": 1}
         target = destinations.one(connection, "acme-meta", now)
 
+    from tributary.platforms import registry
+
     from tests.support.outgoing import TOKEN
 
     with sandbox_with_pixels() as sandbox:
-        upload(
-            uri,
-            target,
-            lambda: registry.platform("meta").sender(
-                Graph(TOKEN, host=sandbox.url), target.settings
-            ),
-        )
+        client = Graph(TOKEN, host=sandbox.url)
+        upload(uri, target, lambda: registry.platform("meta").sender(client, target.settings))
         assert sandbox.events.ledger("2000000077") == {}
     assert states(uri) == {("skipped", "erased"): 1}
 

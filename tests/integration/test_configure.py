@@ -15,7 +15,7 @@ from tributary.cli import main
 from tributary.deliver import destinations
 from tributary.deliver.upload import upload
 from tributary.errors import SettingsError
-from tributary.settings.apply import apply
+from tributary.settings.apply import apply, change_destination
 from tributary.settings.read import check
 
 from tests.support.loads import query
@@ -216,6 +216,32 @@ def test_a_warehouse_that_cannot_be_used_is_one_sentence(
     assert ended.output.startswith(sentence)
     assert ended.output.count("\n") == 1
     assert "geheim" not in ended.output
+
+
+def test_no_default_is_stored(warehouse: str) -> None:
+    """A default that a later version changes never takes effect, or a row that an earlier version
+    wrote with all defaults cannot be read."""
+    _put(warehouse, {**_meta(), "managed_by": "api"})
+    path = "select settings from ops.destinations where name = 'acme-meta'"
+    assert query(warehouse, path) == [{"settings": PIXEL}]
+
+    def now() -> destinations.Destination:
+        with wh.connect(warehouse, autocommit=True) as connection:
+            return destinations.one(connection, "acme-meta", NOW)
+
+    everything = now().settings.model_dump()
+    with wh.connect(warehouse, autocommit=True) as connection:
+        # The page sends all that it shows.
+        change_destination(connection, "acme-meta", {**everything, "batch_size": 70})
+    assert query(warehouse, path) == [{"settings": {**PIXEL, "batch_size": 70}}]
+    earlier = """'{"in_flight": 4, "sync_interval_minutes": 15, "gone": 1}'"""
+    execute(warehouse, f"update ops.destinations set settings = settings || {earlier}")
+    found = now()
+    assert (found.settings.batch_size, found.settings.in_flight) == (70, 4)
+    assert found.stored["gone"] == 1
+    execute(warehouse, "update ops.destinations set settings = settings - 'pixel_id'")
+    with pytest.raises(SettingsError, match=r"in the warehouse cannot be used \(pixel_id is miss"):
+        _ = now().settings
 
 
 def _google(slug: str, name: str, platform: str = "google_ads", **changes: Any) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def test_asking_counts_against_the_projects_quota(warehouse: str, sandbox: Sandb
     with wh.connect(warehouse, autocommit=True) as connection:
         target = destinations.one(connection, DM, sandbox.clock.now())
     client = DataManager(access(sandbox), host=sandbox.url)
-    sender = registry.platform("google_data_manager").sender(client, target.settings)
+    sender = registry.platform(target.platform).sender(client, target.settings)
     sender.quota = Quota(client.project, 1, 100)
     found = confirm.confirm(warehouse, target, sender, clock=lambda _: sandbox.clock.now())
     assert (found.requests, sandbox.google.counts["status"]) == (1, 1)

@@ -118,8 +118,11 @@ BRAND = Brand.model_validate(
 
 def _destination(platform: str) -> destinations.Destination:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
+    brand = Brand.model_validate(
+        {"slug": "acme", "name": "Acme", "reporting_currency": "USD", "time_zone": "UTC"}
+    )
     return destinations.Destination(
-        "acme-x", platform, "x_acme", True, moment, {}, uuid4(), "acme", BRAND
+        "acme-x", platform, "x_acme", True, moment, {}, uuid4(), "acme", brand
     )
 
 

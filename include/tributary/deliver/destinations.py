@@ -21,6 +21,7 @@ from tributary.event import Event
 from tributary.platforms import registry
 from tributary.platforms.settings import DestinationSettings
 from tributary.settings import models
+from tributary.settings.models import Brand
 from tributary.warehouse import Connection
 
 _FIRST_HOLD = 60.0
@@ -41,7 +42,7 @@ class Destination:
     stored: Mapping[str, Any]  # the settings as `ops.destinations` has them
     brand_id: UUID
     brand: str
-    brand_settings: models.Brand
+    brand_settings: Brand
     failures: int = 0
     paused: str | None = None  # until when and why, for people
     had_pause: bool = False  # it has ended, and no request was made since
@@ -142,7 +143,7 @@ def load(
 
 
 def _destination(row: dict[str, Any]) -> Destination:
-    return Destination(**{**row, "brand_settings": models.Brand.of_stored(row["brand_settings"])})
+    return Destination(**{**row, "brand_settings": Brand.of_stored(row["brand_settings"])})
 
 
 def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> list[Destination]:

@@ -162,10 +162,6 @@ def mistakes(connection: Connection) -> list[str]:
     return found
 
 
-def _test_mode(platform: str, stored: dict[str, Any]) -> str | None:
-    return registry.platform(platform).test_mode(models.destination(platform, stored))
-
-
 def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
     """All panels of the page about conversions, seen at one moment."""
     with connection.transaction():
@@ -199,6 +195,10 @@ def _settings_shown(row: Row) -> Row:
     if row.pop("managed_by") == "api":
         row["settings"] = settings.model_dump(exclude={"name", "platform", "conn_id"})
     return row
+
+
+def _test_mode(platform: str, stored: dict[str, Any]) -> str | None:
+    return registry.platform(platform).test_mode(models.destination(platform, stored))
 
 
 def _match_keys() -> Jsonb:

@@ -19,7 +19,6 @@ from tributary import config
 from tributary.errors import SettingsError, StillRunning, TributaryError
 from tributary.orchestration.callbacks import wrapped
 from tributary.orchestration.connections import warehouse_uri
-from tributary.settings import models
 
 if TYPE_CHECKING:
     from tributary.warehouse import Connection
@@ -59,6 +58,8 @@ def of(connection: Connection, platform: str) -> list[dict[str, Any]]:
 
 
 def _typed(platform: str, row: dict[str, Any]) -> dict[str, Any]:
+    from tributary.settings import models
+
     return {**row, "settings": models.ad_account(platform, row["settings"])}
 
 

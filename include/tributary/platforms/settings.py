@@ -28,6 +28,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import no_info_after_validator_function
 
+from tributary.errors import SettingsError
+
 
 class Model(BaseModel):
     """A mapping of the settings file.
@@ -47,8 +49,19 @@ class Model(BaseModel):
 
     @classmethod
     def of_stored(cls, stored: Mapping[str, Any]) -> Self:
-        """The model of what `ops` keeps; a key that only another version has does not matter."""
-        return cls.model_validate(stored, extra="ignore")
+        """The model of what `ops` keeps; a key that only another version has does not matter.
+
+        Raises:
+            SettingsError: a stored value cannot be used any more.
+        """
+        try:
+            return cls.model_validate(stored, extra="ignore")
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise SettingsError(
+                f"Settings in the warehouse cannot be used ({wrong.removeprefix(': ')}): correct "
+                "the settings file and apply it with `tributary configure FILE.yaml`."
+            ) from None
 
     @model_validator(mode="wrap")
     @classmethod
