@@ -58,10 +58,10 @@ def empty(uri: str) -> None:
 
 
 def replay(uri: str, **only: str) -> dict[str, int]:
-    from tributary.api import webhooks
+    from tributary.api.webhooks import take
 
     with wh.connect(uri, autocommit=True) as connection:
-        return webhooks.replay(connection, **only)
+        return take.replay(connection, **only)
 
 
 def said(answer: requests.Response) -> str:
@@ -681,3 +681,42 @@ def test_who_saw_the_contact_first(door: Door, uri: str) -> None:
     assert contact["last_seen_at"] > first["last_seen_at"]
     assert (contact["ad_id"], contact["fbc"]) == ("77", first["fbc"])
     assert {row["fbc"] for row in events(uri)} == {first["fbc"]}
+
+
+def test_a_new_source_is_a_file_and_a_line(
+    door: Door, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adding a provider would need changes in the receiving code, too."""
+    from tributary.api.webhooks.base import Parsed, Payload, Settings, Source
+    from tributary.api.webhooks.fields import contact_of, fields_of, required
+    from tributary.api.webhooks.registry import SOURCES
+    from tributary.api.webhooks.signatures import Signature
+
+    def parse(payload: Payload, now: datetime, settings: Settings) -> Parsed:
+        id_ = required("uid", payload.get("uid"))
+        fields = fields_of(payload.get("attendee"))
+        event = {"event_name": "Schedule", "action_source": "system_generated", "event_id": id_,
+                 "event_time": now, **fields}  # fmt: skip
+        return Parsed(id_, event=event, contact=contact_of(fields), own_id=id_)
+
+    signature = Signature("X-Toy-Signature", "As Stripe's.")
+    monkeypatch.setitem(SOURCES, "toy", Source("toy", parse, ("Schedule",), signature))
+    execute(
+        uri, "insert into ops.webhooks (brand_id, source, conn_id, settings) "
+        "select id, 'toy', 'ghl_acme', '{}' from ops.brands where slug = 'acme'",
+    )  # fmt: skip
+    payload = {"uid": "booking-1", "attendee": {"email": "jane@example.com"}}
+    body = json.dumps(payload, indent=1).encode()
+    try:
+        assert post(door, "toy", payload).status_code == 401  # it is another header that proves it
+        headers = {"X-Toy-Signature": signed(body)}
+        assert said(post(door, "toy", payload, headers=headers)) == "accepted"
+        assert said(post(door, "toy", payload, headers=headers)) == "duplicate"
+        assert [(row["event_name"], row["source"]) for row in events(uri)] == [("Schedule", "toy")]
+        wrong = {"X-Toy-Signature": signed(b"{}")}
+        assert post(door, "toy", {}, body=b"{}", headers=wrong).status_code == 422
+        assert replay(uri, source="toy") == {
+            "accepted": 0, "duplicate": 1, "ignored": 0, "refused": 0,
+        }  # fmt: skip
+    finally:
+        execute(uri, "delete from ops.webhooks where source = 'toy'")

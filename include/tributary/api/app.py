@@ -35,15 +35,15 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 def edge(bounds: Bounds | None = None) -> FastAPI:
     """The public edge: brands' API keys, and webhooks, since Stripe cannot log in to Airflow."""
-    from tributary.api import webhooks
+    from tributary.api.webhooks import receive
 
     database = Database(config.warehouse_uri)
     requests, failures = counts_of_requests(), Failures()
     access = by_key(database, requests, failures)
     app = _app(database, access, sync.of_environment, openapi_url="/openapi.json")
     app.state.failures = failures
-    app.state.hooks = webhooks.Hooks(webhooks.of_connection)
-    app.include_router(webhooks.router)
+    app.state.hooks = receive.Hooks(receive.of_connection)
+    app.include_router(receive.router)
     app.add_middleware(Bounded, bounds=bounds or Bounds())
 
     @app.get("/health", tags=["health"], response_model_exclude_none=True)
