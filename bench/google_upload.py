@@ -27,12 +27,13 @@ from rich.console import Console
 from rich.table import Table
 from tributary import warehouse
 from tributary.deliver import destinations, outbox
-from tributary.deliver.platforms import DataManagerPlatform, GoogleAdsPlatform
 from tributary.deliver.upload import upload
 from tributary.local import embedded
 from tributary.platforms.google.credentials import ADS, DATA_MANAGER, Access
 from tributary.platforms.google_ads.client import GoogleAds
+from tributary.platforms.google_ads.destination import GoogleAdsSender
 from tributary.platforms.google_data_manager.client import DataManager
+from tributary.platforms.google_data_manager.destination import DataManagerSender
 from tributary.settings import apply as settings
 
 from bench import fresh_warehouse
@@ -159,9 +160,9 @@ def _ours(name: str, url: str, uri: str, events: int) -> dict[str, Any]:
     def make() -> Any:
         if name == "google-ads":
             client = GoogleAds(Access({}, host=url, scope=ADS, who="bench"), host=url)
-            return GoogleAdsPlatform(client, target.settings)
+            return GoogleAdsSender(client, target.settings)
         access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
-        return DataManagerPlatform(DataManager(access, host=url), target.settings)
+        return DataManagerSender(DataManager(access, host=url), target.settings)
 
     summary = upload(uri, target, make)
     assert summary.succeeded == events, summary

@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.table import Table
 from tributary import warehouse
 from tributary.deliver import destinations, outbox, transactions
-from tributary.deliver.platforms import MetaPlatform
 from tributary.deliver.upload import upload
 from tributary.local import embedded
 from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.destination import MetaSender
 from tributary.settings import apply as settings
 
 from bench import fresh_warehouse
@@ -113,7 +113,7 @@ def _ours(url: str, uri: str, events: int) -> dict[str, Any]:
     with warehouse.connect(uri, autocommit=True) as connection:
         target = destinations.one(connection, "bench", outbox.now_of(connection))
     summary = upload(
-        uri, target, lambda: MetaPlatform(Graph(TOKEN, host=url, attempts=1), target.settings)
+        uri, target, lambda: MetaSender(Graph(TOKEN, host=url, attempts=1), target.settings)
     )
     assert summary.succeeded == events, summary
     return {"requests": summary.requests}

@@ -55,7 +55,7 @@ def configure(file: Path, prune: bool) -> None:
 def status() -> None:
     """What is configured, and what became of the latest loads and uploads."""
     from tributary.deliver import overview
-    from tributary.deliver.meanings import meaning
+    from tributary.platforms.meanings import meaning
 
     uri = services.warehouse_uri()
     warehouse.migrate(uri)

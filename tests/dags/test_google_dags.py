@@ -227,8 +227,9 @@ def test_the_connections_can_be_tested(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
     """Red: the Test button would not tell good credentials from revoked ones."""
-    from tributary.orchestration.hooks import GoogleAdsHook, GoogleDataManagerHook
     from tributary.orchestration.tasks.upload import send_test_event
+    from tributary.platforms.google_ads.hook import GoogleAdsHook
+    from tributary.platforms.google_data_manager.hook import GoogleDataManagerHook
 
     for hook in (GoogleDataManagerHook("google_acme"), GoogleAdsHook("google_ads_acme")):
         fine, said = hook.test_connection()

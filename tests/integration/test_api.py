@@ -488,6 +488,7 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
     from tributary.deliver import destinations, outbox
     from tributary.deliver.upload import upload
     from tributary.platforms.meta.client import Graph
+    from tributary.platforms.meta.destination import MetaSender
 
     from tests.support.outgoing import sandbox_with_pixels
 
@@ -498,12 +499,11 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
         now = outbox.now_of(connection)
         assert outbox.retry(connection, now) == {"acme-meta": 1}
         target = destinations.one(connection, "acme-meta", now)
-    from tributary.deliver.platforms import MetaPlatform
 
     from tests.support.outgoing import TOKEN
 
     with sandbox_with_pixels() as sandbox:
-        upload(uri, target, lambda: MetaPlatform(Graph(TOKEN, host=sandbox.url), target.settings))
+        upload(uri, target, lambda: MetaSender(Graph(TOKEN, host=sandbox.url), target.settings))
         assert sandbox.events.ledger("2000000077") == {}
     assert states(uri) == {("skipped", "erased"): 1}
 

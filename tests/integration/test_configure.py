@@ -22,9 +22,9 @@ from tests.support.outgoing import (
     NOW,
     counted_once,
     execute,
-    platform,
     purchase,
     sandbox_with_pixels,
+    senders,
     states,
     take,
     virtual,
@@ -378,6 +378,6 @@ def test_an_upload_under_way_ends_where_its_pixel_changes(warehouse: str) -> Non
         with wh.connect(warehouse, autocommit=True) as connection:
             target = destinations.one(connection, "acme-meta", NOW)
         _put(warehouse, _meta("2000000099"))
-        late = upload(warehouse, target, platform(sandbox, target), clock=virtual(sandbox))
+        late = upload(warehouse, target, senders(sandbox, target), clock=virtual(sandbox))
         assert (late.processed, counted_once(sandbox)) == (0, 0)
     assert states(warehouse) == {("pending", None): 3}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tributary.deliver import transactions
-from tributary.deliver.upload import Troubled
+from tributary.deliver.upload import DestinationStopped
 
 from sandbox.google import GoogleFault
 from sandbox.server import Sandbox
@@ -157,7 +157,7 @@ def test_an_adjustment_waits_for_its_original(
     _buy(warehouse, NOW - 2 * DAY)
     _enqueue(warehouse, sandbox)
     sandbox.google.faults.append(GoogleFault("unavailable", times=3))
-    with pytest.raises(Troubled):
+    with pytest.raises(DestinationStopped):
         send(warehouse, sandbox, name)  # Google may have it
     _refund(warehouse, NOW - DAY, "30")
     _enqueue(warehouse, sandbox)

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from tributary import warehouse as wh
 from tributary.deliver import confirm, destinations
-from tributary.deliver.upload import Troubled
+from tributary.deliver.upload import DestinationStopped
 from tributary.platforms.google_data_manager.client import DataManager
+from tributary.platforms.google_data_manager.destination import DataManagerSender
 
 from sandbox.google import GoogleFault
 from sandbox.server import Sandbox
@@ -89,7 +90,7 @@ def test_a_count_that_covers_all_rows_is_told_of_each(
     sandbox.clock.advance(HALF_AN_HOUR)
     found = ask(warehouse, sandbox)
     assert states(warehouse, DM) == {state: 3}
-    assert (found.told, found.reasons, found.untold) == ({"/".join(state): 3}, {reason: 3}, 0)
+    assert (found.states, found.reasons, found.undecided) == ({"/".join(state): 3}, {reason: 3}, 0)
 
 
 def test_a_count_that_does_not_tell_which_is_kept_and_shown(
@@ -102,7 +103,7 @@ def test_a_count_that_does_not_tell_which_is_kept_and_shown(
     sandbox.clock.advance(HALF_AN_HOUR)
     found = ask(warehouse, sandbox)
     assert states(warehouse, DM) == {("sent", "accepted"): 5}
-    assert found.untold == 5
+    assert found.undecided == 5
     kept = row(warehouse, "select state, poll_at, answer from ops.upload_batches")
     assert kept["state"] == "PARTIAL_SUCCESS"
     assert kept["poll_at"] is None
@@ -195,7 +196,7 @@ def test_an_outage_while_asking_is_only_a_delay(warehouse: str, sandbox: Sandbox
     sandbox.google.faults.append(GoogleFault("unavailable", api="status"))
     found = ask(warehouse, sandbox)
     assert (found.requests, found.held is not None) == (0, True)
-    assert ask(warehouse, sandbox).told == {"sent/confirmed": 2}
+    assert ask(warehouse, sandbox).states == {"sent/confirmed": 2}
 
 
 def test_refused_credentials_stop_the_destination(warehouse: str, sandbox: Sandbox) -> None:
@@ -204,7 +205,7 @@ def test_refused_credentials_stop_the_destination(warehouse: str, sandbox: Sandb
     send(warehouse, sandbox, DM)
     sandbox.clock.advance(HALF_AN_HOUR)
     sandbox.google.must_log_in = True
-    with pytest.raises(Troubled, match="refuses the access token"):
+    with pytest.raises(DestinationStopped, match="refuses the access token"):
         ask(warehouse, sandbox)
     assert paused_until(warehouse, DM)[0] == sandbox.clock.now() + timedelta(hours=1)
     assert _due(warehouse, sandbox) == []
@@ -227,7 +228,7 @@ def test_what_a_person_must_mend_pauses_the_destination(warehouse: str, sandbox:
 
 def test_asking_counts_against_the_projects_quota(warehouse: str, sandbox: Sandbox) -> None:
     """Red: many open requests would use up what uploads of the project need."""
-    from tributary.deliver.outbox import Quota
+    from tributary.platforms.base import Quota
 
     configure_google(warehouse, "google_data_manager", batch_size=1)
     sales(warehouse, range(2))
@@ -236,10 +237,9 @@ def test_asking_counts_against_the_projects_quota(warehouse: str, sandbox: Sandb
     with wh.connect(warehouse, autocommit=True) as connection:
         target = destinations.one(connection, DM, sandbox.clock.now())
     client = DataManager(access(sandbox), host=sandbox.url)
-    quota = Quota(client.project, 1, 100)
-    found = confirm.confirm(
-        warehouse, target, client, quota=quota, clock=lambda _: sandbox.clock.now()
-    )
+    sender = DataManagerSender(client, target.settings)
+    sender.quota = Quota(client.project, 1, 100)
+    found = confirm.confirm(warehouse, target, sender, clock=lambda _: sandbox.clock.now())
     assert (found.requests, sandbox.google.counts["status"]) == (1, 1)
     assert found.held is not None
     assert "used up" in found.held

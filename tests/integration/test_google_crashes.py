@@ -19,8 +19,9 @@ _WORKER = """
 import sys
 from datetime import datetime
 from tributary import warehouse
-from tributary.deliver import destinations, platforms
+from tributary.deliver import destinations
 from tributary.deliver.upload import upload
+from tributary.platforms import registry
 from tributary.platforms.google.credentials import ADS, Access
 from tributary.platforms.google_data_manager.client import DataManager
 from tributary.platforms.google_ads.client import GoogleAds
@@ -30,10 +31,9 @@ clock = lambda connection: datetime.fromisoformat(now)
 with warehouse.connect(uri, autocommit=True) as connection:
     target = destinations.one(connection, name, clock(connection))
 access = Access({}, host=host, scope=ADS, who="the worker")
-if target.platform == "google_ads":
-    make = lambda: platforms.GoogleAdsPlatform(GoogleAds(access, host=host), target.settings)
-else:
-    make = lambda: platforms.DataManagerPlatform(DataManager(access, host=host), target.settings)
+client = GoogleAds if target.platform == "google_ads" else DataManager
+sends_to = registry.platform(target.platform)
+make = lambda: sends_to.sender(client(access, host=host), target.settings)
 upload(uri, target, make, clock=clock)
 """
 

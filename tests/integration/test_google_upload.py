@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tributary.deliver.upload import Troubled
-from tributary.platforms.google_data_manager.client import MAX_BATCH
+from tributary.deliver.upload import DestinationStopped
+from tributary.platforms.google_data_manager.destination import PLATFORM
 
 from sandbox.google import GoogleFault
 from sandbox.server import Sandbox
@@ -30,6 +30,7 @@ from tests.support.to_google import (
 
 DM, ADS = "google-data-manager", "google-ads"
 BOTH = ["google_data_manager", "google_ads"]
+MAX_BATCH = PLATFORM.max_batch
 
 
 @pytest.fixture
@@ -75,7 +76,10 @@ def test_bad_events_are_told_by_row(
     fine = "accepted" if platform == "google_data_manager" else "confirmed"
     codes = Counter(ways[1 if platform == "google_data_manager" else 2] for ways in wrong.values())
     assert states(warehouse, name) == Counter(
-        {("sent", fine): MAX_BATCH - bad, **{("dead", code): n for code, n in codes.items()}}
+        {
+            ("sent", fine): MAX_BATCH - bad,
+            **{("dead", code): n for code, n in codes.items()},
+        }
     )
     assert counted_once(sandbox) == MAX_BATCH - bad
     limit = 2 if platform == "google_data_manager" else 1
@@ -171,7 +175,7 @@ def test_nobody_there(warehouse: str, sandbox: Sandbox, platform: str) -> None:
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(5))
-    with pytest.raises(Troubled, match="could not be reached"):
+    with pytest.raises(DestinationStopped, match="could not be reached"):
         send(warehouse, sandbox, name, host="http://127.0.0.1:9")
     assert states(warehouse, name) == {("pending", None): 5}
     unknown = query(
@@ -202,7 +206,7 @@ def test_a_quotas_delay_is_obeyed_to_the_second(
     assert reason is not None
     assert reason.startswith("Google throttles")
     sandbox.clock.set(until - timedelta(seconds=1))
-    with pytest.raises(Troubled, match="is paused until"):
+    with pytest.raises(DestinationStopped, match="is paused until"):
         send(warehouse, sandbox, name)
     sandbox.clock.set(until)
     assert send(warehouse, sandbox, name).succeeded == 5
@@ -221,7 +225,7 @@ def test_a_revoked_refresh_token_costs_one_request(
     sandbox.google.must_log_in = True
     sandbox.google.refresh_tokens.clear()
     login = {**LOGIN, "refresh_token": f"revoked-{platform}"}
-    with pytest.raises(Troubled, match=r"refresh token .* was revoked"):
+    with pytest.raises(DestinationStopped, match=r"refresh token .* was revoked"):
         send(warehouse, sandbox, name, login=login)
     assert sandbox.google.counts == {"token": 1}
     until, reason = paused_until(warehouse, name)
@@ -229,7 +233,7 @@ def test_a_revoked_refresh_token_costs_one_request(
     assert reason is not None
     assert "Give consent anew" in reason
     assert "revoked-" not in reason
-    with pytest.raises(Troubled, match="is paused"):
+    with pytest.raises(DestinationStopped, match="is paused"):
         send(warehouse, sandbox, name, login=login)
     assert sandbox.google.counts == {"token": 1}
     sandbox.clock.set(until)
@@ -447,7 +451,7 @@ def test_a_customer_that_is_not_allowlisted_is_told_to_move(
         sandbox.google.faults.append(GoogleFault("error", code=code, partial=True))
     else:
         sandbox.google.allowlisted = False
-    with pytest.raises(Troubled, match="platform google_data_manager"):
+    with pytest.raises(DestinationStopped, match="platform google_data_manager"):
         send(warehouse, sandbox, ADS)
     assert states(warehouse, ADS) == {("pending", None): 5}
     until, reason = paused_until(warehouse, ADS)

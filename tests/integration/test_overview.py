@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.deliver import destinations, meanings, overview
-from tributary.deliver.upload import Troubled
+from tributary.deliver import destinations, overview
+from tributary.deliver.upload import DestinationStopped
 from tributary.errors import SettingsError
+from tributary.platforms import meanings
 from tributary.warehouse import account_days
 
 from tests.support.loads import query
@@ -279,7 +280,7 @@ def test_a_persons_pause_ends_only_with_a_person(warehouse: str) -> None:
             assert destinations.one(connection, "acme-meta", now).paused == (
                 "until it is resumed: olga paused it: audit."
             )
-            with pytest.raises(Troubled, match="olga paused it"):
+            with pytest.raises(DestinationStopped, match="olga paused it"):
                 send(warehouse, sandbox)
             destinations.hold(connection, "acme-meta", now, "a throttle", 5)
             destinations.recovered(connection, "acme-meta", now)
@@ -331,7 +332,7 @@ def test_a_pause_stops_an_upload_that_is_under_way(warehouse: str) -> None:
         ("posthog", "http_401", "failed", "refused the request (HTTP 401)"),
         ("posthog", "quota", "failed", "quota"),
         ("meta", "expired", "dead", "It waited until"),
-        ("meta", "expired", "skipped", "too old for the platform when it came in"),
+        ("meta", "expired", "skipped", "too old for the platform when it was received"),
         ("google_ads", "SOME_NEW_CODE", "dead", "no text here"),
         ("google_ads", "quota_error.RESOURCE_EXHAUSTED", "failed", "a quota is used up"),
         ("google_data_manager", "CONVERSION_ACTION_TOO_RECENTLY_CREATED", "failed", "too recent"),

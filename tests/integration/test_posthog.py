@@ -11,9 +11,9 @@ import orjson
 import pytest
 from tributary import warehouse as wh
 from tributary.deliver import destinations
-from tributary.deliver.platforms import PosthogPlatform
-from tributary.deliver.upload import Summary, Troubled, upload
-from tributary.platforms.posthog.events import Posthog
+from tributary.deliver.upload import DestinationStopped, Summary, upload
+from tributary.platforms.posthog.client import Posthog
+from tributary.platforms.posthog.destination import PosthogSender
 
 from sandbox.posthog import PosthogFault
 from sandbox.server import Sandbox
@@ -58,11 +58,11 @@ def send(uri: str, sandbox: Sandbox, key: str = KEY, host: str | None = None) ->
     with wh.connect(uri, autocommit=True) as connection:
         destination = destinations.one(connection, NAME, clock(connection))
 
-    def platform() -> PosthogPlatform:
+    def make() -> PosthogSender:
         client = Posthog(key, host or sandbox.url, who="connection 'posthog_acme'", timeout=(2, 5))
-        return PosthogPlatform(client)
+        return PosthogSender(client)
 
-    return upload(uri, destination, platform, clock=clock)
+    return upload(uri, destination, make, clock=clock)
 
 
 def event(number: int, **fields: Any) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def test_what_a_person_must_mend_pauses_and_loses_nothing(
     """Red: events that PostHog drops with a yes would be `sent`."""
     take(ready, [event(number) for number in range(3)])
     sandbox.posthog.faults += [fault] if fault else []
-    with pytest.raises(Troubled, match=sentence):
+    with pytest.raises(DestinationStopped, match=sentence):
         send(ready, sandbox, key)
     assert states(ready, NAME) == {("pending", None): 3}
     batch = query(ready, "select error_code from ops.upload_batches")
@@ -240,12 +240,12 @@ def test_a_throttle_waits_as_it_is_told(ready: str, sandbox: Sandbox) -> None:
 def test_a_host_that_is_not_posthogs_kills_no_event(ready: str, sandbox: Sandbox) -> None:
     """Red: a typing mistake in the host would make event after event dead."""
     take(ready, [event(number) for number in range(3)])
-    with pytest.raises(Troubled, match="is not PostHog's"):
+    with pytest.raises(DestinationStopped, match="is not PostHog's"):
         send(ready, sandbox, host=sandbox.url + "/v26.0/me?")
-    with pytest.raises(Troubled, match="paused until"):
+    with pytest.raises(DestinationStopped, match="paused until"):
         send(ready, sandbox)
     assert states(ready, NAME) == {("pending", None): 3}
     execute(ready, "update ops.destinations set paused_until = null")
-    with pytest.raises(Troubled, match="cannot be reached"):
+    with pytest.raises(DestinationStopped, match="cannot be reached"):
         send(ready, sandbox, host="http://127.0.0.1:9")
     assert states(ready, NAME) == {("pending", None): 3}

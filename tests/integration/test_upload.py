@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tributary.deliver.upload import Troubled
+from tributary.deliver.upload import DestinationStopped
 
 from sandbox.faults import Fault
 from sandbox.graph import Token
@@ -185,7 +185,7 @@ def test_a_setting_that_breaks_later_stops_the_new_and_spares_the_old(
     take(warehouse, [purchase(number) for number in range(10, 20)])
     for _ in range(8):
         sandbox.clock.advance(timedelta(hours=7))
-        with pytest.raises(Troubled, match="none was taken"):
+        with pytest.raises(DestinationStopped, match="none was taken"):
             send(warehouse, sandbox)
     assert states(warehouse) == {
         ("sent", "accepted"): 9, ("failed", "100/2804017"): 1, ("pending", None): 10,
@@ -219,7 +219,7 @@ def test_an_hours_outage_loses_and_kills_nothing(warehouse: str, sandbox: Sandbo
     while sandbox.clock.now() < NOW + timedelta(hours=2):
         try:
             send(warehouse, sandbox)
-        except Troubled:
+        except DestinationStopped:
             runs += 1
         sandbox.clock.advance(timedelta(minutes=15))
     assert runs >= 4
@@ -286,7 +286,7 @@ def test_a_revoked_token_costs_one_request_per_cool_down(warehouse: str, sandbox
     take(warehouse, [purchase(number) for number in range(10)], "lumen")
     token = sandbox.tokens.pop(OTHER_TOKEN)
     for _ in range(8):  # two hours
-        with pytest.raises(Troubled, match=r"access token of|paused until") as stopped:
+        with pytest.raises(DestinationStopped, match=r"access token of|paused until") as stopped:
             send(warehouse, sandbox, "lumen-meta", token=OTHER_TOKEN)
         assert OTHER_TOKEN not in str(stopped.value)
         sandbox.clock.advance(timedelta(minutes=15))
@@ -309,10 +309,10 @@ def test_what_a_person_must_mend_pauses_with_a_sentence(
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(5)])
     sandbox.faults.add(Fault(kind, edge="events"))
-    with pytest.raises(Troubled, match="acme-meta is stopped"):
+    with pytest.raises(DestinationStopped, match="acme-meta is stopped"):
         send(warehouse, sandbox)
     assert states(warehouse) == {("pending", None): 5}
-    with pytest.raises(Troubled, match="paused until 2026-11-20 13:00 UTC"):
+    with pytest.raises(DestinationStopped, match="paused until 2026-11-20 13:00 UTC"):
         send(warehouse, sandbox)
     sandbox.clock.advance(timedelta(hours=1))
     assert send(warehouse, sandbox).succeeded == 5
@@ -355,7 +355,7 @@ def test_answers_that_stay_lost_end_before_the_platform_forgets(
     take(warehouse, [purchase(number) for number in range(5)])
     sandbox.faults.add(Fault("dropped_after", times=None))
     for _ in range(60):
-        with suppress(Troubled):
+        with suppress(DestinationStopped):
             send(warehouse, sandbox)
         sandbox.clock.advance(timedelta(hours=1))
     assert states(warehouse) == {("dead", "outcome_unknown"): 5}
@@ -369,7 +369,7 @@ def test_an_event_that_is_not_received_is_never_called_sent(
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(8)])
     fault = sandbox.faults.add(Fault("events_received_short", missing=1, times=None))
-    with pytest.raises(Troubled, match="none was taken"):
+    with pytest.raises(DestinationStopped, match="none was taken"):
         send(warehouse, sandbox)
     assert states(warehouse) == {("failed", "not_received"): 8}
     sandbox.faults.remove(fault)
@@ -384,7 +384,7 @@ def test_when_every_event_is_refused_it_is_not_the_events(warehouse: str, sandbo
     take(warehouse, [purchase(number) for number in range(1000)])
     every = [f"order-{number}" for number in range(1000)]
     sandbox.faults.add(Fault("refuse_event", event_id=every, subcode=2809999))
-    with pytest.raises(Troubled, match="none was taken"):
+    with pytest.raises(DestinationStopped, match="none was taken"):
         send(warehouse, sandbox)
     assert states(warehouse)["pending", None] >= 900
     assert len(sandbox.requests) < 130
@@ -559,7 +559,7 @@ def test_a_wrong_setting_never_kills_a_small_brands_events(
     edge = {} if kind == "refuse_event" else {"edge": "events"}
     sandbox.faults.add(Fault(kind, times=None, **edge, **details))  # type: ignore[arg-type]
     for _ in range(8):
-        with pytest.raises(Troubled):
+        with pytest.raises(DestinationStopped):
             send(warehouse, sandbox)
         sandbox.clock.advance(timedelta(hours=7))
     assert states(warehouse) == {("pending", None): 10}
@@ -578,7 +578,7 @@ def test_an_event_that_breaks_the_platform_does_not_take_others_along(
     monkeypatch.setattr(sandbox.graph, "answer", _as_server_error(sandbox.graph.answer))
     sandbox.faults.add(poison)
     for _ in range(12):
-        with suppress(Troubled):
+        with suppress(DestinationStopped):
             send(warehouse, sandbox)
         sandbox.clock.advance(timedelta(minutes=30))
     found = states(warehouse)
@@ -628,7 +628,7 @@ def test_a_persons_pause_holds_while_an_upload_runs(warehouse: str, sandbox: San
         )
         summary = running.result()
     assert 0 < summary.succeeded < 100
-    with pytest.raises(Troubled, match="paused until it is resumed: by Ana"):
+    with pytest.raises(DestinationStopped, match="paused until it is resumed: by Ana"):
         send(warehouse, sandbox)
 
 
@@ -642,7 +642,7 @@ def test_a_retry_never_counts_twice_what_may_have_been_taken(
     configure(warehouse)
     take(warehouse, [purchase(1)])
     sandbox.faults.add(Fault("dropped_after", times=3))
-    with pytest.raises(Troubled):
+    with pytest.raises(DestinationStopped):
         send(warehouse, sandbox)
     sandbox.clock.advance(timedelta(minutes=20))
     sandbox.faults.add(Fault("refuse_event", event_id="order-1", subcode=2804050))
@@ -685,7 +685,7 @@ def test_a_pixel_that_breaks_stops_a_small_shop_too(warehouse: str, sandbox: San
         take(warehouse, [purchase(100 + number, event_time=now)], now=now)
         try:
             held += send(warehouse, sandbox).held is not None
-        except Troubled:
+        except DestinationStopped:
             held += 1
     assert held > 25
     assert states(warehouse)["dead", "attempts"] == 0

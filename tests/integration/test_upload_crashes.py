@@ -33,15 +33,15 @@ import sys
 from datetime import datetime
 from tributary import warehouse
 from tributary.deliver import destinations
-from tributary.deliver.platforms import MetaPlatform
 from tributary.deliver.upload import upload
 from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.destination import MetaSender
 
 uri, host, token, now = sys.argv[1:]
 clock = lambda connection: datetime.fromisoformat(now)
 with warehouse.connect(uri, autocommit=True) as connection:
     target = destinations.one(connection, "acme-meta", clock(connection))
-make = lambda: MetaPlatform(Graph(token, host=host, attempts=1), target.settings)
+make = lambda: MetaSender(Graph(token, host=host, attempts=1), target.settings)
 upload(uri, target, make, clock=clock)
 """
 
@@ -129,7 +129,8 @@ def test_an_orphan_settles_nothing_that_is_no_longer_its_own(
 ) -> None:
     """A red test here: a worker that slept through its lease overwrites the newer answer."""
     from tributary import warehouse as wh
-    from tributary.deliver.outbox import Answer, LeaseLost, Outbox, Verdict
+    from tributary.deliver.outbox import LeaseLost, Outbox
+    from tributary.platforms.base import Answer, Verdict
 
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(3)])

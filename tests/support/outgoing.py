@@ -20,9 +20,9 @@ from typing import Any
 from tributary import config
 from tributary import warehouse as wh
 from tributary.deliver import destinations, intake
-from tributary.deliver.platforms import MetaPlatform
 from tributary.deliver.upload import Summary, upload
 from tributary.platforms.meta.client import Graph
+from tributary.platforms.meta.destination import MetaSender
 from tributary.settings import apply as settings
 
 from sandbox.graph import Token
@@ -114,21 +114,20 @@ def send(
     clock = virtual(sandbox)
     with wh.connect(uri, autocommit=True) as connection:
         destination = destinations.one(connection, name, clock(connection))
-    return upload(
-        uri, destination, platform(sandbox, destination, token, timeout), clock=clock, **options
-    )
+    make = senders(sandbox, destination, token, timeout)
+    return upload(uri, destination, make, clock=clock, **options)
 
 
 def virtual(sandbox: Sandbox) -> Callable[[wh.Connection], datetime]:
     return lambda connection: sandbox.clock.now()
 
 
-def platform(
+def senders(
     sandbox: Sandbox, destination: destinations.Destination, token: str = TOKEN, timeout: float = 10
-) -> Callable[[], MetaPlatform]:
-    def make() -> MetaPlatform:
+) -> Callable[[], MetaSender]:
+    def make() -> MetaSender:
         graph = Graph(token, host=sandbox.url, attempts=1, timeout=(5, timeout))
-        return MetaPlatform(graph, destination.settings)
+        return MetaSender(graph, destination.settings)
 
     return make
 

@@ -14,8 +14,9 @@ from google.ads.googleads.v26.services.types import (
 from google.ads.googleads.v26.services.types import conversion_upload_service as uploading
 from tributary import warehouse as wh
 from tributary.deliver import confirm, destinations, intake
-from tributary.deliver.platforms import DataManagerPlatform, GoogleAdsPlatform
-from tributary.deliver.upload import Platform, Summary, upload
+from tributary.deliver.upload import Summary, upload
+from tributary.platforms import registry
+from tributary.platforms.base import Sender
 from tributary.platforms.google import credentials
 from tributary.platforms.google_ads.client import GoogleAds
 from tributary.platforms.google_data_manager.client import DataManager
@@ -79,22 +80,21 @@ def access(
     return credentials.Access(extra, host=sandbox.url, scope=scope, who="connection 'google_acme'")
 
 
-def platform(
+def senders(
     sandbox: Sandbox,
     destination: destinations.Destination,
     timeout: float = 10,
     host: str | None = None,
     **extra: Any,
-) -> Callable[[], Platform]:
-    def make() -> Platform:
+) -> Callable[[], Sender]:
+    def client() -> GoogleAds | DataManager:
         if destination.platform == "google_ads":
             allowed = access(sandbox, credentials.ADS, **extra)
-            ads = GoogleAds(allowed, host=host or sandbox.ads_url, timeout=timeout)
-            return GoogleAdsPlatform(ads, destination.settings)
-        client = DataManager(access(sandbox, **extra), host=host or sandbox.url, timeout=timeout)
-        return DataManagerPlatform(client, destination.settings)
+            return GoogleAds(allowed, host=host or sandbox.ads_url, timeout=timeout)
+        return DataManager(access(sandbox, **extra), host=host or sandbox.url, timeout=timeout)
 
-    return make
+    sends_to = registry.platform(destination.platform)
+    return lambda: sends_to.sender(client(), destination.settings)
 
 
 def send(
@@ -111,7 +111,7 @@ def send(
     clock = virtual(sandbox)
     with wh.connect(uri, autocommit=True) as connection:
         destination = destinations.one(connection, name, clock(connection))
-    make = platform(sandbox, destination, timeout, host, **(login or {}))
+    make = senders(sandbox, destination, timeout, host, **(login or {}))
     return upload(uri, destination, make, clock=clock, **options)
 
 
@@ -120,8 +120,8 @@ def ask(uri: str, sandbox: Sandbox, name: str = "google-data-manager") -> confir
     clock = virtual(sandbox)
     with wh.connect(uri, autocommit=True) as connection:
         destination = destinations.one(connection, name, clock(connection))
-    client = DataManager(access(sandbox), host=sandbox.url)
-    return confirm.confirm(uri, destination, client, clock=clock)
+    sender = senders(sandbox, destination)()
+    return confirm.confirm(uri, destination, sender, clock=clock)
 
 
 def counted_once(sandbox: Sandbox) -> int:

@@ -4,7 +4,7 @@ import pytest
 from google.ads.datamanager_v1 import types as dm
 from google.ads.googleads.v26.errors.types.errors import ErrorCode
 from tributary.platforms.google import errors
-from tributary.platforms.google.errors import Do
+from tributary.platforms.google.errors import ErrorKind
 
 _CATEGORIES = {
     field.name: [value.name for value in field.enum_type.values]
@@ -29,10 +29,10 @@ def test_every_reason_of_data_manager_has_one_rule() -> None:
     assert set(errors.PROCESSING) == reasons
     for reason in dm.ErrorReason:
         unknown = reason.name == "ERROR_REASON_UNSPECIFIED"
-        assert (errors.fast_fail(reason.name) is Do.UNKNOWN) == unknown
+        assert (errors.fast_fail(reason.name) is ErrorKind.UNKNOWN) == unknown
     for reason in dm.ProcessingErrorReason:
         unknown = reason.name == "PROCESSING_ERROR_REASON_UNSPECIFIED"
-        assert (errors.processing(reason.name) is Do.UNKNOWN) == unknown
+        assert (errors.processing(reason.name) is ErrorKind.UNKNOWN) == unknown
 
 
 def test_every_error_of_the_ads_api_has_one_action() -> None:
@@ -41,9 +41,9 @@ def test_every_error_of_the_ads_api_has_one_action() -> None:
     for category, names in _CATEGORIES.items():
         for name in names:
             do = errors.ads(f"{category}.{name}")
-            assert isinstance(do, Do)
+            assert isinstance(do, ErrorKind)
             if category in OURS and name not in ("UNSPECIFIED", "UNKNOWN"):
-                assert do is not Do.UNKNOWN, f"{category}.{name}"
+                assert do is not ErrorKind.UNKNOWN, f"{category}.{name}"
     for code in errors.ADS:
         category, _, name = code.partition(".")
         assert name == "*" or name in _CATEGORIES[category], code
@@ -52,10 +52,14 @@ def test_every_error_of_the_ads_api_has_one_action() -> None:
 
 def test_what_nobody_knows_is_told() -> None:
     """Red: a new code would be retried for ever, or be dropped."""
-    assert errors.ads("conversion_upload_error.SOMETHING_NEW") is Do.UNKNOWN
-    assert errors.ads("a_new_error.SOMETHING") is Do.UNKNOWN
-    assert errors.fast_fail("SOMETHING_NEW") is errors.processing("SOMETHING_NEW") is Do.UNKNOWN
-    assert isinstance(errors.whole(Do.UNKNOWN, "X", "said", "who"), errors.GoogleUnknown)
+    assert errors.ads("conversion_upload_error.SOMETHING_NEW") is ErrorKind.UNKNOWN
+    assert errors.ads("a_new_error.SOMETHING") is ErrorKind.UNKNOWN
+    assert (
+        errors.fast_fail("SOMETHING_NEW") is errors.processing("SOMETHING_NEW") is ErrorKind.UNKNOWN
+    )
+    assert isinstance(
+        errors.request_error(ErrorKind.UNKNOWN, "X", "said", "who"), errors.GoogleUnknown
+    )
 
 
 @pytest.mark.parametrize(

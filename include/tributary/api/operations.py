@@ -130,7 +130,7 @@ def match_quality(caller: Reader, request: Request, response: Response) -> Match
 
 def _match_quality(destination: destinations.Destination) -> Scores:
     """The scores by event name, and why there are none."""
-    from tributary.orchestration.connections import graphs
+    from tributary.platforms.meta.hook import MetaHook
     from tributary.platforms.meta.quality import match_quality
 
     key = (destination.name, destination.conn_id, destination.settings["pixel_id"])
@@ -139,7 +139,7 @@ def _match_quality(destination: destinations.Destination) -> Scores:
         return answer
     try:
         what_for = f"for destination {destination.name}"
-        graph = graphs(destination.conn_id, what_for, attempts=1, timeout=(5, 15))()
+        graph = MetaHook(destination.conn_id, what_for, attempts=1, timeout=(5, 15)).get_conn()
         scores = match_quality(graph, destination.settings["pixel_id"])
         answer = scores, None if scores else "Meta has no score yet: it needs events of a website."
     except TributaryError as error:

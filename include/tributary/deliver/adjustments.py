@@ -1,30 +1,26 @@
 """Refunds and changed amounts: sent after their original, and never an older one after a newer.
 
 Google Data Manager infers an adjustment from a transaction id that it knows; one that it does not
-know makes a new conversion. So the order is what keeps the books right.
+know makes a new conversion: sent out of order, a refund would count as a sale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
-from tributary.deliver.outbox import Verdict
-from tributary.platforms.google import rules
+from tributary.deliver.outbox import ClaimedEvent
+from tributary.platforms.base import Platform, Verdict
 
 _SOON = timedelta(minutes=15)
-# How long the original's own end state is waited for: without `confirm_conversions` for ever else.
-_PATIENCE = timedelta(hours=24)
+# An adjustment waits so long for its original's end state, which `confirm_conversions` brings.
+_LONGEST_WAIT = timedelta(hours=24)
 
 
-def in_turn(platform: str, event: Mapping[str, Any], now: datetime) -> Verdict | None:
-    """What keeps an event from leaving now for its adjustments or original; None: nothing does.
+def wait_for_original(platform: Platform, event: ClaimedEvent, now: datetime) -> Verdict | None:
+    """Why an event cannot be sent now because of its original or its adjustments; None: it can.
 
     Args:
-        event: as the outbox claims it, with the state of its original at the same destination
-            (`original_*`) and of other revisions (`is_superseded`, `is_underway`), or whether its
-            own newest adjustment leaves nothing of its value (`is_void`).
+        event: `is_void` says that its own newest adjustment leaves nothing of its value.
     """
     if event["adjusts"] is None:
         return Verdict("skipped", "cancelled") if event["is_void"] else None
@@ -38,10 +34,12 @@ def in_turn(platform: str, event: Mapping[str, Any], now: datetime) -> Verdict |
     if status != "sent" or outcome == "unmatched":
         return Verdict("skipped", "original_not_sent")
     is_open = outcome == "accepted" and event["original_state"] == "PROCESSING"
-    if is_open and now < event["original_synced_at"] + _PATIENCE:
+    if is_open and now < event["original_synced_at"] + _LONGEST_WAIT:
         return _wait(_SOON)
-    first = event["adjusts_time"] + rules.FIRST_ADJUSTMENT
-    if platform == "google_ads" and event["kind"] == "adjustment" and now < first:
+    original_time = event["adjusts_time"]
+    assert original_time is not None  # the event adjusts another
+    first = original_time + platform.first_adjustment
+    if platform.first_adjustment and event["kind"] == "adjustment" and now < first:
         return _wait(first - now)
     return None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
 
-from tributary.deliver import destinations, intake, policies
+from tributary.deliver import destinations, intake
 from tributary.deliver.intake import Brand, Raw
+from tributary.event import Event
 from tributary.warehouse import Connection
 
 # What a second report may add, where the first one lacks it.
@@ -353,7 +354,7 @@ def judge(
             target = active[one["destination"]]
             if one["sync_status"] == "pending":  # also by a backfill: it stays so
                 target = replace(target, send_from=min(target.send_from, event["event_time"]))
-            state = policies.first_state(event, target, now)
+            state = destinations.first_state(cast(Event, event), target, now)
             connection.execute(
                 "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
                 "batch_key = %s, next_attempt_at = %s, updated_at = %s "

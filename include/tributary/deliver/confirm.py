@@ -1,8 +1,7 @@
-"""What became of requests whose end a platform tells later, as counts and not by row.
+"""Confirm requests that a platform processes after its answer: it reports counts, not rows.
 
-A count is told of the rows wherever it leaves no doubt: when all of a batch share it, or when what
-it asks for does no harm to the others of the batch. Else the rows stay `accepted`, and the counts
-are kept in `ops.upload_batches.answer`.
+Where the counts say it of each event (`RequestStatus.verdict`), the deliveries get that state. Else
+they stay `accepted`, and the counts are stored in `ops.upload_batches.answer`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -20,50 +19,24 @@ from psycopg.types.json import Jsonb
 from tributary import warehouse
 from tributary.deliver import destinations, outbox
 from tributary.deliver.destinations import Destination
-from tributary.deliver.outbox import Clock, Quota, Verdict, now_of
-from tributary.deliver.policies import Action, QuotaReached, action_for, is_throttle
-from tributary.deliver.upload import Troubled
-from tributary.errors import TributaryError
-from tributary.platforms.google.errors import WAITS, Do, GoogleStatusGone, processing
+from tributary.deliver.outbox import Clock, now_of
+from tributary.deliver.upload import DestinationStopped
+from tributary.platforms.base import (
+    Action,
+    PlatformError,
+    RequestStatus,
+    Sender,
+    StatusGone,
+    Verdict,
+)
 from tributary.warehouse import Connection
 
 log = logging.getLogger(__name__)
 
 _FIRST_STEP = timedelta(minutes=30)  # then 60, 120, …
 _LONGEST_STEP = timedelta(hours=12)
-_GIVE_UP = timedelta(days=7)  # Google answers for about 50 days; nothing takes as long
+_GIVE_UP = timedelta(days=7)  # Google answers for about 50 days; no request takes as long
 _AGAIN = timedelta(hours=6)
-
-
-class Status(Protocol):
-    """What a platform says of a request."""
-
-    @property
-    def state(self) -> str:
-        """In the platform's words."""
-
-    @property
-    def rows(self) -> int:
-        """How many events the request had."""
-
-    @property
-    def errors(self) -> Mapping[str, int]:
-        """Rows by reason."""
-
-    @property
-    def warnings(self) -> Mapping[str, int]:
-        """Rows by reason."""
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it stays so."""
-
-
-class Client(Protocol):
-    """What can be asked for a status."""
-
-    def status(self, request_id: str) -> Status:
-        """The status of a request."""
 
 
 @dataclass
@@ -74,21 +47,23 @@ class Summary:
     destination: str
     requests: int = 0  # that were asked about
     open: int = 0  # of those, still under way
-    told: Counter[str] = field(default_factory=Counter)  # rows by what became of them
-    reasons: Counter[str] = field(default_factory=Counter)  # rows by the platform's reasons
-    untold: int = 0  # rows that stay `accepted`, since only counts are known
+    states: Counter[str] = field(default_factory=Counter)  # events by their new state
+    reasons: Counter[str] = field(default_factory=Counter)  # events by the platform's reasons
+    undecided: int = 0  # events that stay `accepted`, since only counts are known
     held: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For XCom."""
         return {
-            **{key: getattr(self, key) for key in _SHOWN},
-            "told": dict(self.told),
+            "brand": self.brand,
+            "destination": self.destination,
+            "requests": self.requests,
+            "open": self.open,
+            "told": dict(self.states),
+            "untold": self.undecided,
             "reasons": dict(self.reasons),
+            "held": self.held,
         }
-
-
-_SHOWN = ("brand", "destination", "requests", "open", "untold", "held")
 
 
 class _Request(NamedTuple):
@@ -113,44 +88,41 @@ def due(connection: Connection, now: datetime) -> list[str]:
 def confirm(
     uri: str,
     destination: Destination,
-    client: Client,
+    sender: Sender,
     *,
-    quota: Quota | None = None,
     clock: Clock = now_of,
 ) -> Summary:
-    """Ask about every request of a destination that is due, and tell its rows.
+    """Ask about every request of a destination that is due, and update its deliveries.
 
     Raises:
-        Troubled: the credentials are refused; the destination is paused.
+        DestinationStopped: the credentials are refused; the destination is paused.
     """
     summary = Summary(destination.brand, destination.name)
     with warehouse.connect(uri, autocommit=True) as connection:
         for request in _due(connection, destination.name, clock(connection)):
             try:
-                if quota:
+                if sender.quota:
                     with connection.transaction():
-                        outbox.count_call(connection, quota, clock(connection))
-                status = client.status(request.request_id)
-            except GoogleStatusGone as error:
+                        outbox.count_call(connection, sender.quota, clock(connection))
+                status = sender.poll(request.request_id)
+            except StatusGone as error:
                 _close(connection, request, "GONE", {"error": error.label})
                 log.error("%s: the status of a request is gone: %s", destination.name, error)
-            except TributaryError as error:
-                if isinstance(error, QuotaReached) or _is_passing(error):
+            except PlatformError as error:
+                if error.action in (Action.RETRY, Action.HOLD):
                     summary.held = str(error)
                     log.warning("%s: %s", destination.name, error)
                     break
                 reason, now = str(error), clock(connection)
                 destinations.pause(connection, destination.name, now, reason)
-                raise Troubled(f"The destination {destination.name} is stopped: {reason}") from None
+                raise DestinationStopped(
+                    f"The destination {destination.name} is stopped: {reason}"
+                ) from None
             else:
                 summary.requests += 1
                 _note(connection, destination, request, status, clock(connection), summary)
     log.info("%s: %s", destination.name, summary.as_dict())
     return summary
-
-
-def _is_passing(error: TributaryError) -> bool:
-    return action_for(error) in (Action.RETRY, Action.HOLD) or is_throttle(error)
 
 
 def _due(connection: Connection, name: str, now: datetime) -> list[_Request]:
@@ -166,7 +138,7 @@ def _note(
     connection: Connection,
     destination: Destination,
     request: _Request,
-    status: Status,
+    status: RequestStatus,
     now: datetime,
     summary: Summary,
 ) -> None:
@@ -181,7 +153,7 @@ def _note(
             )
         else:
             _close(connection, request, "NEVER_ENDED", {"state": status.state})
-            log.error("%s: a request is under way for a week", destination.name)
+            log.error("%s: a request is still processed after a week", destination.name)
         return
     answer = {
         "rows": status.rows,
@@ -195,53 +167,20 @@ def _note(
             "and destination = %s and sync_status = 'sent' and outcome = 'accepted' for update",
             [request.id, destination.name],
         ).fetchall()
-        verdict = told(status.rows, status.errors) if rows else None
+        verdict = status.verdict if rows else None
         _close(connection, request, status.state, answer)
         if verdict is None:
-            summary.untold += len(rows)
+            summary.undecided += len(rows)
         else:
-            summary.told[f"{verdict.sync_status}/{verdict.outcome}"] += len(rows)
-            _tell(connection, destination.name, [row["event"] for row in rows], verdict, now)
+            summary.states[f"{verdict.sync_status}/{verdict.outcome}"] += len(rows)
+            _update(connection, destination.name, [row["event"] for row in rows], verdict, now)
     _alert(connection, destination, status, now)
 
 
-def told(rows: int, errors: Mapping[str, int]) -> Verdict | None:
-    """What a request's counts say of each of its rows; None when they do not say it.
-
-    Where some rows came too early, or failed for a passing reason, the whole batch comes back:
-    those that Google has are recognised by their transaction id.
-    """
-    if not errors:
-        return Verdict("sent", "confirmed")
-    actions = {processing(reason) for reason in errors}
-    if actions & {Do.LATER, Do.AGAIN}:
-        reason = next(r for r in errors if processing(r) in (Do.LATER, Do.AGAIN))
-        wait = timedelta(seconds=WAITS[Do.LATER]) if Do.LATER in actions else _AGAIN
-        return Verdict("failed", reason, "Google could not settle it yet.", wait=wait)
-    if sum(errors.values()) != rows:
-        return None
-    if len(actions) != 1:
-        return None
-    reason = next(iter(errors)) if len(errors) == 1 else ", ".join(sorted(errors))
-    match actions.pop():
-        case Do.DUPLICATE:
-            return Verdict("sent", "duplicate")
-        case Do.UNMATCHED:
-            return Verdict("sent", "unmatched")
-        case Do.CONSENT:
-            return Verdict("skipped", "no_consent", f"Google refuses it: {reason}")
-        case Do.PAUSE:
-            return Verdict("failed", reason, f"Google refuses it: {reason}", wait=_AGAIN)
-        case Do.DEAD:
-            return Verdict("dead", reason, f"Google refuses it: {reason}", counts=True)
-        case _:
-            return Verdict("failed", reason, f"Google refuses it: {reason}", counts=True)
-
-
-def _tell(
+def _update(
     connection: Connection, destination: str, events: list[UUID], verdict: Verdict, now: datetime
 ) -> None:
-    """Write what became of rows that were `accepted`; a try that counts may be the last one."""
+    """Write the new state of deliveries that were `accepted`; a try that counts may be the last."""
     connection.execute(
         "update ops.conversion_deliveries set "
         "sync_attempts = sync_attempts + %(counts)s::int, "
@@ -277,14 +216,14 @@ def _close(
     )
 
 
-def _alert(connection: Connection, destination: Destination, status: Status, now: datetime) -> None:
-    """Say aloud what nobody has a rule for, and stop where a person must act."""
-    unknown = [reason for reason in status.errors if processing(reason) is Do.UNKNOWN]
-    if unknown:
-        log.error("%s: reasons that have no rule here: %s", destination.name, unknown)
-    stopping = [reason for reason in status.errors if processing(reason) is Do.PAUSE]
-    if stopping:
-        reason = f"Google could not process events: {', '.join(stopping)}. Set it right in Google "
-        reason += "Ads; what is left then goes on by itself."
-        destinations.pause(connection, destination.name, now, reason)
-        log.error("%s: %s", destination.name, reason)
+def _alert(
+    connection: Connection, destination: Destination, status: RequestStatus, now: datetime
+) -> None:
+    """Log reasons that have no rule, and pause the destination where a person must act."""
+    if status.unknown_reasons:
+        log.error(
+            "%s: reasons that have no rule here: %s", destination.name, list(status.unknown_reasons)
+        )
+    if status.pause_reason:
+        destinations.pause(connection, destination.name, now, status.pause_reason)
+        log.error("%s: %s", destination.name, status.pause_reason)

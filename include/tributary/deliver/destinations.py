@@ -1,20 +1,23 @@
 """Destinations: their settings, whether they are due, and the pauses that protect them.
 
-A pause has a reason in one sentence. It ends by itself: after it one request goes out alone, and
-only when the platform takes it the others follow. Each trouble in a row lengthens the next pause.
-A person's pause (until infinity) ends when a person resumes; psycopg cannot read that time, so it
+A pause has a reason in one sentence. It ends after a time: then one request is sent alone, and only
+when the platform takes it the others follow. Each failure in a row lengthens the next pause. A
+person's pause (until infinity) ends when a person resumes; psycopg cannot read that time, so it
 stays in SQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from tributary.deliver.consent import consent_of
 from tributary.errors import SettingsError
+from tributary.event import Event
+from tributary.platforms import registry
 from tributary.warehouse import Connection
 
 _FIRST_HOLD = 60.0
@@ -38,13 +41,67 @@ class Destination:
     brand_settings: Mapping[str, Any]
     failures: int = 0
     paused: str | None = None  # until when and why, for people
-    had_pause: bool = False  # it has ended, and nobody has tried since
+    had_pause: bool = False  # it has ended, and no request was made since
     last_sync_at: datetime | None = None
 
     @property
     def is_for_tests(self) -> bool:
         """Whether test events may go there."""
-        return bool(self.settings.get("test_event_code") or self.settings.get("validate_only"))
+        return registry.platform(self.platform).test_mode(self.settings) is not None
+
+    def not_taken(self, event: Event) -> str | None:
+        """The outcome of an event whose name or kind is not sent here; None: it is."""
+        if event["kind"] not in registry.platform(self.platform).kinds:
+            return "not_adjustable" if event["kind"] == "adjustment" else "not_mapped"
+        events = self.settings.get("events")
+        return None if events is None or event["event_name"] in events else "not_mapped"
+
+
+class FirstState(NamedTuple):
+    """A delivery when it is created."""
+
+    sync_status: str
+    outcome: str | None
+    deadline: datetime
+    batch_key: str
+    due: datetime  # not before it happened: platforms refuse what is ahead of their own clock
+
+
+def first_state(event: Event, destination: Destination, now: datetime) -> FirstState:
+    """`pending`, or `skipped` with the reason why the event is rightly not sent.
+
+    Args:
+        event: a row of `ops.conversion_events`.
+
+    Raises:
+        SettingsError: the destination's platform is unknown.
+    """
+    platform = registry.platform(destination.platform)
+    until = platform.deadline(event)
+    outcome = None
+    if event.get("erased_at"):
+        outcome = "erased"
+    elif refusal := destination.not_taken(event):
+        outcome = refusal
+    elif event["is_test"] and not destination.is_for_tests:
+        outcome = "test"
+    elif not consent_of(event["consent"], destination.brand_settings).user_data:
+        outcome = "no_consent"
+    elif not platform.addressable(event):
+        outcome = "unaddressable"
+    elif event["event_time"] < destination.send_from:
+        outcome = "before_send_from"
+    elif until <= now:
+        outcome = "expired"
+    status = "skipped" if outcome else "pending"
+    due = max(now, event["event_time"])
+    return FirstState(status, outcome, until, platform.batch_key(event), due)
+
+
+def longest_age(found: Iterable[Destination]) -> timedelta:
+    """How old an event may be that any of these destinations still takes."""
+    ages = (registry.platform(one.platform).longest_age for one in found)
+    return max(ages, default=timedelta(0))
 
 
 _SELECT = """
@@ -111,7 +168,7 @@ def to_upload(
     """The destinations of a run: those that are due, or those that were asked for.
 
     Asking ignores the interval and never a pause; a paused destination that was asked for by name
-    is in the list, so that its own task can say why nothing leaves.
+    is in the list, so that its own task can say why nothing is sent.
 
     Raises:
         SettingsError: there is no such brand or destination.
@@ -142,13 +199,13 @@ def _due(destination: Destination, now: datetime) -> bool:
 def hold(
     connection: Connection, name: str, now: datetime, reason: str, wait: float | None
 ) -> float:
-    """Leave a destination alone after a throttle or an outage; a pause that stands is kept.
+    """Leave a destination alone after a throttle or an outage; an earlier pause is kept.
 
     Args:
         wait: seconds that the platform asked for; None: 60, doubling to 900.
 
     Returns:
-        Seconds until the next request; 0 where another pause stands.
+        Seconds until the next request; 0 where there is a pause already.
     """
     row = connection.execute(
         "update ops.destinations set failures = failures + 1, paused_reason = %(reason)s, "
@@ -174,7 +231,7 @@ def pause(connection: Connection, name: str, now: datetime, reason: str) -> floa
 
 
 def recovered(connection: Connection, name: str, now: datetime) -> None:
-    """The platform takes events again: forget past troubles, but no pause that stands."""
+    """The platform takes events again: forget past failures, but keep a pause that goes on."""
     connection.execute(
         "update ops.destinations set failures = 0, paused_until = null, paused_reason = null "
         "where name = %s and (paused_until is null or paused_until <= %s)",
@@ -221,7 +278,7 @@ def resume(connection: Connection, name: str) -> bool:
 
 
 def record_sync(connection: Connection, name: str, now: datetime, status: str, count: int) -> None:
-    """Keep what became of the latest upload, for people who look."""
+    """Store the result of the latest upload, for the page and `status`."""
     connection.execute(
         "update ops.destinations set last_sync_at = %s, last_sync_status = %s, "
         "last_sync_count = %s where name = %s",

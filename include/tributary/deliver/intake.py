@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from string import Formatter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import unquote
 from uuid import UUID, uuid4, uuid5
 from zoneinfo import ZoneInfo
@@ -27,10 +27,12 @@ import pycountry
 from psycopg.pq import TransactionStatus
 
 from tributary import warehouse
-from tributary.deliver import contacts, destinations, erasure, identity, personal, policies
+from tributary.deliver import contacts, destinations, erasure, identity, personal
+from tributary.deliver.consent import consent_required
 from tributary.deliver.destinations import Destination
 from tributary.deliver.personal import holds_email, personal_in
 from tributary.errors import TributaryError, WarehouseBusy, WarehouseDown, WarehouseError
+from tributary.event import Event
 from tributary.platforms.meta.conversions import ACTION_SOURCES
 from tributary.warehouse import Connection
 
@@ -298,12 +300,6 @@ def test_event(brand: Brand, now: datetime) -> dict[str, Any]:
         is_test=True,
     )
     return {**_prepared(brand, _read(brand, raw), now, "test"), "opt_out": False}
-
-
-def test_event_for_google(event: Mapping[str, Any], event_name: str) -> dict[str, Any]:
-    """The same under a name that the destination maps, and with an address of nobody."""
-    hashes, _ = identity.google_identifiers({"email": "tributary-test@example.com"})
-    return {**event, "event_name": event_name, "user_hashes": {"google": hashes}}
 
 
 def row_of(
@@ -771,7 +767,7 @@ def _consent(brand: Brand, given: Raw) -> dict[str, Any]:
     answers = {key.removeprefix("consent_"): _flag(key, given.get(key)) for key in CONSENTS}
     # Of whom no country is known, the default one may ask for consent; it never does away with it.
     known = known or list(filter(None, [brand.settings.get("default_country")]))
-    required = any(policies.consent_required(one, brand.settings) for one in known)
+    required = any(consent_required(one, brand.settings) for one in known)
     return {**answers, "required": required}
 
 
@@ -896,7 +892,7 @@ def _insert(
     deliveries = []
     for row in rows:
         for target in targets:
-            state = policies.first_state(row, target, now)
+            state = destinations.first_state(cast(Event, row), target, now)
             deliveries.append(
                 {
                     "event": row["id"],

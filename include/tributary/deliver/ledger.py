@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from tributary.deliver import policies
+from tributary.deliver.destinations import first_state
 from tributary.deliver.destinations import one as destination_of
 from tributary.deliver.intake import EventRefused
+from tributary.event import Event
 from tributary.warehouse import Connection
 
 Row = dict[str, Any]
@@ -171,7 +172,7 @@ def _check_wanted(connection: Connection, event: Row, destination: str, now: dat
         raise EventRefused("destination", "is not active")
     # That it happened before the destination was configured is what the wish is about.
     target = replace(target, send_from=event["event_time"])
-    state = policies.first_state(event, target, now)
+    state = first_state(cast(Event, event), target, now)
     if state.sync_status != "pending":
         raise EventRefused("sync_status", f"cannot become pending: the event is {state.outcome}")
 

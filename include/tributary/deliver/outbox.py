@@ -1,6 +1,6 @@
 """The outbox: deliveries are claimed under a lease, and settled in one transaction.
 
-Whatever dies, dies between two commits. Before: the lease ends and the delivery comes back. A
+A worker that dies does so between two commits: its lease ends and the delivery is due again. A
 request that may have been carried out leaves `unknown_since` behind: while the platform still
 drops duplicates the same event is sent again, afterwards it is `dead / outcome_unknown`.
 
@@ -13,17 +13,18 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, cast
 from uuid import UUID, uuid4
 
 import orjson
 from psycopg.types.json import Jsonb, set_json_loads
 
-from tributary.deliver import destinations, policies
+from tributary.deliver import destinations
 from tributary.errors import WarehouseError
+from tributary.event import Event
+from tributary.platforms import registry
+from tributary.platforms.base import Answer, Quota, QuotaReached, Verdict
 from tributary.warehouse import Connection
-
-Event = dict[str, Any]
 
 LEASE = timedelta(minutes=10)  # longer than all tries of one request take together
 VERDICTS = 5
@@ -31,31 +32,28 @@ _FIRST_DELAY = timedelta(minutes=5)  # then 20, 80, 320 minutes
 _LATELY = timedelta(days=7)  # longer than five verdicts take, also of a daily upload
 
 
+class ClaimedEvent(Event, total=False):
+    """An event as a claim reads it: with its delivery, the person's profile, and its adjustments.
+
+    `original_*` are of the delivery of the event that it adjusts, to the same destination.
+    """
+
+    sync_attempts: int
+    unknown_since: datetime | None
+    came_at: datetime  # when the delivery was created
+    ad_user_data: bool | None  # the answers of the profile today
+    ad_personalization: bool | None
+    country: str | None
+    original_status: str | None
+    original_outcome: str | None
+    original_synced_at: datetime
+    original_state: str | None  # of the request that held it
+    is_superseded: bool | None
+    is_underway: bool | None
+
+
 class LeaseLost(WarehouseError):
-    """Another worker has these deliveries now; what we learn of them is nobody's business."""
-
-
-class Verdict(NamedTuple):
-    """What became of a delivery."""
-
-    sync_status: str
-    outcome: str | None = None
-    error: str | None = None
-    trace_id: str | None = None
-    counts: bool = False  # whether it is one of the five verdicts about the event itself
-    unknown: bool = False  # whether the platform may have taken it all the same
-    wait: timedelta | None = None  # until the next try, where that is known
-
-
-class Answer(NamedTuple):
-    """How a request ended, for its row in `ops.upload_batches`."""
-
-    http_status: int | None = None
-    error_code: str | None = None
-    request_id: str | None = None
-    # Where the platform tells later what became of the request: how long to wait before asking.
-    poll_after: timedelta | None = None
-    warnings: Sequence[str] = ()
+    """Another worker has leased these deliveries since; their results are not written."""
 
 
 @dataclass
@@ -63,8 +61,8 @@ class Batch:
     """Deliveries that are leased to us, to leave in one request."""
 
     id: UUID  # of the request's row in `ops.upload_batches`
-    events: Sequence[Event]
-    is_used: bool = True  # whether that row stands for a request already made
+    events: Sequence[ClaimedEvent]
+    is_used: bool = True  # whether that row is of a request already made
 
     @property
     def ids(self) -> list[UUID]:
@@ -80,15 +78,7 @@ def now_of(connection: Connection) -> datetime:
 
 
 Clock = Callable[[Connection], datetime]
-Judge = Callable[[Event], Verdict | None]
-
-
-class Quota(NamedTuple):
-    """How many requests a project may make; destinations may share it."""
-
-    project: str
-    per_minute: int
-    per_day: int
+Judge = Callable[[ClaimedEvent], Verdict | None]
 
 
 def count_call(connection: Connection, quota: Quota, now: datetime) -> None:
@@ -123,7 +113,7 @@ def count_call(connection: Connection, quota: Quota, now: datetime) -> None:
         if number >= allowed:
             # A second is counted as a whole: it may have begun just before it ended.
             wait = (began + length - now).total_seconds() + 1
-            raise policies.QuotaReached(quota.project, max(1.0, wait))
+            raise QuotaReached(quota.project, max(1.0, wait))
     connection.execute(
         "insert into ops.platform_calls as c (project, at, calls) values (%(project)s, %(at)s, 1) "
         "on conflict (project, at) do update set calls = c.calls + 1",
@@ -217,8 +207,8 @@ class Outbox:
 
         Args:
             tried: those that have a verdict against them, instead of those that have none.
-            judge: says of an event that it need not leave (its consent was withdrawn, it is known
-                to be refused); such deliveries are settled at once.
+            judge: says of an event that it is not sent (its consent was withdrawn, it is known to
+                be refused); such deliveries are settled at once.
 
         Returns:
             The batch, None when nothing is due or the destination is paused or inactive, and the
@@ -244,9 +234,12 @@ class Outbox:
                 return None, []
             # In a statement of its own: it sees what changed until the deliveries were locked.
             events = _distinct(
-                self.connection.execute(
-                    _EVENTS,
-                    {"destination": self._destination, "ids": [row["event"] for row in due]},
+                cast(
+                    Iterable[ClaimedEvent],
+                    self.connection.execute(
+                        _EVENTS,
+                        {"destination": self._destination, "ids": [row["event"] for row in due]},
+                    ),
                 )
             )
             judged = [(event, judge(event)) for event in events]
@@ -294,7 +287,7 @@ class Outbox:
         """The same deliveries (all or some that the batch's row stands for) in a new request.
 
         Raises:
-            LeaseLost: they are not ours any more.
+            LeaseLost: another worker has leased them since.
             QuotaReached: no request may leave yet; nothing has changed.
         """
         now = self.now()
@@ -320,13 +313,13 @@ class Outbox:
     def settle(
         self, batch: Batch, verdicts: Mapping[UUID, Verdict] | Verdict, answer: Answer
     ) -> None:
-        """Write what became of a batch, all of it in one transaction.
+        """Write the new state of a batch's deliveries, all in one transaction.
 
         Args:
             verdicts: one for all, or one per event.
 
         Raises:
-            LeaseLost: some deliveries are not ours any more; nothing was written for those.
+            LeaseLost: another worker has leased some since; nothing was written for those.
         """
         if isinstance(verdicts, Verdict):
             verdicts = dict.fromkeys(batch.ids, verdicts)
@@ -374,7 +367,7 @@ class Outbox:
         ).rowcount
 
 
-def _settled(event: Event, verdict: Verdict, now: datetime) -> tuple[object, ...]:
+def _settled(event: ClaimedEvent, verdict: Verdict, now: datetime) -> tuple[object, ...]:
     """A delivery's new state, in the order of `_SETTLE`."""
     status, outcome, error = verdict.sync_status, verdict.outcome, verdict.error
     attempts = event["sync_attempts"] + verdict.counts
@@ -393,16 +386,20 @@ def _settled(event: Event, verdict: Verdict, now: datetime) -> tuple[object, ...
     )  # fmt: skip
 
 
-def _distinct(rows: Iterable[Event]) -> list[Event]:
+def _distinct(rows: Iterable[ClaimedEvent]) -> list[ClaimedEvent]:
     """One row per event: a person who has two profiles has said no when either says no."""
-    events: dict[UUID, Event] = {}
+    events: dict[UUID, ClaimedEvent] = {}
     for row in rows:
         known = events.setdefault(row["id"], row)
-        for key in ("ad_user_data", "ad_personalization"):
+        for key in _PROFILE_ANSWERS:
             if row[key] is False or known[key] is None:
                 known[key] = row[key]
     return list(events.values())
 
+
+_PROFILE_ANSWERS: tuple[Literal["ad_user_data", "ad_personalization"], ...] = (
+    "ad_user_data", "ad_personalization",
+)  # fmt: skip
 
 _DUE = """
 select event from ops.conversion_deliveries
@@ -416,7 +413,7 @@ where destination = %(destination)s and sync_status in ('pending', 'failed')
 order by deadline limit %(limit)s for update skip locked
 """
 
-# A purchase that no request has held leaves with the value and currency of its newest adjustment;
+# A purchase that no request has held is sent with the value and currency of its newest adjustment;
 # destinations that have it already get the adjustment itself.
 _EVENTS = """
 select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,
@@ -472,7 +469,10 @@ where d.event = v.event and d.destination = %s and d.batch_id = %s and d.sync_st
 
 
 def retire(connection: Connection, now: datetime, destination: str | None = None) -> int:
-    """What waits for this destination, or any, that is no longer active is `skipped / inactive`.
+    """Skip the deliveries that wait for a destination that is no longer active: `inactive`.
+
+    Args:
+        destination: its name; None: all.
 
     Returns:
         How many deliveries were skipped.
@@ -527,7 +527,7 @@ def retry(
                 "active": target.is_active,
                 "now": now,
                 "risk": outcome == "outcome_unknown",
-                "window": policies.rules_of(target.platform).dedup_window,
+                "window": registry.platform(target.platform).dedup_window,
                 "outcome": outcome,
                 "since": since,
                 "statuses": list(statuses),
@@ -539,7 +539,7 @@ def retry(
 
 
 def backfill(connection: Connection, destination: str, since: datetime, now: datetime) -> int:
-    """Send a destination events from before it was configured: an explicit wish.
+    """Send a destination events from before it was configured, on a person's request.
 
     Events of its brand from `since` on that have no delivery to it get one, and those skipped as
     `before_send_from` become pending; the upload judges each as any other.
@@ -551,6 +551,7 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
         SettingsError: there is no such destination.
     """
     target = replace(destinations.one(connection, destination, now), send_from=since)
+    key = registry.platform(target.platform).place_key
     with connection.transaction():
         events = connection.execute(
             "select e.*, o.event_time as adjusts_time from ops.conversion_events as e "
@@ -569,11 +570,11 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
                 "since": since,
                 "name": destination,
                 "platform": target.platform,
-                "key": (key := "pixel_id" if target.platform == "meta" else "customer_id"),
-                "value": target.settings.get(key),
+                "key": key,
+                "value": key and target.settings.get(key),
             },
         ).fetchall()
-        states = [policies.first_state(event, target, now) for event in events]
+        states = [destinations.first_state(cast(Event, one), target, now) for one in events]
         added = connection.execute(
             "insert into ops.conversion_deliveries as d (event, destination, sync_status, "
             "outcome, deadline, batch_key, next_attempt_at) "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, LiteralString
 
-from tributary.deliver.meanings import meaning
+from tributary.platforms.meanings import meaning
 from tributary.warehouse import Connection
 
 HOURS = 48

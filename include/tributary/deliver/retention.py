@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from tributary.deliver import destinations, outbox, policies
+from tributary.deliver import destinations, outbox
+from tributary.platforms import registry
 from tributary.warehouse import Connection
 
 _PAYLOADS_KEPT = timedelta(days=7)
@@ -30,7 +31,7 @@ def enforce(connection: Connection, now: datetime) -> dict[str, int]:
     """
     ended = dict.fromkeys(("expired", "outcome_unknown"), 0)
     for one in destinations.load(connection, now):
-        window = policies.rules_of(one.platform).dedup_window
+        window = registry.platform(one.platform).dedup_window
         swept = outbox.Outbox(
             connection, one.name, dedup_window=window, clock=lambda _: now
         ).sweep()

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from tributary import warehouse
-from tributary.deliver import amend, destinations, identity, intake, policies
+from tributary.deliver import amend, destinations, identity, intake
 from tributary.deliver.outbox import Clock, now_of
 from tributary.errors import WarehouseError
 
@@ -50,7 +50,7 @@ def enqueue(
             if brand not in (None, slug):
                 continue
             active = [one for one in destinations.load(writing, now, brand=slug) if one.is_active]
-            since = now - policies.widest_window({one.platform for one in active})
+            since = now - destinations.longest_age(active)
             counts: Counter[str] = Counter()
             try:
                 if active:

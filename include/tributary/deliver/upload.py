@@ -1,10 +1,9 @@
 """From the outbox to a platform: batches, isolation of bad events, pauses.
 
-A batch that the platform refuses for one of its events is halved until the bad ones stand alone;
-all others are delivered. Those that may yet be taken are tried again apart from the others, and
-after them: they delay no other. What is known to be refused is found before anything leaves, so
-that this is rare. Requests are under way in several threads, each with a connection and a client of
-its own.
+A batch that the platform refuses for one of its events is halved until each bad one is alone; all
+others are delivered. Those that may still be taken are tried again apart from the others, and after
+them, so that they delay no other. Events that are known to be refused are found before a request is
+made, so that this is rare. Several threads make requests, each with a connection and a client.
 """
 
 from __future__ import annotations
@@ -18,86 +17,53 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from tributary import warehouse
 from tributary.config import cap_on_waits
 from tributary.deliver import adjustments, destinations
+from tributary.deliver.consent import consent_of, consent_required
 from tributary.deliver.destinations import Destination
 from tributary.deliver.identity import country_alpha2
-from tributary.deliver.outbox import (
-    Answer,
-    Batch,
-    Clock,
-    Event,
-    LeaseLost,
-    Outbox,
-    Quota,
-    Verdict,
-    now_of,
-)
-from tributary.deliver.policies import (
-    Action,
-    QuotaReached,
-    SomeRefused,
-    action_for,
-    consent_of,
-    consent_required,
-    is_final,
-    is_throttle,
-    is_unknown,
-    not_taken,
-    outcome_of,
-    rules_of,
-)
+from tributary.deliver.outbox import Batch, ClaimedEvent, Clock, LeaseLost, Outbox, now_of
 from tributary.errors import TributaryError
+from tributary.platforms import registry
+from tributary.platforms.base import (
+    Action,
+    Answer,
+    EventsRefused,
+    PlatformError,
+    QuotaReached,
+    Sender,
+    Verdict,
+)
 
 log = logging.getLogger(__name__)
 
 _TRIES = 3  # of one request, while its answer may get lost
 _FIRST_WAIT = 1.0
-# As many events refused one by one, and not one taken: then it is not the events.
+# After so many events refused one by one, and none taken, the events are not the cause.
 _ALL_REFUSED = 50
 _LASTING = 3  # runs that an outage stopped, after which one event may be its cause
 _SOON = timedelta(minutes=15)
-
-
-class Platform(Protocol):
-    """One platform's way of taking events. Each thread has an instance of its own."""
-
-    max_batch: int
-    quota: Quota | None  # what its requests are counted against
-
-    def flaw(self, event: Event) -> str | None:
-        """The code with which the platform is known to refuse the event; None when sound."""
-
-    def send(self, events: Sequence[Event]) -> tuple[Mapping[UUID, Verdict], Answer]:
-        """One request.
-
-        Returns:
-            Verdicts by event id for those that are not simply `sent / accepted`, and the answer.
-
-        Raises:
-            TributaryError: with a meaning in `policies.action_for`.
-        """
 
 
 class _Refused(NamedTuple):
     """An event that was refused alone."""
 
     batch: Batch
-    error: TributaryError
+    error: PlatformError
     answer: Answer
 
 
-class Troubled(TributaryError):
-    """A destination stopped before its events were delivered; they are kept."""
+class DestinationStopped(TributaryError):
+    """A destination stopped before its events were delivered; they stay in the outbox."""
 
 
 @dataclass
 class Summary:
-    """What an upload did, in numbers and codes; never an identifier."""
+    """What an upload did, in numbers and codes; without identifiers."""
 
     brand: str
     destination: str
@@ -148,7 +114,7 @@ class Summary:
 def upload(
     uri: str,
     destination: Destination,
-    platform: Callable[[], Platform],
+    senders: Callable[[], Sender],
     *,
     limit: int | None = None,
     run_id: str | None = None,
@@ -159,15 +125,15 @@ def upload(
 
     Args:
         uri: of the warehouse.
-        platform: makes a client; called once per thread.
+        senders: makes a sender; called once per thread.
         limit: deliveries at most.
         prechecks: off only to see what the platform itself says.
 
     Raises:
-        Troubled: credentials, permissions or an outage stopped it; its text says what to do.
+        DestinationStopped: credentials, permissions or an outage; the text says what to do.
         WarehouseDown: the warehouse does not answer.
     """
-    return _Upload(uri, destination, platform, limit, run_id, clock, prechecks).run()
+    return _Upload(uri, destination, senders, limit, run_id, clock, prechecks).run()
 
 
 class _Upload:
@@ -175,13 +141,14 @@ class _Upload:
         self,
         uri: str,
         destination: Destination,
-        platform: Callable[[], Platform],
+        senders: Callable[[], Sender],
         limit: int | None,
         run_id: str | None,
         clock: Clock,
         prechecks: bool,
     ) -> None:
-        self._uri, self._destination, self._platform = uri, destination, platform
+        self._uri, self._destination, self._senders = uri, destination, senders
+        self._platform = registry.platform(destination.platform)
         self._run_id, self._clock, self._prechecks = run_id, clock, prechecks
         self._left = limit
         self._summary = Summary(destination.brand, destination.name)
@@ -196,23 +163,23 @@ class _Upload:
             now = self._clock(connection)
             known = destinations.one(connection, name, now)
             if known.paused:
-                raise Troubled(f"The destination {name} is paused {known.paused}")
-            platform = self._platform()
-            first = self._outbox(connection, platform)
+                raise DestinationStopped(f"The destination {name} is paused {known.paused}")
+            sender = self._senders()
+            first = self._outbox(connection, sender)
             swept = first.sweep()
             dead = swept["outcome_unknown"] + swept["expired"]
             summary.add([Verdict("dead", "outcome_unknown")] * swept["outcome_unknown"])
             summary.add([Verdict("dead", "expired")] * swept["expired"])
             if dead:
                 log.warning("%s: %d deliveries were not sent in time: %s", name, dead, swept)
-            self._work(first, platform, only_one=True)  # a probe, after trouble
+            self._work(first, sender, only_one=True)  # a probe, after a failure
         threads = self._destination.settings.get("in_flight", 1)
         if self._flowing and not self._stopped.is_set():
             with ThreadPoolExecutor(threads, "upload") as pool:
                 for done in [pool.submit(self._thread) for _ in range(threads)]:
                     done.result()
         with warehouse.connect(self._uri, autocommit=True) as connection:
-            self._work(self._outbox(connection, platform), platform, tried=True)
+            self._work(self._outbox(connection, sender), sender, tried=True)
             word = "held" if summary.needs_a_person else "throttled"
             status = "ok" if summary.held is None else f"{word}: {summary.held}"
             destinations.record_sync(
@@ -220,41 +187,40 @@ class _Upload:
             )
         log.info("%s: %s", name, summary.as_dict())
         if summary.needs_a_person:
-            raise Troubled(f"The destination {name} is stopped: {summary.held}")
+            raise DestinationStopped(f"The destination {name} is stopped: {summary.held}")
         return summary
 
     def _thread(self) -> None:
         with warehouse.connect(self._uri, autocommit=True) as connection:
-            platform = self._platform()
-            self._work(self._outbox(connection, platform), platform)
+            sender = self._senders()
+            self._work(self._outbox(connection, sender), sender)
 
-    def _outbox(self, connection: warehouse.Connection, platform: Platform) -> Outbox:
-        rules = rules_of(self._destination.platform)
+    def _outbox(self, connection: warehouse.Connection, sender: Sender) -> Outbox:
         return Outbox(
             connection,
             self._destination.name,
-            dedup_window=rules.dedup_window,
+            dedup_window=self._platform.dedup_window,
             run_id=self._run_id,
             clock=self._clock,
-            quota=platform.quota,
-            one_by_one="adjustment" in rules.kinds,
+            quota=sender.quota,
+            one_by_one="adjustment" in self._platform.kinds,
             settings=self._destination.settings,
         )
 
     def _work(
         self,
         outbox: Outbox,
-        platform: Platform,
+        sender: Sender,
         *,
         only_one: bool = False,
         tried: bool = False,
     ) -> None:
         while not self._stopped.is_set():
-            wanted = self._take(platform.max_batch)
+            wanted = self._take()
             if wanted == 0:
                 return
             try:
-                judge = self._judge(platform, outbox.now())
+                judge = self._judge(outbox.now())
                 batch, settled = outbox.claim(wanted, judge, tried=tried)
             except QuotaReached as error:
                 self._stop(outbox, error)
@@ -265,15 +231,16 @@ class _Upload:
             self._summary.add(settled)
             if batch.events:
                 try:
-                    self._deliver(outbox, platform, batch)
+                    self._deliver(outbox, sender, batch)
                 except LeaseLost as error:
                     log.warning("%s: %s", self._destination.name, error)
                 log.info("%s: %s", self._destination.name, self._summary.progress())
                 if only_one and self._flowing:
                     return
 
-    def _take(self, most: int) -> int:
+    def _take(self) -> int:
         """How many deliveries this thread may claim next."""
+        most = self._platform.max_batch
         size: int = min(most, self._destination.settings.get("batch_size", most))
         with self._lock:
             if self._left is None:
@@ -287,49 +254,54 @@ class _Upload:
             if self._left is not None:
                 self._left += number
 
-    def _judge(self, platform: Platform, now: datetime) -> Callable[[Event], Verdict | None]:
-        def judge(event: Event) -> Verdict | None:
+    def _judge(self, now: datetime) -> Callable[[ClaimedEvent], Verdict | None]:
+        def judge(event: ClaimedEvent) -> Verdict | None:
             if event["erased_at"]:
                 return Verdict("skipped", "erased")
-            today = {key: event[key] for key in ("ad_user_data", "ad_personalization")}
-            brand, said = self._destination.brand_settings, dict(event["consent"])
-            said["required"] = said.get("required") or consent_required(
+            today = {
+                "ad_user_data": event["ad_user_data"],
+                "ad_personalization": event["ad_personalization"],
+            }
+            brand, given = self._destination.brand_settings, dict(event["consent"])
+            given["required"] = given.get("required") or consent_required(
                 country_alpha2(event["country"]), brand
             )
-            consent = consent_of(said, brand, today)
+            consent = consent_of(given, brand, today)
             if not consent.user_data:
                 return Verdict("skipped", "no_consent")
             event["opt_out"] = not consent.personalization
-            if outcome := not_taken(event, self._destination):
+            if outcome := self._destination.not_taken(event):
                 return Verdict("skipped", outcome)
-            verdict = adjustments.in_turn(self._destination.platform, event, now)
+            verdict = adjustments.wait_for_original(self._platform, event, now)
             if verdict is not None:
                 return verdict
-            code = platform.flaw(event) if self._prechecks else None
+            code = self._platform.flaw(event) if self._prechecks else None
             if code is not None:
                 return Verdict("dead", code, "Found before it was sent.")
             return None
 
         return judge
 
-    def _deliver(self, outbox: Outbox, platform: Platform, batch: Batch) -> None:
+    def _deliver(self, outbox: Outbox, sender: Sender, batch: Batch) -> None:
         """Send a batch; where one of its events is refused, its halves, and theirs.
 
         Events that were refused alone for no final reason are settled last: where nothing at all
-        was taken, it is not them, and they go back with the rest.
+        was taken, they are not the cause, and go back with the rest.
         """
         unknown: set[UUID] = set()  # events of which a request may have been carried out
         waiting, alone = [batch], list[_Refused]()
         dropped = False
         while waiting:
-            part, error, answer = self._send(outbox, platform, waiting.pop(), unknown)
+            part, error, answer = self._send(outbox, sender, waiting.pop(), unknown)
             if error is None:
                 continue
-            if is_unknown(error):
+            if error.is_unknown_code:
                 log.error("%s: %s", self._destination.name, error)
-            if isinstance(error, SomeRefused):
+            if isinstance(error, EventsRefused):
                 rest = self._drop(outbox, part, error, answer)
-                if dropped:  # all of them were named the first time; it must not go on for ever
+                if (
+                    dropped
+                ):  # it named all of them the first time: a second time it could go on for ever
                     self._release(outbox, rest, error, answer, unknown, _SOON)
                 elif rest.events:
                     waiting.append(rest)
@@ -341,7 +313,7 @@ class _Upload:
                 waiting += [Batch(part.id, part.events[middle:])]
                 waiting += [Batch(part.id, part.events[:middle])]
                 continue
-            if is_final(error):
+            if error.is_final:
                 self._refuse(outbox, _Refused(part, error, answer), unknown)
                 self._dead_alone += 1
             else:
@@ -359,22 +331,21 @@ class _Upload:
                 "%s", self._destination.name, len(alone), alone[-1].error,
             )  # fmt: skip
 
-    def _isolates(self, error: TributaryError) -> bool:
+    def _isolates(self, error: PlatformError) -> bool:
         """Whether to halve the batch; also when an answered 5xx lasts: one event may cause it."""
-        action = action_for(error)
-        answered = (getattr(error, "http_status", None) or 0) >= 500
+        answered = (error.http_status or 0) >= 500
         lasting = self._destination.failures >= _LASTING
-        return action.isolates or (action is Action.RETRY and answered and lasting)
+        return error.action.isolates or (error.action is Action.RETRY and answered and lasting)
 
     def _nothing_is_taken(self, outbox: Outbox, batch: Batch, alone: Sequence[_Refused]) -> bool:
-        """Whether the events are not to blame: as many were refused, and not one was taken.
+        """Whether the events are not the cause: so many were refused, and none was taken.
 
-        Of events that have been refused before, others taken since they came in say that they are
-        to blame; of those that are new only others taken now do.
+        Events that were refused before are the cause where others were taken since they were
+        received; events that are new only where others are taken now.
         """
         if self._flowing:
             return False
-        outage = alone and action_for(alone[-1].error) is Action.RETRY
+        outage = alone and alone[-1].error.action is Action.RETRY
         all_alone = len(alone) == len(batch.events) > 1
         if not all_alone and len(alone) + self._dead_alone < (2 if outage else _ALL_REFUSED):
             return False
@@ -383,9 +354,9 @@ class _Upload:
         return bool(outage) or not tried or not outbox.took_since(newest)
 
     def _send(
-        self, outbox: Outbox, platform: Platform, batch: Batch, unknown: set[UUID]
-    ) -> tuple[Batch, TributaryError | None, Answer]:
-        """One request, made again at once while its fate is unknown; settles what was taken.
+        self, outbox: Outbox, sender: Sender, batch: Batch, unknown: set[UUID]
+    ) -> tuple[Batch, PlatformError | None, Answer]:
+        """One request, made again at once while its result is unknown; settles what was taken.
 
         Returns:
             The batch that holds the deliveries now, and why the platform took none of them.
@@ -395,19 +366,15 @@ class _Upload:
                 try:
                     batch = outbox.part(batch)
                 except QuotaReached as error:
-                    return batch, error, Answer(error_code=outcome_of(error))
+                    return batch, error, Answer(error_code=error.label)
             batch.is_used = True
             with self._lock:
                 self._summary.requests += 1
             try:
-                exceptions, answer = platform.send(batch.events)
-            except TributaryError as error:
-                answer = Answer(
-                    getattr(error, "http_status", None),
-                    outcome_of(error),
-                    getattr(error, "trace_id", None),
-                )
-                if not action_for(error).is_unknown:
+                exceptions, answer = sender.send(batch.events)
+            except PlatformError as error:
+                answer = Answer(error.http_status, error.label, error.trace_id)
+                if not error.action.is_unknown:
                     return batch, error, answer
                 unknown.update(batch.ids)
                 if attempt == _TRIES:
@@ -433,7 +400,7 @@ class _Upload:
         if first and (self._destination.failures or self._destination.had_pause):
             destinations.recovered(outbox.connection, self._destination.name, outbox.now())
 
-    def _drop(self, outbox: Outbox, batch: Batch, error: SomeRefused, answer: Answer) -> Batch:
+    def _drop(self, outbox: Outbox, batch: Batch, error: EventsRefused, answer: Answer) -> Batch:
         """Settle the events that were named; returns the others."""
         named = [event for event in batch.events if event["id"] in error.verdicts]
         rest = [event for event in batch.events if event["id"] not in error.verdicts]
@@ -445,8 +412,8 @@ class _Upload:
     def _refuse(self, outbox: Outbox, one: _Refused, unknown: set[UUID]) -> None:
         """A verdict about one event: final where the code says so, one of five otherwise."""
         verdict = Verdict(
-            "dead" if is_final(one.error) else "failed",
-            outcome_of(one.error),
+            "dead" if one.error.is_final else "failed",
+            one.error.label,
             str(one.error),
             trace_id=one.answer.request_id,
             counts=True,
@@ -459,27 +426,27 @@ class _Upload:
         self,
         outbox: Outbox,
         batch: Batch,
-        error: TributaryError,
+        error: PlatformError,
         answer: Answer,
         unknown: set[UUID],
         wait: timedelta | None = None,
     ) -> None:
-        """Back into the outbox: nothing was learnt about the events themselves."""
+        """Back into the outbox: the error says nothing about the events themselves."""
         verdicts = {
-            id_: Verdict("failed", outcome_of(error), str(error), unknown=id_ in unknown, wait=wait)
+            id_: Verdict("failed", error.label, str(error), unknown=id_ in unknown, wait=wait)
             for id_ in batch.ids
         }
         outbox.settle(batch, verdicts, answer)
         self._summary.add(list(verdicts.values()))
 
-    def _stop(self, outbox: Outbox, error: TributaryError) -> None:
+    def _stop(self, outbox: Outbox, error: PlatformError) -> None:
         """Pause the destination, once for all threads; the others finish their request."""
         with self._lock:
             if self._stopped.is_set():
                 return
             self._stopped.set()
         name, now = self._destination.name, outbox.now()
-        reason, action = str(error), action_for(error)
+        reason, action = str(error), error.action
         if action.isolates:
             reason = f"Events were refused one by one, and none was taken: {error}"
         if action.isolates or action is Action.PAUSE:
@@ -487,5 +454,5 @@ class _Upload:
         else:
             seconds = destinations.hold(outbox.connection, name, now, reason, error.wait)
         self._summary.held = reason
-        self._summary.needs_a_person = not is_throttle(error)
+        self._summary.needs_a_person = not error.is_throttle
         log.warning("%s: stopped for %.0f s: %s", name, seconds, reason)

@@ -125,7 +125,7 @@ def _pools() -> Iterator[Problem]:
 
 
 def _connections(warehouse: Connection) -> Iterator[Problem]:
-    from tributary.orchestration.connections import connection
+    from tributary.platforms.hook import connection
 
     wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in warehouse.execute(_USERS).fetchall():

@@ -25,7 +25,7 @@ from tributary.api.webhooks.take import read, take
 from tributary.deliver import outbox, retention
 from tributary.deliver.intake import Brand
 from tributary.errors import SettingsError
-from tributary.orchestration import connections
+from tributary.platforms.hook import connection
 from tributary.warehouse import Connection, webhook_payloads
 
 router = APIRouter(tags=["webhooks"])
@@ -144,7 +144,7 @@ def of_connection(conn_id: str) -> tuple[str, bool]:
     Raises:
         SettingsError: the connection is missing or incomplete.
     """
-    found = connections.connection(conn_id, "tributary_webhook", "that signs webhooks")
+    found = connection(conn_id, "tributary_webhook", "that signs webhooks")
     if not found.password:
         raise SettingsError(f"The Airflow connection {conn_id!r} has no signing secret (password).")
     return found.password, found.extra_dejson.get("scheme") == "secret"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tributary.orchestration.connections import data_managers, warehouse_uri
+from tributary.orchestration.connections import warehouse_uri
+from tributary.orchestration.tasks.upload import senders_to
 from tributary.orchestration.tasks.window import refuse_unknown
 
 
 def destinations_to_confirm(context: Any) -> list[str]:
-    """Names of the destinations with requests whose end is to be asked for, one task each."""
+    """Names of the destinations with requests whose status is due, one task each."""
     from tributary.deliver import confirm, outbox
     from tributary.warehouse import connect, migrate
 
@@ -21,21 +22,18 @@ def destinations_to_confirm(context: Any) -> list[str]:
 
 
 def confirm_one(name: str) -> dict[str, Any]:
-    """Ask Data Manager what became of a destination's requests.
+    """Ask the platform how it processed a destination's requests.
 
     Returns:
-        Requests asked about, rows by what became of them, reasons with counts; no identifiers.
+        Requests asked about, events by their new state, reasons with counts; no identifiers.
 
     Raises:
-        TributaryError: what a person can mend.
+        TributaryError: what a person can correct.
     """
     from tributary.deliver import confirm, destinations, outbox
-    from tributary.deliver.platforms import DataManagerPlatform
     from tributary.warehouse import connect
 
     uri = warehouse_uri()
     with connect(uri, autocommit=True) as opened:
         destination = destinations.one(opened, name, outbox.now_of(opened))
-    client = data_managers(destination.conn_id, f"for destination {name}")()
-    quota = DataManagerPlatform(client, destination.settings).quota
-    return confirm.confirm(uri, destination, client, quota=quota).as_dict()
+    return confirm.confirm(uri, destination, senders_to(destination)()).as_dict()

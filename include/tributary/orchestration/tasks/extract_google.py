@@ -8,7 +8,7 @@ from typing import Any
 
 from tributary.errors import SettingsError, TributaryError
 from tributary.orchestration import accounts
-from tributary.orchestration.connections import google_ads, warehouse_uri
+from tributary.orchestration.connections import warehouse_uri
 from tributary.orchestration.tasks.window import refuse_unknown, window
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ def load_clicks(listed: dict[str, str], context: Any) -> dict[str, Any]:
     """
     from tributary.extract.google_clicks import load_day
     from tributary.platforms.google.errors import GoogleForbidden
+    from tributary.platforms.google_ads.hook import GoogleAdsHook
     from tributary.warehouse import connect
     from tributary.warehouse.load import pause, record_sync
 
@@ -95,7 +96,7 @@ def load_clicks(listed: dict[str, str], context: Any) -> dict[str, Any]:
     accounts.skip_unless_due(row, "google_ads", context)
     account_id = row["account_id"]
     try:
-        client = google_ads(row["conn_id"], f"for ad account {account_id}")()
+        client = GoogleAdsHook(row["conn_id"], f"for ad account {account_id}").get_conn()
         clicks = 0
         for day in days:
             clicks += load_day(

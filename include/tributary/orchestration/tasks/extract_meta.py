@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from tributary.errors import SettingsError, TributaryError
 from tributary.orchestration import accounts
-from tributary.orchestration.connections import graph, warehouse_uri
+from tributary.orchestration.connections import warehouse_uri
 from tributary.orchestration.runs import states_of
 from tributary.orchestration.tasks.window import refuse_unknown, window
 
@@ -62,6 +62,7 @@ def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False
     from tributary import warehouse
     from tributary.extract.account import Account, Task, extract_account, reread_changed
     from tributary.platforms.meta.errors import MetaBlocked
+    from tributary.platforms.meta.hook import MetaHook
     from tributary.platforms.meta.reports import Notes
     from tributary.warehouse.load import Run, pause, record_sync
 
@@ -77,7 +78,7 @@ def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False
             days = context["params"].get("days") or settings.get("reread_days", 90)
             wanted = replace(wanted, since=None, until=None, days=days)
         result = (reread_changed if only_changed else extract_account)(
-            graph(row["conn_id"], f"for ad account {name}"),
+            MetaHook(row["conn_id"], f"for ad account {name}").get_conn(),
             uri,
             Account(
                 account_id,

@@ -5,30 +5,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from tributary.errors import SettingsError, TributaryError
-from tributary.orchestration.connections import (
-    connection,
-    data_managers,
-    google_ads,
-    graphs,
-    login_customer,
-    posthogs,
-    warehouse_uri,
-)
+from tributary.errors import SettingsError
+from tributary.event import Event
+from tributary.orchestration.connections import warehouse_uri
 from tributary.orchestration.tasks.window import refuse_unknown
 
 if TYPE_CHECKING:
     from tributary.deliver.destinations import Destination
-    from tributary.deliver.upload import Platform
+    from tributary.platforms.base import Sender
 
 log = logging.getLogger(__name__)
-
-# Several minutes of a platform that accepts and does not answer must not outlast the lease.
-_TIMEOUT = (10, 60)
 
 
 def enqueue(context: Any) -> dict[str, dict[str, int]]:
@@ -75,7 +65,7 @@ def upload_one(name: str, context: Any) -> dict[str, Any]:
 
     Raises:
         AirflowSkipException: the destination was switched off after it was listed.
-        TributaryError: what a person can mend.
+        TributaryError: what a person can correct.
     """
     from tributary.deliver import destinations, outbox
     from tributary.deliver.upload import upload
@@ -91,7 +81,7 @@ def upload_one(name: str, context: Any) -> dict[str, Any]:
         log.warning("%s", why)  # switched off after it was listed
         raise AirflowSkipException(why)
     try:
-        platform = platform_of(destination)
+        senders = senders_to(destination)
     except SettingsError as error:
         with connect(uri, autocommit=True) as opened:
             destinations.record_sync(
@@ -101,82 +91,50 @@ def upload_one(name: str, context: Any) -> dict[str, Any]:
     return upload(
         uri,
         destination,
-        platform,
+        senders,
         limit=context["params"].get("limit"),
         run_id=context["dag_run"].run_id,
     ).as_dict()
 
 
-def platform_of(destination: Destination) -> Callable[[], Platform]:
-    """Makes clients with the credentials of the destination's connection.
+def senders_to(destination: Destination) -> Callable[[], Sender]:
+    """Makes senders, one per thread, with the credentials of the destination's connection.
 
     Raises:
-        SettingsError: the connection is missing or incomplete.
+        SettingsError: the connection is missing or incomplete, or the platform unknown.
     """
-    from tributary.deliver.platforms import (
-        DataManagerPlatform,
-        GoogleAdsPlatform,
-        MetaPlatform,
-        PosthogPlatform,
-    )
+    from tributary.platforms import registry
 
-    what_for = f"for destination {destination.name}"
-    if destination.platform == "meta":
-        make = graphs(destination.conn_id, what_for, attempts=1, timeout=_TIMEOUT)
-        return lambda: MetaPlatform(make(), destination.settings)
-    if destination.platform == "google_data_manager":
-        manager = data_managers(destination.conn_id, what_for)
-        extra = connection(destination.conn_id, "google_data_manager", what_for).extra_dejson
-        login = login_customer(extra)
-        return lambda: DataManagerPlatform(manager(), destination.settings, login)
-    if destination.platform == "google_ads":
-        ads = google_ads(destination.conn_id, what_for)
-        return lambda: GoogleAdsPlatform(ads(), destination.settings)
-    if destination.platform == "posthog":
-        project = posthogs(destination.conn_id, what_for, timeout=_TIMEOUT)
-        return lambda: PosthogPlatform(project())
-    raise SettingsError(f"{destination.name}: nothing can be sent to {destination.platform} yet.")
+    platform = registry.platform(destination.platform)
+    hook = registry.hook_class(destination.platform)(
+        destination.conn_id, f"for destination {destination.name}", **platform.client_options
+    )
+    clients = hook.clients()
+    return lambda: platform.sender(clients(), destination.settings)
 
 
 def send_test_event(name: str, test_event_code: str | None) -> str:
-    """Send one event that is no conversion to a destination; says what the platform answered.
+    """Send one event that is no conversion to a destination; returns the platform's answer.
 
     Raises:
         SettingsError: no such destination, or nothing that marks the event as a test.
         TributaryError: the platform's refusal.
     """
-    from dataclasses import replace
-
     from tributary.deliver import destinations, intake, outbox
+    from tributary.platforms import registry
     from tributary.warehouse import connect
 
     with connect(warehouse_uri(), autocommit=True) as opened:
         now = outbox.now_of(opened)
         found = destinations.one(opened, name, now)
         brand = intake.brands(opened)[found.brand]
-    if found.platform == "posthog":
-        posthogs(found.conn_id, f"for destination {name}")().check()
-        return (
-            f"{name}: PostHog knows the project key. No event was sent: PostHog has no test events."
-        )
-    event = intake.test_event(brand, now)
-    if found.platform.startswith("google"):
-        found = replace(found, settings={**found.settings, "validate_only": True})
-        event = intake.test_event_for_google(event, next(iter(found.settings["events"])))
-    elif test_event_code:
-        found = replace(found, settings={**found.settings, "test_event_code": test_event_code})
-    if not found.is_for_tests:
-        raise SettingsError(
-            f"{name} has no test_event_code: take one from Events Manager → Test Events and give "
-            "it with --test-event-code, else the event would count as a real one."
-        )
-    verdicts, answer = platform_of(found)().send([event])
-    for one in verdicts.values():
-        if one.error:
-            raise TributaryError(f"{name}: {one.error} ({one.outcome})")
-    if found.settings.get("validate_only"):
-        return f"{name}: the platform has checked one test event, and kept nothing."
-    return f"{name}: the platform took one test event (trace {answer.request_id})."
+    platform = registry.platform(found.platform)
+    client = registry.hook_class(found.platform)(
+        found.conn_id, f"for destination {name}", **platform.client_options
+    ).get_conn()
+    event = cast(Event, intake.test_event(brand, now))
+    answer = platform.send_test_event(client, found.settings, event, test_event_code)
+    return f"{name}: {answer}"
 
 
 def summarise(uploads: Iterable[dict[str, Any]], context: Any, outlet: Any) -> dict[str, Any]:

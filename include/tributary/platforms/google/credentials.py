@@ -162,3 +162,9 @@ def _oauth_code(error: RefreshError) -> str:
     answer = error.args[1] if len(error.args) > 1 else None
     code = answer.get("error") if isinstance(answer, Mapping) else None
     return code if isinstance(code, str) and code.replace("_", "").isalpha() else "oauth"
+
+
+def login_customer_id(extra: Mapping[str, Any]) -> str | None:
+    """The manager account of a connection's extra, digits only."""
+    digits = "".join(filter(str.isdecimal, str(extra.get("login_customer_id") or "")))
+    return digits or None

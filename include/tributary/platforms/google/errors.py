@@ -1,4 +1,4 @@
-"""What the errors of Google's two conversion APIs mean, and what each asks of us.
+"""The errors of Google's two conversion APIs, and what to do about each.
 
 GoogleError                  code, HTTP status, request id; never a token or a person's data
 ├── GoogleTransient          an outage or a lost answer: the same again, Google drops duplicates
@@ -6,15 +6,15 @@ GoogleError                  code, HTTP status, request id; never a token or a p
 ├── GoogleThrottled          a quota is used up: wait `wait` seconds (None: no hint was given)
 ├── GoogleTokenRefused       refresh token or service account have ended: a person must renew them
 │   └── GoogleAccessRefused  the access token alone is refused: get a new one, once
-├── GoogleForbidden          permission, terms or a conversion action: a person must mend it
+├── GoogleForbidden          permission, terms or a conversion action: a person must act
 │   └── GoogleNotAllowed     this account may not upload over the Ads API: use Data Manager
 ├── GoogleEventsRefused      some events of the request are wrong (`flaws`), none was taken
 ├── GoogleRefused            the request itself is wrong
 ├── GoogleStatusGone         Google keeps no status of that request (any more)
-└── GoogleUnknown            a code that nobody has told us of: a few tries, and an alert
+└── GoogleUnknown            a code that has no rule here: a few tries, and an alert
 
-`FAST_FAIL`, `PROCESSING` and `ADS` are the tables from code to `Do`. Sources: the texts beside the
-values of `google.ads.datamanager_v1.ErrorReason` and `.ProcessingErrorReason`, and of
+`FAST_FAIL`, `PROCESSING` and `ADS` are the tables from code to `ErrorKind`. Sources: the texts
+beside the values of `google.ads.datamanager_v1.ErrorReason` and `.ProcessingErrorReason`, and of
 `google.ads.googleads.v26.errors`; a test walks all of them.
 """
 
@@ -25,24 +25,24 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from tributary.errors import TributaryError
+from tributary.platforms.base import Action, PlatformError, StatusGone
 
 
-class Do(Enum):
-    """What a code asks of us."""
+class ErrorKind(Enum):
+    """What a code means, and what to do."""
 
     DUPLICATE = "Google has the event already: it is delivered"
     UNMATCHED = "no click of a Google ad is known: an end, and not an error"
-    LATER = "too recent: send it again after 6 hours"
-    TOMORROW = "too recent: send it again after 24 hours"
-    AGAIN = "a temporary failure: send the same again"
-    SLOWER = "a quota is used up: wait as long as Google says"
-    PAUSE = "account, permission or conversion action: a person must act"
-    MOVE = "this account may not use the Ads API: a person must move to Data Manager"
-    DEAD = "this event will never be taken"
-    CONSENT = "the person's consent does not allow it"
-    OURS = "the request is put together wrongly: find out which part of it"
-    GONE = "Google keeps no status of that request"
+    TRY_IN_6_HOURS = "too recent: send it again after 6 hours"
+    TRY_IN_24_HOURS = "too recent: send it again after 24 hours"
+    TRANSIENT = "a temporary failure: send the same again"
+    THROTTLED = "a quota is used up: wait as long as Google says"
+    FORBIDDEN = "account, permission or conversion action: a person must act"
+    NOT_ALLOWED = "this account may not use the Ads API: a person must move to Data Manager"
+    INVALID_EVENT = "this event will never be taken"
+    NO_CONSENT = "the person's consent does not allow it"
+    INVALID_REQUEST = "the request is put together wrongly: find out which part of it"
+    STATUS_GONE = "Google keeps no status of that request"
     UNKNOWN = "a code without a rule: a few tries, and an alert"
 
 
@@ -50,12 +50,14 @@ class Flaw(NamedTuple):
     """What is wrong with one event of a request."""
 
     code: str
-    said: str
-    do: Do
+    message: str  # Google's, without data of people
+    kind: ErrorKind
 
 
-class GoogleError(TributaryError):
+class GoogleError(PlatformError):
     """An answer of Google that is not the one hoped for."""
+
+    label = "no_answer"
 
     def __init__(
         self,
@@ -74,36 +76,40 @@ class GoogleError(TributaryError):
         self.http_status = http_status
         self.trace_id = trace_id
         self.wait = wait
-
-    @property
-    def label(self) -> str:
-        """The code for tables: `quota_error.RESOURCE_EXHAUSTED`, `http_502`, or what happened."""
-        if self.code:
-            return self.code
-        if self.http_status not in (None, 200):
-            return f"http_{self.http_status}"
-        return "unreachable" if isinstance(self, GoogleUnreachable) else "no_answer"
+        # For tables: `quota_error.RESOURCE_EXHAUSTED`, `http_502`, or what happened.
+        if code:
+            self.label = code
+        elif http_status not in (None, 200):
+            self.label = f"http_{http_status}"
 
 
 class GoogleTransient(GoogleError):
     """An outage, a dropped connection or an unreadable answer; it may have been carried out."""
 
+    action = Action.RETRY
     retryable = True
 
 
 class GoogleUnreachable(GoogleTransient):
     """No connection came about: nothing can have been carried out."""
 
+    action = Action.HOLD
+    label = "unreachable"
+
 
 class GoogleThrottled(GoogleError):
     """A quota of the project, the token or the account is used up."""
 
+    action = Action.HOLD
+    is_throttle = True
     retryable = True
     tries = 40
 
 
 class GoogleTokenRefused(GoogleError):
     """The credentials of the connection have ended or were revoked."""
+
+    action = Action.PAUSE
 
 
 class GoogleAccessRefused(GoogleTokenRefused):
@@ -113,6 +119,8 @@ class GoogleAccessRefused(GoogleTokenRefused):
 class GoogleForbidden(GoogleError):
     """Something that only the owner of the account can allow or set right."""
 
+    action = Action.PAUSE
+
 
 class GoogleNotAllowed(GoogleForbidden):
     """Conversions over the Google Ads API are closed to those who did not use it before."""
@@ -120,6 +128,8 @@ class GoogleNotAllowed(GoogleForbidden):
 
 class GoogleEventsRefused(GoogleError):
     """Data Manager takes nothing of a request in which events are wrong; it names all of them."""
+
+    action = Action.DROP
 
     def __init__(self, text: str, *, flaws: Mapping[int, Flaw], **more: object) -> None:
         super().__init__(text, **more)  # type: ignore[arg-type]
@@ -129,48 +139,54 @@ class GoogleEventsRefused(GoogleError):
 class GoogleRefused(GoogleError):
     """A request that Google will never answer."""
 
+    action = Action.ISOLATE
 
-class GoogleStatusGone(GoogleError):
-    """The status of a request cannot be had."""
+
+class GoogleStatusGone(GoogleError, StatusGone):
+    """Google does not know, or no longer knows, the status of a request."""
 
 
 class GoogleUnknown(GoogleError):
     """A code without a rule."""
 
+    action = Action.ISOLATE
+    is_unknown_code = True
 
-CLASSES: dict[Do, type[GoogleError]] = {
-    Do.AGAIN: GoogleTransient,
-    Do.SLOWER: GoogleThrottled,
-    Do.LATER: GoogleThrottled,
-    Do.TOMORROW: GoogleThrottled,
-    Do.PAUSE: GoogleForbidden,
-    Do.MOVE: GoogleNotAllowed,
-    Do.GONE: GoogleStatusGone,
-    Do.UNKNOWN: GoogleUnknown,
+
+CLASSES: dict[ErrorKind, type[GoogleError]] = {
+    ErrorKind.TRANSIENT: GoogleTransient,
+    ErrorKind.THROTTLED: GoogleThrottled,
+    ErrorKind.TRY_IN_6_HOURS: GoogleThrottled,
+    ErrorKind.TRY_IN_24_HOURS: GoogleThrottled,
+    ErrorKind.FORBIDDEN: GoogleForbidden,
+    ErrorKind.NOT_ALLOWED: GoogleNotAllowed,
+    ErrorKind.STATUS_GONE: GoogleStatusGone,
+    ErrorKind.UNKNOWN: GoogleUnknown,
 }  # a whole request's; every other one is a GoogleRefused
 # Seconds: "try again in 6 hours", "at least 24 hours ago" in the texts beside the codes.
-WAITS = {Do.LATER: 6 * 3600.0, Do.TOMORROW: 24 * 3600.0}
+WAITS = {ErrorKind.TRY_IN_6_HOURS: 6 * 3600.0, ErrorKind.TRY_IN_24_HOURS: 24 * 3600.0}
 
 _SENTENCES = {
-    Do.AGAIN: "Google had a temporary failure: {said}",
-    Do.SLOWER: "Google throttles {who}: {said}",
-    Do.LATER: "Google wants {who} to come back after 6 hours: {said}",
-    Do.TOMORROW: "Google wants {who} to come back after 24 hours: {said}",
-    Do.PAUSE: "Google refuses {who}; its owner must set this right in Google Ads or in the "
-    "settings file. Google said: {said}",
-    Do.MOVE: "Google does not let {who} upload conversions over the Google Ads API: since June "
-    "2026 it is open only to those who used it before. Give the destination the platform "
-    "google_data_manager in the settings file, with a connection of that type. Google said: {said}",
-    Do.GONE: "Google keeps no status of this request: {said}",
-    Do.UNKNOWN: "Google answered with a code that this project has no rule for; tell its "
-    "maintainers. Google said: {said}",
+    ErrorKind.TRANSIENT: "Google had a temporary failure: {message}",
+    ErrorKind.THROTTLED: "Google throttles {who}: {message}",
+    ErrorKind.TRY_IN_6_HOURS: "Google wants {who} to come back after 6 hours: {message}",
+    ErrorKind.TRY_IN_24_HOURS: "Google wants {who} to come back after 24 hours: {message}",
+    ErrorKind.FORBIDDEN: "Google refuses {who}; its owner must set this right in Google Ads or in "
+    "the settings file. Google said: {message}",
+    ErrorKind.NOT_ALLOWED: "Google does not let {who} upload conversions over the Google Ads API: "
+    "since June 2026 it is open only to those who used it before. Give the destination the "
+    "platform google_data_manager in the settings file, with a connection of that type. Google "
+    "said: {message}",
+    ErrorKind.STATUS_GONE: "Google keeps no status of this request: {message}",
+    ErrorKind.UNKNOWN: "Google answered with a code that this project has no rule for; report it "
+    "to the maintainers. Google said: {message}",
 }
 
 
-def whole(
-    do: Do,
+def request_error(
+    kind: ErrorKind,
     code: str,
-    said: str,
+    message: str,
     who: str,
     *,
     http_status: int | None = None,
@@ -180,29 +196,33 @@ def whole(
     """The exception for an error that concerns a whole request.
 
     Args:
-        said: Google's words; what may be somebody's data is taken out.
+        message: Google's words; what may be data of a person is taken out.
         who: whose credentials were used, for the sentence that a person reads.
         wait: seconds that Google asked to wait, if it did.
     """
-    sentence = _SENTENCES.get(do, "Google refuses the request: {said}")
-    return CLASSES.get(do, GoogleRefused)(
-        sentence.format(who=who, said=redacted(said)),
+    sentence = _SENTENCES.get(kind, "Google refuses the request: {message}")
+    return CLASSES.get(kind, GoogleRefused)(
+        sentence.format(who=who, message=redacted(message)),
         code=code,
         http_status=http_status,
         trace_id=trace_id,
-        wait=wait if do is Do.SLOWER else WAITS.get(do),
+        wait=wait if kind is ErrorKind.THROTTLED else WAITS.get(kind),
     )
 
 
-def gravest(flaws: Sequence[Flaw]) -> Flaw:
+def most_severe(flaws: Sequence[Flaw]) -> Flaw:
     """Of several things that are wrong with one event, the one that decides."""
-    return min(flaws, key=lambda flaw: _GRAVITY.index(flaw.do))
+    return min(flaws, key=lambda flaw: _BY_SEVERITY.index(flaw.kind))
 
 
-_GRAVITY = (
-    Do.MOVE, Do.PAUSE, Do.SLOWER, Do.DEAD, Do.CONSENT, Do.OURS, Do.UNKNOWN, Do.TOMORROW, Do.LATER,
-    Do.AGAIN, Do.UNMATCHED, Do.DUPLICATE, Do.GONE,
-)  # fmt: skip
+_BY_SEVERITY = [
+    ErrorKind[name]
+    for name in (
+        "NOT_ALLOWED", "FORBIDDEN", "THROTTLED", "INVALID_EVENT", "NO_CONSENT", "INVALID_REQUEST",
+        "UNKNOWN", "TRY_IN_24_HOURS", "TRY_IN_6_HOURS", "TRANSIENT", "UNMATCHED", "DUPLICATE",
+        "STATUS_GONE",
+    )
+]  # fmt: skip
 
 # Google quotes values, between quotation marks or bare: e-mails, hashes, click ids, numbers.
 _SECRETIVE = re.compile(
@@ -215,21 +235,21 @@ def redacted(text: str) -> str:
     return _SECRETIVE.sub("…", text)[:200]
 
 
-def _table(groups: Mapping[Do, str]) -> dict[str, Do]:
-    pairs = [(name, do) for do, names in groups.items() for name in names.split()]
+def _table(groups: Mapping[ErrorKind, str]) -> dict[str, ErrorKind]:
+    pairs = [(name, kind) for kind, names in groups.items() for name in names.split()]
     table = dict(pairs)
-    assert len(table) == len(pairs), "a code stands in two groups"
+    assert len(table) == len(pairs), "a code is in two groups"
     return table
 
 
 # Why `events:ingest` refuses: reasons of one event, of a destination or of the whole request.
 FAST_FAIL = _table(
     {
-        Do.AGAIN: "INTERNAL_ERROR DEADLINE_EXCEEDED",
-        Do.SLOWER: "RESOURCE_EXHAUSTED",
-        Do.LATER: "CONVERSION_ACTION_TOO_RECENTLY_CREATED",
-        Do.GONE: "INVALID_REQUEST_ID REQUEST_TOO_OLD",
-        Do.PAUSE: """
+        ErrorKind.TRANSIENT: "INTERNAL_ERROR DEADLINE_EXCEEDED",
+        ErrorKind.THROTTLED: "RESOURCE_EXHAUSTED",
+        ErrorKind.TRY_IN_6_HOURS: "CONVERSION_ACTION_TOO_RECENTLY_CREATED",
+        ErrorKind.STATUS_GONE: "INVALID_REQUEST_ID REQUEST_TOO_OLD",
+        ErrorKind.FORBIDDEN: """
             NOT_FOUND PERMISSION_DENIED INVALID_DESTINATION TERMS_AND_CONDITIONS_NOT_SIGNED
             INVALID_CONVERSION_ACTION_ID INVALID_CONVERSION_ACTION_TYPE
             DESTINATION_ACCOUNT_NOT_ENABLED_ENHANCED_CONVERSIONS_FOR_LEADS
@@ -244,7 +264,7 @@ FAST_FAIL = _table(
             UNSUPPORTED_OPERATING_ACCOUNT_FOR_DATA_PARTNER
             UNSUPPORTED_LINKED_ACCOUNT_FOR_DATA_PARTNER INVALID_PROPERTY_TYPE INVALID_STREAM_TYPE
             INVALID_MERCHANT_ID GOOGLE_ANALYTICS_SUBPROPERTY_OR_ROLLUP_PROPERTY_NOT_ALLOWED""",
-        Do.DEAD: """
+        ErrorKind.INVALID_EVENT: """
             REQUIRED_FIELD_MISSING INVALID_FORMAT INVALID_HEX_ENCODING INVALID_BASE64_ENCODING
             INVALID_SHA256_FORMAT INVALID_POSTAL_CODE INVALID_COUNTRY_CODE INVALID_ENUM_VALUE
             TOO_MANY_USER_IDENTIFIERS INVALID_NUMBER_FORMAT INVALID_CURRENCY_CODE INVALID_EVENT
@@ -256,7 +276,7 @@ FAST_FAIL = _table(
             THIRD_PARTY_USER_DATA_NOT_ALLOWED INVALID_COUPON_CODE
             INVALID_AD_IDENTIFIER_FOR_ACCOUNT INVALID_MERCHANT_FEED_LANGUAGE_CODE""",
         # The request as a whole, or something that only requests of other kinds can hold.
-        Do.OURS: """
+        ErrorKind.INVALID_REQUEST: """
             INVALID_ARGUMENT TOO_MANY_EVENTS TOO_MANY_DESTINATIONS DUPLICATE_DESTINATION_REFERENCE
             TOO_MANY_ELEMENTS TOO_FEW_ELEMENTS MULTIPLE_DATA_TYPES_NOT_ALLOWED
             DIFFERENT_LOGIN_ACCOUNTS_NOT_ALLOWED_FOR_DATA_PARTNER
@@ -288,42 +308,42 @@ FAST_FAIL = _table(
             UNSUPPORTED_ACCOUNT_TYPE_FOR_PARTNER_LINK MEMBERSHIP_DURATION_TOO_LONG TOO_MANY_USERS
             BASELINE_LOCATION_AUTO_DETECTION_FAILED INSIGHTS_MISSING_FOR_DIMENSION
             INVALID_REMOVE_AS_OF_TIME""",
-        Do.UNKNOWN: "ERROR_REASON_UNSPECIFIED",
+        ErrorKind.UNKNOWN: "ERROR_REASON_UNSPECIFIED",
     }
 )
 
-# What became of events that were taken, told as counts; the enum's prefix is left out.
+# How events that were taken were processed, in counts; the enum's prefix is left out.
 PROCESSING = _table(
     {
-        Do.DUPLICATE: "DUPLICATE_GCLID DUPLICATE_TRANSACTION_ID",
-        Do.LATER: "TOO_RECENT_CLICK",
-        Do.AGAIN: "INTERNAL_ERROR",
-        Do.CONSENT: "DENIED_CONSENT NO_CONSENT UNKNOWN_CONSENT",
-        Do.UNMATCHED: """
+        ErrorKind.DUPLICATE: "DUPLICATE_GCLID DUPLICATE_TRANSACTION_ID",
+        ErrorKind.TRY_IN_6_HOURS: "TOO_RECENT_CLICK",
+        ErrorKind.TRANSIENT: "INTERNAL_ERROR",
+        ErrorKind.NO_CONSENT: "DENIED_CONSENT NO_CONSENT UNKNOWN_CONSENT",
+        ErrorKind.UNMATCHED: """
             CLICK_NOT_FOUND INVALID_CLICK USER_ID_NOT_FOUND USER_ID_NOT_FOUND_FOR_GCLID
             ORIGINAL_CONVERSIONS_NOT_FOUND MATCH_ID_NOT_FOUND USER_ID_NOT_FOUND_FOR_MATCH_ID
             USER_ID_NOT_FOUND_FOR_DCLID USER_ID_NOT_FOUND_FOR_IMPRESSION_ID""",
-        Do.PAUSE: """
+        ErrorKind.FORBIDDEN: """
             DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED CUSTOM_VARIABLE_NOT_ENABLED
             ONE_PER_CLICK_CONVERSION_ACTION_NOT_PERMITTED_WITH_BRAID
             EXTERNAL_ATTRIBUTION_DATA_MISSING
             INVALID_WIP INVALID_KEK WIP_AUTH_FAILED KEK_PERMISSION_DENIED AWS_AUTH_FAILED
             INVALID_MERCHANT_ID""",
-        Do.DEAD: """
+        ErrorKind.INVALID_EVENT: """
             INVALID_CUSTOM_VARIABLE EVENT_TOO_OLD INVALID_GBRAID INVALID_GCLID INVALID_WBRAID
             INVALID_EVENT INSUFFICIENT_MATCHED_TRANSACTIONS INSUFFICIENT_TRANSACTIONS INVALID_FORMAT
             DECRYPTION_ERROR DEK_DECRYPTION_ERROR USER_IDENTIFIER_DECRYPTION_ERROR
             OPERATING_ACCOUNT_MISMATCH_FOR_AD_IDENTIFIER INVALID_AD_IDENTIFIERS
             INVALID_MOBILE_ID_FORMAT EVENT_ID_DECODE_ERROR CONVERSION_PRECEDES_CLICK
             INVALID_OPERATING_ACCOUNT_FOR_CLICK""",
-        Do.UNKNOWN: "UNSPECIFIED",
+        ErrorKind.UNKNOWN: "UNSPECIFIED",
     }
 )
 
 # `category.NAME` as `GoogleAdsError.error_code` has it; `category.*` for the rest of a category.
 ADS = _table(
     {
-        Do.DUPLICATE: """
+        ErrorKind.DUPLICATE: """
             conversion_upload_error.ORDER_ID_ALREADY_IN_USE
             conversion_upload_error.CLICK_CONVERSION_ALREADY_EXISTS
             conversion_upload_error.CALL_CONVERSION_ALREADY_EXISTS
@@ -331,25 +351,25 @@ ADS = _table(
             conversion_adjustment_upload_error.CONVERSION_ALREADY_RETRACTED
             conversion_adjustment_upload_error.RESTATEMENT_ALREADY_EXISTS
             conversion_adjustment_upload_error.MORE_RECENT_RESTATEMENT_FOUND""",
-        Do.LATER: """
+        ErrorKind.TRY_IN_6_HOURS: """
             conversion_upload_error.TOO_RECENT_EVENT
             conversion_upload_error.TOO_RECENT_CONVERSION_ACTION
             conversion_upload_error.TOO_RECENT_CALL
             conversion_adjustment_upload_error.TOO_RECENT_CONVERSION_ACTION""",
-        Do.TOMORROW: """
+        ErrorKind.TRY_IN_24_HOURS: """
             conversion_adjustment_upload_error.TOO_RECENT_CONVERSION
             conversion_adjustment_upload_error.CONVERSION_NOT_FOUND""",
-        Do.UNMATCHED: """
+        ErrorKind.UNMATCHED: """
             conversion_upload_error.EVENT_NOT_FOUND conversion_upload_error.CLICK_NOT_FOUND
             conversion_upload_error.CALL_NOT_FOUND""",
-        Do.AGAIN: "internal_error.* database_error.CONCURRENT_MODIFICATION",
-        Do.SLOWER: """
+        ErrorKind.TRANSIENT: "internal_error.* database_error.CONCURRENT_MODIFICATION",
+        ErrorKind.THROTTLED: """
             quota_error.RESOURCE_EXHAUSTED quota_error.RESOURCE_TEMPORARILY_EXHAUSTED
             quota_error.EXCESSIVE_SHORT_TERM_QUERY_RESOURCE_CONSUMPTION
             quota_error.EXCESSIVE_LONG_TERM_QUERY_RESOURCE_CONSUMPTION
             quota_error.PAYMENTS_PROFILE_ACTIVATION_RATE_LIMIT_EXCEEDED""",
-        Do.MOVE: "not_allowlisted_error.CUSTOMER_NOT_ALLOWLISTED_FOR_THIS_FEATURE",
-        Do.PAUSE: """
+        ErrorKind.NOT_ALLOWED: "not_allowlisted_error.CUSTOMER_NOT_ALLOWLISTED_FOR_THIS_FEATURE",
+        ErrorKind.FORBIDDEN: """
             conversion_upload_error.CUSTOMER_DATA_POLICY_PROHIBITS_ENHANCED_CONVERSIONS
             conversion_upload_error.CUSTOMER_NOT_ACCEPTED_CUSTOMER_DATA_TERMS
             conversion_upload_error.CUSTOMER_NOT_ENABLED_ENHANCED_CONVERSIONS_FOR_LEADS
@@ -374,7 +394,7 @@ ADS = _table(
             request_error.DEVELOPER_TOKEN_PARAMETER_MISSING
             request_error.CANNOT_BE_EXECUTED_BY_MANAGER_ACCOUNT
             request_error.CLOUD_PROJECT_NOT_FOUND request_error.UNSUPPORTED_VERSION""",
-        Do.DEAD: """
+        ErrorKind.INVALID_EVENT: """
             conversion_upload_error.UNAUTHORIZED_CUSTOMER conversion_upload_error.UNPARSEABLE_GCLID
             conversion_upload_error.UNPARSEABLE_WBRAID conversion_upload_error.UNPARSEABLE_GBRAID
             conversion_upload_error.GBRAID_WBRAID_BOTH_SET
@@ -406,7 +426,7 @@ ADS = _table(
             request_error.REQUIRED_FIELD_MISSING request_error.RESOURCE_NAME_MISSING
             request_error.RESOURCE_NAME_MALFORMED request_error.BAD_RESOURCE_ID
             request_error.INVALID_ENUM_VALUE database_error.DATA_CONSTRAINT_VIOLATION""",
-        Do.OURS: """
+        ErrorKind.INVALID_REQUEST: """
             conversion_upload_error.TOO_MANY_CONVERSIONS_IN_REQUEST
             conversion_upload_error.INVALID_JOB_ID conversion_upload_error.DUPLICATE_ORDER_ID
             conversion_upload_error.DUPLICATE_CLICK_CONVERSION_IN_REQUEST
@@ -418,7 +438,7 @@ ADS = _table(
             partial_failure_error.* request_error.* query_error.* click_view_error.*
             date_range_error.* size_limit_error.* collection_size_error.* mutate_error.*
             context_error.* operator_error.* field_mask_error.* database_error.REQUEST_TOO_LARGE""",
-        Do.UNKNOWN: """
+        ErrorKind.UNKNOWN: """
             conversion_upload_error.UNSPECIFIED conversion_upload_error.UNKNOWN
             conversion_adjustment_upload_error.UNSPECIFIED
             conversion_adjustment_upload_error.UNKNOWN""",
@@ -426,43 +446,43 @@ ADS = _table(
 )
 
 
-# What a gRPC status asks of us where nothing more is said: https://grpc.io/docs/guides/status-codes
+# What a gRPC status means where the answer has no code: https://grpc.io/docs/guides/status-codes
 STATUSES = {
     **dict.fromkeys(
         ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "ABORTED", "CANCELLED",
          "DATA_LOSS"),
-        Do.AGAIN,
+        ErrorKind.TRANSIENT,
     ),
-    "RESOURCE_EXHAUSTED": Do.SLOWER,
-    "PERMISSION_DENIED": Do.PAUSE,
-    "NOT_FOUND": Do.PAUSE,
-    "FAILED_PRECONDITION": Do.PAUSE,
-    "INVALID_ARGUMENT": Do.OURS,
-    "OUT_OF_RANGE": Do.OURS,
-    "UNIMPLEMENTED": Do.PAUSE,
-    "UNAUTHENTICATED": Do.PAUSE,
-    "ALREADY_EXISTS": Do.OURS,
+    "RESOURCE_EXHAUSTED": ErrorKind.THROTTLED,
+    "PERMISSION_DENIED": ErrorKind.FORBIDDEN,
+    "NOT_FOUND": ErrorKind.FORBIDDEN,
+    "FAILED_PRECONDITION": ErrorKind.FORBIDDEN,
+    "INVALID_ARGUMENT": ErrorKind.INVALID_REQUEST,
+    "OUT_OF_RANGE": ErrorKind.INVALID_REQUEST,
+    "UNIMPLEMENTED": ErrorKind.FORBIDDEN,
+    "UNAUTHENTICATED": ErrorKind.FORBIDDEN,
+    "ALREADY_EXISTS": ErrorKind.INVALID_REQUEST,
 }  # fmt: skip
 
 
-def ads(code: str) -> Do:
-    """What a code of the Google Ads API, such as `date_error.INVALID_STRING_DATE`, asks of us.
+def ads(code: str) -> ErrorKind:
+    """What a code of the Google Ads API, such as `date_error.INVALID_STRING_DATE`, means.
 
     Categories of services that we do not call have no rule: `UNKNOWN`, as new codes have.
     """
     if code.rpartition(".")[2] in ("UNSPECIFIED", "UNKNOWN"):
-        return Do.UNKNOWN
-    return ADS.get(code) or ADS.get(f"{code.partition('.')[0]}.*", Do.UNKNOWN)
+        return ErrorKind.UNKNOWN
+    return ADS.get(code) or ADS.get(f"{code.partition('.')[0]}.*", ErrorKind.UNKNOWN)
 
 
-def fast_fail(reason: str) -> Do:
-    """What a reason of Data Manager's `ErrorReason` asks of us."""
-    return FAST_FAIL.get(reason, Do.UNKNOWN)
+def fast_fail(reason: str) -> ErrorKind:
+    """What a reason of Data Manager's `ErrorReason` means."""
+    return FAST_FAIL.get(reason, ErrorKind.UNKNOWN)
 
 
-def processing(reason: str) -> Do:
-    """What a reason of Data Manager's `ProcessingErrorReason` asks of us, prefix or not."""
-    return PROCESSING.get(reason_of(reason), Do.UNKNOWN)
+def processing(reason: str) -> ErrorKind:
+    """What a reason of Data Manager's `ProcessingErrorReason` means, prefix or not."""
+    return PROCESSING.get(reason_of(reason), ErrorKind.UNKNOWN)
 
 
 def reason_of(reason: str) -> str:

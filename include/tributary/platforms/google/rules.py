@@ -1,4 +1,4 @@
-"""Which events Google takes as conversions, until when, and by what they are told apart.
+"""Which events Google takes as conversions, until when, and how it recognises a repeat.
 
 Sources: https://support.google.com/google-ads/answer/7014069 (a conversion later than 90 days after
 its click is not imported) and https://support.google.com/google-ads/answer/13258081 (63 days where
@@ -9,13 +9,12 @@ conversion, not within its first 24 hours; enhancements within 24 hours).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Literal
 
-Event = Mapping[str, Any]
+from tributary.event import Event
 
-CLICK_IDS = ("gclid", "gbraid", "wbraid")
+CLICK_IDS: tuple[Literal["gclid", "gbraid", "wbraid"], ...] = ("gclid", "gbraid", "wbraid")
 LONGEST_AGE = timedelta(days=90)
 _AGE_WITHOUT_CLICK = timedelta(days=63)
 _AGE_OF_ADJUSTED = timedelta(days=54)
@@ -29,10 +28,10 @@ FIRST_ADJUSTMENT = timedelta(hours=24)
 def deadline(event: Event) -> datetime:
     """The moment after which Google refuses the event.
 
-    A click id does not tell when the click was; the conversion came after it, so that its own age
+    A click id does not say when the click was; the conversion came after it, so that its own age
     is the bound that can be known.
     """
-    at: datetime = event["event_time"]
+    at = event["event_time"]
     if event["kind"] == "enhancement":
         return at + _AGE_OF_ENHANCED - _MARGIN_OF_ENHANCED
     if event["kind"] == "adjustment":
@@ -77,7 +76,7 @@ def dedup_key(event: Event) -> str:
 
 def identifier_kind(event: Event) -> str:
     """What identifies the person, for requests of one kind each."""
-    kinds = [name for name in CLICK_IDS if event[name]]
+    kinds: list[str] = [name for name in CLICK_IDS if event[name]]
     if has_contact(event) or address(event):
         kinds.append("user")
     return "+".join(kinds)

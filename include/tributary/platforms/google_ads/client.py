@@ -26,23 +26,23 @@ from google.api_core import exceptions as api
 from google.oauth2.credentials import Credentials
 from google.protobuf.json_format import MessageToDict
 
+from tributary.event import Event
 from tributary.platforms.google import rules
 from tributary.platforms.google.credentials import Access
 from tributary.platforms.google.errors import (
     STATUSES,
-    Do,
+    ErrorKind,
     Flaw,
     GoogleAccessRefused,
     GoogleError,
     GoogleUnreachable,
     ads,
-    gravest,
+    most_severe,
     redacted,
-    whole,
+    request_error,
 )
 
 VERSION = "v26"
-MAX_BATCH = 2000
 MAX_IDENTIFIERS = 5  # of a conversion or an enhancement
 
 _GRANTED, _DENIED = 2, 3  # ConsentStatusEnum; other numbers than Data Manager's
@@ -80,7 +80,7 @@ def moment(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}+00:00"
 
 
-def conversion(event: rules.Event, action: str, *, personalization: bool) -> Any:
+def conversion(event: Event, action: str, *, personalization: bool) -> Any:
     """The event as a click conversion.
 
     Args:
@@ -106,7 +106,7 @@ def conversion(event: rules.Event, action: str, *, personalization: bool) -> Any
     return out
 
 
-def adjustment(event: rules.Event, action: str) -> Any:
+def adjustment(event: Event, action: str) -> Any:
     """A refund or changed amount (value: what is left, in major units), or an enhancement."""
     out = _Adjustment(
         conversion_action=action,
@@ -134,7 +134,7 @@ def adjustment(event: rules.Event, action: str) -> Any:
     return out
 
 
-def _identify(out: Any, event: rules.Event) -> None:
+def _identify(out: Any, event: Event) -> None:
     """One identifier per UserIdentifier: they are a oneof."""
     hashes = event["user_hashes"].get("google", {})
     for digest in hashes.get("email", ())[:3]:
@@ -244,7 +244,7 @@ class GoogleAds:
                 flaw = _flaw(error)
                 index = _index(error)
                 if index is None:
-                    raise self._whole(flaw, None, error)
+                    raise self._request_error(flaw, None, error)
                 flaws.setdefault(index, []).append(flaw)
         return Uploaded(flaws, str(answer.job_id) if answer.job_id else None)
 
@@ -319,23 +319,25 @@ class GoogleAds:
             return self._access_refused(status)
         if status == "UNAVAILABLE" and "failed to connect" in str(error.message).lower():
             return GoogleUnreachable("Google could not be reached: no connection came about")
-        return whole(STATUSES.get(status, Do.UNKNOWN), status, str(error.message), self._access.who)
+        return request_error(
+            STATUSES.get(status, ErrorKind.UNKNOWN), status, str(error.message), self._access.who
+        )
 
     def _failed(self, failure: Any, request_id: str | None, status: str) -> GoogleError:
         flaws = [_flaw(error) for error in failure.errors]
         if not flaws:
-            do = STATUSES.get(status, Do.UNKNOWN)
-            return whole(do, status, "", self._access.who, trace_id=request_id)
-        worst = gravest(flaws)
-        return self._whole(worst, request_id, failure.errors[flaws.index(worst)])
+            kind = STATUSES.get(status, ErrorKind.UNKNOWN)
+            return request_error(kind, status, "", self._access.who, trace_id=request_id)
+        worst = most_severe(flaws)
+        return self._request_error(worst, request_id, failure.errors[flaws.index(worst)])
 
-    def _whole(self, flaw: Flaw, request_id: str | None, error: Any) -> GoogleError:
+    def _request_error(self, flaw: Flaw, request_id: str | None, error: Any) -> GoogleError:
         if flaw.code.startswith("authentication_error.OAUTH_TOKEN"):
             return self._access_refused(flaw.code, request_id)
         delay = error.details.quota_error_details.retry_delay
         wait = delay.seconds + delay.nanos / 1e9
-        return whole(
-            flaw.do, flaw.code, flaw.said, self._access.who,
+        return request_error(
+            flaw.kind, flaw.code, flaw.message, self._access.who,
             trace_id=request_id, wait=wait or None,
         )  # fmt: skip
 
@@ -364,7 +366,7 @@ def _status_name(error: Any) -> str:
 def _flaw(error: Any) -> Flaw:
     category = error.error_code.WhichOneof("error_code")
     if category is None:
-        return Flaw("unknown", redacted(error.message), Do.UNKNOWN)
+        return Flaw("unknown", redacted(error.message), ErrorKind.UNKNOWN)
     value = error.error_code.DESCRIPTOR.fields_by_name[category].enum_type.values_by_number.get(
         getattr(error.error_code, category)
     )

@@ -1,4 +1,4 @@
-"""Google's Data Manager API over REST: events as it takes them, one request, and what became of it.
+"""Google's Data Manager API over REST: events as it takes them, requests and their status.
 
 The library's classes are used below their proto-plus wrapping, which would cost more than the rest
 of a request together. Rules: https://developers.google.com/data-manager/api/devguides/events
@@ -25,10 +25,12 @@ from google.oauth2.credentials import Credentials
 from google.protobuf.json_format import ParseError
 from urllib3.exceptions import NewConnectionError
 
+from tributary.event import Event
+from tributary.platforms.base import RequestStatus
 from tributary.platforms.google import rules
 from tributary.platforms.google.credentials import Access
 from tributary.platforms.google.errors import (
-    Do,
+    ErrorKind,
     Flaw,
     GoogleAccessRefused,
     GoogleError,
@@ -36,13 +38,13 @@ from tributary.platforms.google.errors import (
     GoogleTransient,
     GoogleUnreachable,
     fast_fail,
-    gravest,
+    most_severe,
     reason_of,
     redacted,
-    whole,
+    request_error,
 )
+from tributary.platforms.google_data_manager.status import request_status
 
-MAX_BATCH = 2000  # IngestEventsRequest.events
 MAX_IDENTIFIERS = 10  # per event
 # https://developers.google.com/data-manager/api/limits: of IngestionService, per Cloud project.
 REQUESTS_PER_MINUTE, REQUESTS_PER_DAY = 300, 100_000
@@ -70,7 +72,6 @@ class Target(NamedTuple):
 
     customer_id: str  # the Google Ads conversion customer
     action_id: str
-    login_customer_id: str | None = None  # the manager account whose access is used
 
 
 class Received(NamedTuple):
@@ -80,21 +81,7 @@ class Received(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class Status(NamedTuple):
-    """What became of a request at its one destination."""
-
-    state: str  # PROCESSING, SUCCESS, PARTIAL_SUCCESS, FAILED
-    rows: int
-    errors: Mapping[str, int]  # rows by reason, without the enum's prefix
-    warnings: Mapping[str, int]
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it stays so."""
-        return self.state in ("SUCCESS", "PARTIAL_SUCCESS", "FAILED")
-
-
-def payload(event: rules.Event, *, personalization: bool) -> Any:
+def payload(event: Event, *, personalization: bool) -> Any:
     """The event as Data Manager takes it.
 
     An adjustment is the original (its time, too) with another value; Google knows it by its
@@ -133,11 +120,19 @@ class DataManager:
 
     Args:
         host: base URL; Google's own when absent. With plain http it is the sandbox.
+        login_customer_id: the manager account through which the customer is accessed.
         timeout: seconds that a request may take.
     """
 
-    def __init__(self, access: Access, *, host: str | None = None, timeout: float = 60) -> None:
-        self._access = access
+    def __init__(
+        self,
+        access: Access,
+        *,
+        host: str | None = None,
+        login_customer_id: str | None = None,
+        timeout: float = 60,
+    ) -> None:
+        self._access, self._login = access, login_customer_id
         self._timeout = timeout
         parts = urlsplit(host or f"https://{_HOST}")
         # Without anything to refresh it by: a refusal comes back to us as such.
@@ -168,9 +163,9 @@ class DataManager:
         place = request.destinations.add(product_destination_id=target.action_id)
         place.operating_account.account_type = dm.ProductAccount.AccountType.GOOGLE_ADS
         place.operating_account.account_id = target.customer_id
-        if target.login_customer_id:
+        if self._login:
             place.login_account.account_type = dm.ProductAccount.AccountType.GOOGLE_ADS
-            place.login_account.account_id = target.login_customer_id
+            place.login_account.account_id = self._login
         wrapped = dm.IngestEventsRequest.wrap(request)
         answer = self._ask(
             lambda: self._client.ingest_events(wrapped, retry=None, timeout=self._timeout)
@@ -182,11 +177,11 @@ class DataManager:
         )
         return Received(answer.request_id or None, warnings)
 
-    def status(self, request_id: str) -> Status:
-        """What became of a request; at the earliest 30 minutes after it.
+    def status(self, request_id: str) -> RequestStatus:
+        """How Google processed a request; at the earliest 30 minutes after it.
 
         Raises:
-            GoogleStatusGone: nobody can tell (any more).
+            GoogleStatusGone: Google does not know the request (any more).
             GoogleError: see `tributary.platforms.google.errors`.
         """
         request = dm.RetrieveRequestStatusRequest(request_id=request_id)
@@ -196,13 +191,14 @@ class DataManager:
         if not answer.request_status_per_destination:
             raise GoogleTransient("Google answered without a status", http_status=200)
         found = answer.request_status_per_destination[0]
-        return Status(
+        errors = {
+            reason_of(_name(dm.ProcessingErrorReason, one.reason)): int(one.record_count)
+            for one in found.error_info.error_counts
+        }
+        return request_status(
             _States(found.request_status).name,
             int(found.events_ingestion_status.record_count),
-            {
-                reason_of(_name(dm.ProcessingErrorReason, one.reason)): int(one.record_count)
-                for one in found.error_info.error_counts
-            },
+            errors,
             {
                 _name(dm.ProcessingWarningReason, one.reason): int(one.record_count)
                 for one in found.warning_info.warning_counts
@@ -259,34 +255,30 @@ class DataManager:
         violations = [v for one in details for v in one.get("fieldViolations", ())]
         by_event, others = _sorted(violations)
         stopping = [
-            flaw
-            for flaws in by_event.values()
-            for flaw in flaws
-            if flaw.do not in (Do.DEAD, Do.CONSENT, Do.OURS, Do.UNKNOWN, Do.LATER, Do.TOMORROW)
+            flaw for flaws in by_event.values() for flaw in flaws if flaw.kind not in _OF_ONE_EVENT
         ]
         if by_event and not others and not stopping:
-            flaws = {index: gravest(found) for index, found in by_event.items()}
+            flaws = {index: most_severe(found) for index, found in by_event.items()}
             first = flaws[min(flaws)]
             return GoogleEventsRefused(
                 f"Data Manager refuses {len(flaws)} events of a request, the first one for "
-                f"{first.code}: {first.said}",
+                f"{first.code}: {first.message}",
                 flaws=flaws,
                 code="INVALID_ARGUMENT",
                 http_status=status,
                 trace_id=trace_id,
             )
         if others or stopping:
-            found = gravest(others or stopping)
-            code, said, do = found
+            code, message, kind = most_severe(others or stopping)
         else:
             code = str(error.reason or _grpc_name(error))
-            said, do = str(error.message), fast_fail(code)
-            if do is Do.UNKNOWN and not error.reason:
-                do = _by_status(status)
-        return whole(
-            do,
+            message, kind = str(error.message), fast_fail(code)
+            if kind is ErrorKind.UNKNOWN and not error.reason:
+                kind = _by_status(status)
+        return request_error(
+            kind,
             code,
-            said,
+            message,
             self._access.who,
             http_status=status,
             trace_id=trace_id,
@@ -303,6 +295,16 @@ def _plain(detail: Any) -> Mapping[str, Any]:
     return detail if isinstance(detail, Mapping) else {}
 
 
+# A flaw of such a kind is of its event alone: the others of the request can be taken.
+_OF_ONE_EVENT = (
+    ErrorKind.INVALID_EVENT,
+    ErrorKind.NO_CONSENT,
+    ErrorKind.INVALID_REQUEST,
+    ErrorKind.UNKNOWN,
+    ErrorKind.TRY_IN_6_HOURS,
+    ErrorKind.TRY_IN_24_HOURS,
+)
+
 _INDEX = re.compile(r"events\[(\d+)\]")
 _PATH = re.compile(r"[\w.\[\]]*")
 
@@ -314,8 +316,9 @@ def _sorted(violations: Sequence[Mapping[str, Any]]) -> tuple[dict[int, list[Fla
     for violation in violations:
         field, reason = str(violation.get("field", "")), str(violation.get("reason", ""))
         path = _PATH.match(field)
-        said = f"{redacted(str(violation.get('description', '')))} [{path and path[0]}]"
-        flaw = Flaw(reason or "INVALID_ARGUMENT", said, fast_fail(reason or "INVALID_ARGUMENT"))
+        message = f"{redacted(str(violation.get('description', '')))} [{path and path[0]}]"
+        code = reason or "INVALID_ARGUMENT"
+        flaw = Flaw(code, message, fast_fail(code))
         if found := _INDEX.search(field):
             by_event.setdefault(int(found[1]), []).append(flaw)
         else:
@@ -328,12 +331,16 @@ def _grpc_name(error: Any) -> str:
     return str(code.name) if code is not None else f"http_{error.code}"
 
 
-def _by_status(status: int | None) -> Do:
+def _by_status(status: int | None) -> ErrorKind:
     if status is None or status >= 500 or status == 408:
-        return Do.AGAIN
-    return {400: Do.OURS, 403: Do.PAUSE, 404: Do.PAUSE, 409: Do.AGAIN, 429: Do.SLOWER}.get(
-        status, Do.UNKNOWN
-    )
+        return ErrorKind.TRANSIENT
+    return {
+        400: ErrorKind.INVALID_REQUEST,
+        403: ErrorKind.FORBIDDEN,
+        404: ErrorKind.FORBIDDEN,
+        409: ErrorKind.TRANSIENT,
+        429: ErrorKind.THROTTLED,
+    }.get(status, ErrorKind.UNKNOWN)
 
 
 def _wait(error: Any, details: Sequence[Mapping[str, Any]]) -> float | None:

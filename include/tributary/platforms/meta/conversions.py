@@ -1,4 +1,4 @@
-"""Meta's Conversions API: an event as Meta wants it, what Meta would refuse, and the request.
+"""Meta's Conversions API: the form of an event, what Meta would refuse, and the request.
 
 Rules: https://developers.facebook.com/docs/marketing-api/conversions-api/parameters.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from tributary.platforms.meta.client import Graph
+from tributary.event import Event
 from tributary.platforms.meta.errors import MetaShortfall
 
-Event = Mapping[str, Any]
+if TYPE_CHECKING:
+    from tributary.platforms.meta.client import Graph
 
 MAX_BATCH = 1000
 # "event_time can be up to 7 days before you send an event", "physical_store: up to 62 days".
@@ -26,13 +27,13 @@ ACTION_SOURCES = (
 )  # fmt: skip
 _MARGIN = timedelta(minutes=5)
 _PARTNER_AGENT = "tributary-1"
-_RAW = {
-    "user_ip": "client_ip_address",
-    "user_agent": "client_user_agent",
-    "fbp": "fbp",
-    "fbc": "fbc",
-}
-# What identifies nobody: user data within one of these sets is refused (100/2804050).
+_RAW: tuple[tuple[Literal["user_ip", "user_agent", "fbp", "fbc"], str], ...] = (
+    ("user_ip", "client_ip_address"),
+    ("user_agent", "client_user_agent"),
+    ("fbp", "fbp"),
+    ("fbc", "fbc"),
+)
+# What does not identify a person: user data within one of these sets is refused (100/2804050).
 _TOO_LITTLE = (
     {"ct", "country", "st", "zp", "ge", "client_user_agent"},
     {"db", "client_user_agent"},
@@ -44,7 +45,7 @@ _TOO_LITTLE = (
 def deadline(event: Event) -> datetime:
     """The moment after which Meta refuses the event, less a margin for the way there."""
     age = LONGEST_AGE if event["action_source"] == "physical_store" else _AGE
-    return event["event_time"] + age - _MARGIN  # type: ignore[no-any-return]
+    return event["event_time"] + age - _MARGIN
 
 
 def addressable(event: Event) -> bool:
@@ -76,7 +77,7 @@ def payload(event: Event, *, limited_data_use: bool, opt_out: bool) -> dict[str,
     Args:
         event: a row of `ops.conversion_events`; value in major units.
         limited_data_use: for people in US states with such laws; Meta finds out where they are.
-        opt_out: use the event for attribution only.
+        opt_out: Meta uses the event for attribution only.
     """
     custom = dict(event["custom_params"])
     app_data = custom.pop("app_data", None)
@@ -86,7 +87,7 @@ def payload(event: Event, *, limited_data_use: bool, opt_out: bool) -> dict[str,
         custom["currency"] = event["currency"]
     if event["transaction_id"]:
         custom.setdefault("order_id", event["transaction_id"])
-    body = {
+    body: dict[str, Any] = {
         "event_name": event["event_name"],
         "event_time": int(event["event_time"].timestamp()),
         "event_id": event["event_id"],
@@ -112,11 +113,11 @@ def payload(event: Event, *, limited_data_use: bool, opt_out: bool) -> dict[str,
 
 def _user_data(event: Event) -> dict[str, Any]:
     data = dict(event["user_hashes"].get("meta", {}))
-    return data | {key: event[name] for name, key in _RAW.items() if event[name]}
+    return data | {key: event[name] for name, key in _RAW if event[name]}
 
 
 class Received(NamedTuple):
-    """What Meta said of a batch that it took."""
+    """Meta's answer to a batch that it took."""
 
     trace_id: str | None
 
@@ -130,7 +131,7 @@ def send(
     """One request with at most 1000 payloads; Meta takes all of them or none.
 
     Raises:
-        MetaShortfall: it says that it received fewer than were sent, and not which.
+        MetaShortfall: Meta received fewer than were sent, and does not say which.
         MetaError: as `tributary.platforms.meta.client`.
     """
     body: dict[str, Any] = {"data": events, "partner_agent": _PARTNER_AGENT}

@@ -1,10 +1,10 @@
-"""What Graph's errors mean, and what each asks of us.
+"""The errors of Meta's Graph API, and what to do about each.
 
 MetaError                    code, subcode, HTTP status, trace id; never a token or an identifier
 ├── MetaTransient            an outage or a broken answer: try again
 │   ├── MetaCursorExpired    paging cannot go on: begin the query anew
 │   ├── MetaUnreachable      the request never left
-│   └── MetaShortfall        fewer events were received than sent, and nobody says which
+│   └── MetaShortfall        fewer events were received than sent, and Meta does not say which
 ├── MetaThrottled            a limit was reached: wait `wait` seconds (None: no hint was given)
 │   └── MetaBlocked          blocked for policy: pause the account, a person must look
 ├── MetaTooMuchData          ask for less at a time
@@ -12,7 +12,7 @@ MetaError                    code, subcode, HTTP status, trace id; never a token
 │   └── MetaReportHangs      likewise, but split once only
 ├── MetaTokenRefused         the token is wrong or has ended: a person must replace it
 ├── MetaForbidden            the token may not read this account
-├── MetaUnknown              a code that nobody has told us of: a few tries, then a loud failure
+├── MetaUnknown              a code that has no rule here: a few tries, then a failure
 └── MetaRefused              the request itself is wrong; trying again cannot help
     ├── MetaTooOld           it asks for days that Meta keeps no longer
     └── MetaEventRefused     an event of a batch is wrong, and with it the batch is refused
@@ -28,16 +28,17 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from tributary.errors import TributaryError
+from tributary.platforms.base import Action, PlatformError
 
 
-class MetaError(TributaryError):
+class MetaError(PlatformError):
     """An answer of Graph that is not the data that was asked for.
 
     Attributes:
         named: the value of an enumeration that Meta refuses, such as a status; None: it names none.
     """
 
+    label = "no_answer"
     named: str | None = None
 
     def __init__(
@@ -59,6 +60,11 @@ class MetaError(TributaryError):
         self.http_status = http_status
         self.trace_id = trace_id
         self.wait = wait
+        # For tables: `100/2804009`, `http_502`, or what happened.
+        if code is not None:
+            self.label = f"{code}/{subcode}" if subcode else str(code)
+        elif http_status not in (None, 200):
+            self.label = f"http_{http_status}"
 
     @property
     def may_be_size(self) -> bool:
@@ -78,21 +84,11 @@ class MetaError(TributaryError):
             return self.code == 100
         return self.http_status == 500 and self.code is None
 
-    @property
-    def label(self) -> str:
-        """The code for tables: `100/2804009`, `http_502`, or the kind of failure."""
-        if self.code is not None:
-            return f"{self.code}/{self.subcode}" if self.subcode else str(self.code)
-        if self.http_status not in (None, 200):
-            return f"http_{self.http_status}"
-        return {"MetaUnreachable": "unreachable", "MetaShortfall": "not_received"}.get(
-            type(self).__name__, "no_answer"
-        )
-
 
 class MetaTransient(MetaError):
     """An outage, a dropped connection or an unreadable answer."""
 
+    action = Action.RETRY
     retryable = True
 
 
@@ -103,14 +99,22 @@ class MetaCursorExpired(MetaTransient):
 class MetaUnreachable(MetaTransient):
     """No connection came about: nothing can have been carried out."""
 
+    action = Action.HOLD
+    label = "unreachable"
+
 
 class MetaShortfall(MetaTransient):
     """A batch of events was taken in part."""
+
+    action = Action.RECOUNT
+    label = "not_received"
 
 
 class MetaThrottled(MetaError):
     """A rate limit was reached."""
 
+    action = Action.HOLD
+    is_throttle = True
     retryable = True
     tries = 40
 
@@ -118,18 +122,22 @@ class MetaThrottled(MetaError):
 class MetaBlocked(MetaThrottled):
     """Meta blocks the account or app for its policies; only a person can end that."""
 
+    action = Action.PAUSE
+    is_throttle = False
     retryable = False
 
 
 class MetaTooMuchData(MetaError):
     """The call asked for more than Graph would compute at once."""
 
+    action = Action.ISOLATE
     retryable = True
 
 
 class MetaReportFailed(MetaError):
     """An asynchronous report run did not come to an end."""
 
+    action = Action.PAUSE  # a request of events has no report
     retryable = True
 
 
@@ -140,17 +148,31 @@ class MetaReportHangs(MetaReportFailed):
 class MetaTokenRefused(MetaError):
     """The access token is missing, malformed, expired or revoked."""
 
+    action = Action.PAUSE
+
 
 class MetaForbidden(MetaError):
     """The token lacks a permission, or the account is not there for it."""
+
+    action = Action.PAUSE
 
 
 class MetaUnknown(MetaError):
     """A code without a rule."""
 
+    action = Action.ISOLATE
+    is_unknown_code = True
+
 
 class MetaRefused(MetaError):
     """A request that Graph will never answer."""
+
+    action = Action.ISOLATE
+
+    def __init__(self, text: str, *, code: int | None = None, **more: Any) -> None:
+        super().__init__(text, code=code, **more)
+        if type(self) is MetaRefused and code != 100:
+            self.action = Action.PAUSE  # not for an event: an ended version, a proxy's own answer
 
 
 class MetaTooOld(MetaRefused):
@@ -159,6 +181,8 @@ class MetaTooOld(MetaRefused):
 
 class MetaEventRefused(MetaRefused):
     """One of the events sent is wrong; Meta takes none of its batch and does not say which."""
+
+    is_final = True
 
 
 class Rule(NamedTuple):

@@ -1,11 +1,11 @@
-"""What PostHog's answers mean, and what each asks of us.
+"""PostHog's answers that are not a success, and what to do about each.
 
 PosthogError                 HTTP status; never a key or an identifier
 ├── PosthogTransient         an outage or a lost answer: send the same again, its uuid is known
 │   └── PosthogUnreachable   the request never left
 ├── PosthogThrottled         too many requests: wait `wait` seconds (None: no hint was given)
 ├── PosthogKeyRefused        the project key is wrong: a person must replace it
-├── PosthogNotThere          the host answers, and is no PostHog: a person must mend it
+├── PosthogNotThere          the host answers, and is no PostHog: a person must correct it
 ├── PosthogQuotaReached      the project's quota of events is used up: a person must look
 └── PosthogRefused           one of the events, or the size of all, is refused
 
@@ -14,10 +14,10 @@ https://posthog.com/docs/api/capture
 
 from __future__ import annotations
 
-from tributary.errors import TributaryError
+from tributary.platforms.base import Action, PlatformError
 
 
-class PosthogError(TributaryError):
+class PosthogError(PlatformError):
     """An answer of PostHog that is not a yes."""
 
     label = "no_answer"  # for tables, where there is no HTTP status
@@ -35,34 +35,45 @@ class PosthogError(TributaryError):
 class PosthogTransient(PosthogError):
     """An outage, a dropped connection or an unreadable answer."""
 
+    action = Action.RETRY
     retryable = True
 
 
 class PosthogUnreachable(PosthogTransient):
     """No connection came about: nothing can have been taken."""
 
+    action = Action.HOLD
     label = "unreachable"
 
 
 class PosthogThrottled(PosthogError):
     """Too many requests."""
 
+    action = Action.HOLD
+    is_throttle = True
     retryable = True
 
 
 class PosthogKeyRefused(PosthogError):
     """The project key is missing, malformed, or of no project."""
 
+    action = Action.PAUSE
+
 
 class PosthogNotThere(PosthogError):
     """Something else than PostHog answers at the connection's host."""
+
+    action = Action.PAUSE
 
 
 class PosthogQuotaReached(PosthogError):
     """PostHog answers yes and drops the events, since the quota is used up."""
 
+    action = Action.PAUSE
     label = "quota"
 
 
 class PosthogRefused(PosthogError):
     """An event is malformed, or the request is too large; PostHog takes nothing of it."""
+
+    action = Action.ISOLATE

@@ -1,0 +1,55 @@
+"""The destination platforms, each imported when it is first asked for.
+
+A new platform is a folder beside this file and one line here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tributary.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tributary.platforms.base import Platform
+    from tributary.platforms.hook import PlatformHook
+
+# By the name that the settings file uses: a `Platform`, or the module whose `PLATFORM` it is.
+PLATFORMS: dict[str, str | Platform] = {
+    "meta": "tributary.platforms.meta.destination",
+    "google_data_manager": "tributary.platforms.google_data_manager.destination",
+    "google_ads": "tributary.platforms.google_ads.destination",
+    "posthog": "tributary.platforms.posthog.destination",
+}
+
+
+def names() -> list[str]:
+    """The names of all platforms."""
+    return list(PLATFORMS)
+
+
+def platform(name: str) -> Platform:
+    """The platform of that name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    found = PLATFORMS.get(name)
+    if found is None:
+        raise SettingsError(
+            f"There is no destination platform {name!r}: it is one of {', '.join(PLATFORMS)}."
+        )
+    if isinstance(found, str):
+        found = PLATFORMS[name] = import_module(found).PLATFORM
+    return found
+
+
+def hook_class(name: str) -> type[PlatformHook]:
+    """The class of the platform's hook; importing it imports Airflow.
+
+    Raises:
+        SettingsError: there is no such platform.
+    """
+    module, _, attribute = platform(name).connection.hook.rpartition(".")
+    found: type[PlatformHook] = getattr(import_module(module), attribute)
+    return found
