@@ -32,7 +32,7 @@ def test_a_source_is_a_file_that_the_settings_and_the_documentation_know(source:
     assert SOURCES[source.name] is source is module.SOURCE
     assert settings.check({"brands": [brand(source.name)]})
     lines = (config.ROOT / "docs" / "api.md").read_text().splitlines()
-    (row,) = [line for line in lines if line.startswith(f"| `{source.name}` |")]
+    (row,) = [line for line in lines if line.startswith(f"| `{source.name}`")]
     assert source.events
     assert [name for name in source.events if name not in row] == []
     assert source.signature.header in (*row.split("`"), "X-Tributary-Signature")

@@ -23,7 +23,7 @@ from tributary.api.models import (
     Status,
     Text,
 )
-from tributary.api.problems import Fault, Refused, fault, fault_of, faults_of, unprocessable
+from tributary.api.problems import ApiError, Fault, fault, fault_of, faults_of, unprocessable
 from tributary.deliver import contacts, erasure, intake, ledger, outbox
 from tributary.deliver.intake import EventRefused, Receipt
 from tributary.warehouse import Connection
@@ -71,7 +71,7 @@ def create_batch(body: Batch, caller: Writer, request: Request) -> BatchResult:
                 results[index] = _refused(index, faults_of(error.errors()))
             except EventRefused as error:
                 results[index] = _refused(index, [fault_of(error)])
-            except Refused as error:
+            except ApiError as error:
                 results[index] = _refused(index, error.faults)
             else:
                 by_brand.setdefault(brand.slug, []).append((index, raw))
@@ -155,7 +155,7 @@ def erase(id: UUID, caller: Writer, request: Request) -> None:
 def _one(connection: Connection, caller: Caller, event: UUID) -> ledger.Row:
     row = ledger.one(connection, caller.brand_id, event)
     if row is None:
-        raise Refused(404, "There is no such conversion.")
+        raise ApiError(404, "There is no such conversion.")
     return row
 
 

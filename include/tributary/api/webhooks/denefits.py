@@ -64,7 +64,7 @@ def _parse(payload: Payload, now: datetime, settings: Settings) -> Parsed:
                     transaction)  # fmt: skip
     said = str(payload.get("event") or payload.get("type") or "").lower()
     kind = re.sub(r"(payment|instal?lment|recurring)[ ._-]?plan", "plan", said)
-    kind = "" if kind in ("plan", "contract") else kind  # what it is, not what became of it
+    kind = "" if kind in ("plan", "contract") else kind  # the kind of object, not of event
     status = str(plan.get("status") or "").lower()
     if (
         _NO_PLAN.search(kind)

@@ -90,9 +90,9 @@ def fields_of(*places: Any) -> dict[str, Any]:
                 here[name] = min(here.get(name, (rank, text)), (rank, text))
         for name, (_, text) in here.items():
             found.setdefault(name, text)
-    whole = found.pop("name", None)
-    if whole and "first_name" not in found:
-        first, _, last = whole.partition(" ")
+    full_name = found.pop("name", None)
+    if full_name and "first_name" not in found:
+        first, _, last = full_name.partition(" ")
         found["first_name"] = first
         if last:
             found.setdefault("last_name", last)

@@ -17,7 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from tributary.api.access import Failures
 from tributary.api.database import Database, database
 from tributary.api.models import Posted
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 from tributary.api.webhooks.base import Settings, Source
 from tributary.api.webhooks.registry import SOURCES
 from tributary.api.webhooks.signatures import PLAIN_HEADER, verify_secret
@@ -117,7 +117,7 @@ class Hooks:
         """The webhook of a brand, asked for anew.
 
         Raises:
-            Refused: there is none.
+            ApiError: there is none.
             SettingsError: its connection is missing or incomplete.
         """
         key = (brand, source)
@@ -126,7 +126,7 @@ class Hooks:
             row = webhook_payloads.webhook(connection, brand, source)
         if row is None:
             self._known.pop(key, None)
-            raise Refused(404, "There is no such webhook.")
+            raise ApiError(404, "There is no such webhook.")
         with self._lock:
             secret, plain = self._secret_of(row.pop("conn_id"))
         own = row.pop("own")

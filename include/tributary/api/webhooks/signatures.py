@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stripe import SignatureVerificationError, WebhookSignature
 
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 
 REPLAY_WINDOW = 300  # seconds
 
@@ -32,19 +32,19 @@ class Signature:
         """Refuse what is not the provider's, or was signed more than five minutes from now.
 
         Raises:
-            Refused: 401.
+            ApiError: 401.
         """
         words = f"The header {self.header} does not prove this body, or is not of these minutes."
         given = headers.get(self.header)
         try:
             WebhookSignature.verify_header(body, given, secret, REPLAY_WINDOW)
         except (SignatureVerificationError, ValueError, TypeError):  # their texts quote the body
-            raise Refused(401, words) from None
+            raise ApiError(401, words) from None
         # Stripe's library refuses what is old alone: one signed ahead could be replayed until then.
         parts = (part.split("=") for part in str(given).split(","))
         signed_at = next(int(part[1]) for part in parts if part[0] == "t")  # what was proven
         if signed_at > time.time() + REPLAY_WINDOW:
-            raise Refused(401, words)
+            raise ApiError(401, words)
 
 
 def verify_secret(given: str, secret: str, *, may_guess: bool) -> None:
@@ -54,7 +54,7 @@ def verify_secret(given: str, secret: str, *, may_guess: bool) -> None:
         may_guess: False after too many wrong ones: then it is not even compared.
 
     Raises:
-        Refused: 401.
+        ApiError: 401.
     """
     if not (may_guess and hmac.compare_digest(given.encode(), secret.encode())):
-        raise Refused(401, "The secret is not right.")
+        raise ApiError(401, "The secret is not right.")

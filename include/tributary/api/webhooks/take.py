@@ -23,7 +23,7 @@ import psycopg
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from tributary.api.models import Posted
-from tributary.api.problems import Refused, fault_of, unprocessable
+from tributary.api.problems import ApiError, fault_of, unprocessable
 from tributary.api.webhooks import payments
 from tributary.api.webhooks.base import Links, Parsed, Refund, Settings, Source
 from tributary.api.webhooks.payments import Report
@@ -41,14 +41,14 @@ def read(body: bytes) -> Mapping[str, Any]:
     """The JSON object of a body.
 
     Raises:
-        Refused: 400, it is none.
+        ApiError: 400, it is none.
     """
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
         payload = None
     if not isinstance(payload, dict):
-        raise Refused(400, "The body is no JSON object.")
+        raise ApiError(400, "The body is no JSON object.")
     return payload
 
 
@@ -95,7 +95,7 @@ def take(
         received_at: when it was first posted, where that is not now; the time of what says none.
 
     Raises:
-        Refused: the payload has not what an event needs; it is kept for a replay.
+        ApiError: the payload has not what an event needs; it is kept for a replay.
     """
     said_at = received_at or now
     parsed = source.parse(payload, said_at, settings)
@@ -126,7 +126,7 @@ _OWN = UUID("5b0f6f0c-3f0e-5a53-8f6e-2f4d1c0a7e19")
 
 def _take(connection: Connection, post: _Post, body: bytes) -> Posted:
     brand, parsed, hashes = post.brand, post.parsed, post.hashes
-    refusal: Refused | None = None
+    refusal: ApiError | None = None
     done = _Result(Posted(status="ignored"))
     with connection.transaction():
         if parsed.links is not None:
@@ -147,9 +147,9 @@ def _take(connection: Connection, post: _Post, body: bytes) -> Posted:
                 done = _act(connection, post, _reports(connection, post) if relatives else [])
         except EventRefused as error:
             refusal = unprocessable([fault_of(error)])
-        except Refused as error:
+        except ApiError as error:
             refusal = error
-        # Intake knows the person of what it has stored; nobody else's payload was looked at.
+        # Intake has checked the person of the event that it stored, but not of other payloads.
         looked_at = done.events == [post.to_be] and parsed.refund is None
         erased = not looked_at and erasure.suppressed(connection, brand.id, hashes)
         if erased and refusal is not None:
@@ -161,7 +161,7 @@ def _take(connection: Connection, post: _Post, body: bytes) -> Posted:
 
 
 def _keep(
-    connection: Connection, post: _Post, done: _Result, refusal: Refused | None, erased: bool
+    connection: Connection, post: _Post, done: _Result, refusal: ApiError | None, erased: bool
 ) -> None:
     """Correct the payload's row, which was written as the happy case has it."""
     waits = post.parsed.waits and refusal is None and done.posted.reason != intake.ERASED
@@ -186,7 +186,7 @@ def _reports(connection: Connection, post: _Post) -> list[Report]:
         try:
             said = read(_fernet().decrypt(payload))
             return _sound(connection, post, post.source.parse(said, received_at, post.settings))
-        except (Refused, EventRefused, InvalidToken):  # the last: of a key that is gone
+        except (ApiError, EventRefused, InvalidToken):  # the last: of a key that is gone
             return None
 
     return payments.gather(connection, post.brand, post.source.name, post.parsed, parse)
@@ -446,7 +446,7 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
     if purchase is None:
         if refund.bought_at is None or now - refund.bought_at > _REFUND_PATIENCE:
             return _Result(Posted(status="ignored", reason="its purchase was never taken"))
-        raise Refused(409, "The purchase of this refund is not known yet; post it again later.")
+        raise ApiError(409, "The purchase of this refund is not known yet; post it again later.")
     stored = amend.locked(connection, purchase)
     if stored is None:
         return _Result(Posted(status="ignored", reason=intake.ERASED))
@@ -522,7 +522,7 @@ def replay(
     """Take kept payloads again; what was taken changes nothing.
 
     Returns:
-        How many by what became of them: accepted, duplicate, ignored, refused; and those that
+        How many by their result: accepted, duplicate, ignored, refused; and those that
             cannot be read with the key that is set, where there are any.
     """
     now, known = outbox.now_of(connection), intake.brands(connection)
@@ -541,7 +541,7 @@ def replay(
             counts[done.status] += 1
         except InvalidToken:
             counts[OF_ANOTHER_KEY] = counts.get(OF_ANOTHER_KEY, 0) + 1
-        except (Refused, EventRefused):
+        except (ApiError, EventRefused):
             counts["refused"] += 1
     return counts
 
