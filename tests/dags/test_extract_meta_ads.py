@@ -350,7 +350,7 @@ def test_a_warehouse_that_is_down_is_one_clear_sentence(
     ran = run({"since": SINCE, "until": UNTIL})
     assert (ran.states, ran.state) == (_NOTHING, "failed")
     assert ran.tries["list_accounts[-1]"] == 4  # worth three retries
-    assert "The warehouse at 127.0.0.1:1/nowhere does not let us in: " in str(told)
+    assert "Cannot connect to the warehouse at 127.0.0.1:1/nowhere: " in str(told)
     assert "geheim-geheim" not in str(told)
 
 
@@ -361,7 +361,7 @@ def test_a_passing_outage_is_retried_and_ends_green(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: a hiccup of Meta's would cost the day."""
-    from sandbox.graph import Answer, Call
+    from sandbox.call import Answer, Call
 
     plain, calls = sandbox.graph.answer, [0]
 

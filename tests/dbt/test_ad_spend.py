@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+
 from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
+from tributary import config, dbt_run
 
-from tributary import dbt_run, config
+from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
 
 TABLES = (
     "marts.ad_attribution_credits", "marts.ad_attributions", "marts.ad_spend",
@@ -89,12 +89,11 @@ def _google_click(world: Warehouse, gclid: str, campaign: str) -> None:
     )  # fmt: skip
 
 
-def _contact(
-    world: Warehouse, name: str, kind: str, click: str | None, ad_id: str | None
-) -> None:
+def _contact(world: Warehouse, name: str, kind: str, click: str | None, ad_id: str | None) -> None:
     world.execute(
-        f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, last_seen_at) "
-        "select id, %s, %s, %s, '2026-03-10 01:00+00', now() from ops.brands where slug = 'acme'",
+        f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, "
+        "last_seen_at) select id, %s, %s, %s, '2026-03-10 01:00+00', now() "
+        "from ops.brands where slug = 'acme'",
         name, click, ad_id,
     )  # fmt: skip
 
@@ -220,6 +219,37 @@ def test_how_far_the_conversion_came(built: Warehouse) -> None:
         "brand_slug": "acme", "destination": "acme-meta", "platform": "meta", "date": "2026-03-11",
         "sync_status": "sent", "outcome": "accepted", "delivery_count": 1, "amount": 100,
     }  # fmt: skip
+
+
+def test_platforms_are_read_from_the_destinations(built: Warehouse) -> None:
+    """The delivery state at a new platform, or at a platform's second destination, is lost."""
+    with built.connection.transaction(force_rollback=True):
+        for name, platform, status in (
+            ("acme-toys", "toy_ads", "failed"), ("acme-second", "meta", "pending"),
+            ("acme-other", "google_ads", "sent"),
+        ):  # fmt: skip
+            built.execute(
+                "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, "
+                "settings) select %s, id, %s, 'c', true, '{}' from ops.brands where slug = 'acme'",
+                name, platform,
+            )  # fmt: skip
+            built.execute(
+                "insert into ops.conversion_deliveries "
+                "(event, destination, sync_status, outcome, next_attempt_at, deadline) "
+                "select id, %s, %s, null, now(), now() from ops.conversion_events "
+                "inner join ops.brands on brands.id = brand_id where slug = 'acme'",
+                name, status,
+            )  # fmt: skip
+        found = built.row(
+            "select platforms, deliveries -> 'acme-toys' ->> 'platform' as toys "
+            "from intermediate.int_deliveries_of_transactions where brand_slug = 'acme'"
+        )
+    assert found["platforms"] == {
+        "meta": {"status": "pending", "outcome": None},
+        "google": {"status": "dead", "outcome": "X"},
+        "toy": {"status": "failed", "outcome": None},
+    }
+    assert found["toys"] == "toy"
 
 
 def test_performance_has_every_day_and_ad(built: Warehouse) -> None:
@@ -379,7 +409,7 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
         "insert into app.profiles (profile_id, brand_slug, external_id) "
         "values ('ora', 'acme', 'crm-7')"
     )
-    build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after the credits
+    build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after credits
     assert _computed(world) == set("LMNOPT")
     build_models(world.uri)
     assert _computed(world) == set()  # that is settled now

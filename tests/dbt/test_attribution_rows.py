@@ -1,16 +1,15 @@
-"""Mistakes in the user's views, and keys that belong to a brand: nobody else's marts are touched."""
+"""Mistakes in the user's views, and keys of two brands: other brands' marts do not change."""
 
 from __future__ import annotations
-from typing import Any
 
 from collections.abc import Iterator
-from decimal import Decimal
+from typing import Any
 
 import pytest
-from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
-
 from tributary import warehouse as wh
 from tributary.deliver import overview
+
+from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
 
 AT = "2026-03-10 02:00"
 EMAIL, PHONE = "ann@shop.example", "+1 555 010 9999"
@@ -152,7 +151,9 @@ def test_a_row_with_a_mistake_stops_nobody(
     # Put right, a row is there after the next build; what is still wrong is as old as it was.
     seen = world.row("select min(seen_at), max(seen_at) from marts.data_problems")
     assert seen["min"] == seen["max"]
-    world.execute("update app.transactions set status = 'completed' where transaction_id = 'status'")
+    world.execute(
+        "update app.transactions set status = 'completed' where transaction_id = 'status'"
+    )
     world.execute("delete from app.transactions where transaction_id = 'twice' and amount = 6")
     world.execute("delete from app.touchpoints where touched_at = '2026-03-10 01:30+00'")
     world.purchase("A", "ann", AT, "101.00")
@@ -167,9 +168,9 @@ def test_a_row_with_a_mistake_stops_nobody(
         "select key, problem, seen_at from marts.data_problems where seen_at > %s", seen["max"]
     )
     assert [(row["key"], row["problem"]) for row in later] == [("A", "duplicate")]
-    assert world.row("select count(*) from marts.data_problems where key in ('status', 'twice')") == {
-        "count": 0
-    }
+    assert world.row(
+        "select count(*) from marts.data_problems where key in ('status', 'twice')"
+    ) == {"count": 0}
     listed = world.contents("data_problems")
     build_models(world.uri, "--full-refresh")
     assert _revenue(world) == revenue
@@ -205,10 +206,11 @@ def test_an_update_from_keys_without_a_brand(world: Warehouse) -> None:
     # As the version before left it: nothing knows of brands.
     for statement in (
         "alter table marts.ad_attribution_credits drop constraint ad_attribution_credits_pkey",
-        "alter table marts.ad_attribution_credits add primary key (transaction_id, model, touch_index)",
+        "alter table marts.ad_attribution_credits "
+        "add primary key (transaction_id, model, touch_index)",
         "alter table marts.ad_attribution_credits alter column brand_slug drop not null",
         "alter table marts.ad_attributions alter column brand_slug drop not null",
-        "create unique index \"0123456789abcdef0123456789abcdef\" "
+        'create unique index "0123456789abcdef0123456789abcdef" '
         "on marts.ad_attributions (transaction_id)",
         "update marts.ad_attributions set id = md5('transaction|' || transaction_id)::uuid",
         "alter table intermediate.ad_attribution_credits__kept drop column brand_slug cascade",

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tests.support import journeys
 import pytest
+
+from tests.support import journeys
 from tests.support.marts import Row, Warehouse, ad, build
 
 JOURNEYS = {journey.transaction_id: journey for journey in journeys.journeys()}
@@ -21,9 +22,7 @@ def world(module_warehouse: str) -> Iterator[Warehouse]:
     """
     world = Warehouse(module_warehouse)
     world.account("100")
-    ads = [
-        ad(f"{n}", campaign_id=c, campaign_name=c) for n, c in enumerate(journeys.CAMPAIGNS, 11)
-    ]
+    ads = [ad(f"{n}", campaign_id=c, campaign_name=c) for n, c in enumerate(journeys.CAMPAIGNS, 11)]
     world.load("100", "2026-03-01", ads)
     world.account("900", "EUR", brand="lumen")
     other = ad("19", campaign_id=journeys.OTHER_CAMPAIGN, campaign_name="Lumen")

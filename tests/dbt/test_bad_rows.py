@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.support.marts import GOOD, Warehouse, ad, outcome
 from psycopg.types.json import Jsonb
+
+from tests.support.marts import GOOD, Warehouse, ad, outcome
 
 SOUND, BAD = "100", "200"
 NO_TIMES: tuple[Any, ...] = (

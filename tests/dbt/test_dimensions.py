@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+
 from tests.support.marts import Warehouse, ad, build_models, outcome
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, build_models
-
 from tributary import config
+
+from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, build_models
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
-from tests.support.marts import Warehouse, ad
+from tributary import config, dbt_run
 
-from tributary import dbt_run, config
+from tests.support.marts import Warehouse, ad
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,9 @@ def test_a_build_under_which_a_view_changed_is_tried_again(
     world.execute("alter table app.transactions rename to orders")
     world.execute(
         "create view app.transactions as select * from app.orders union all "
-        "select transaction_id, brand_slug, profile_id, status, amount + 1, currency, transacted_at, "
-        "refunded_amount, refunded_at, updated_at, event_id, action_source, event_source_url, ip, "
+        "select transaction_id, brand_slug, profile_id, status, amount + 1, currency, "
+        "transacted_at, refunded_amount, refunded_at, updated_at, event_id, action_source, "
+        "event_source_url, ip, "
         "user_agent, fbp, fbc from app.orders where brand_slug = 'acme' "
         "and transaction_id = 'once' "
         "and to_regclass('staging.base_app__repeated_transactions') is not null"

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, ad, build, build_marts, build_models, outcome
-
 from tributary import config
+
+from tests.support.marts import (
+    MARTS,
+    OTHER_MARTS,
+    Warehouse,
+    ad,
+    build,
+    build_marts,
+    build_models,
+    outcome,
+)
 
 
 @pytest.fixture
@@ -47,7 +56,9 @@ def test_a_second_build_writes_nothing(world: Warehouse) -> None:
     """Red: marts that did not change are written anew each hour, and bloat."""
     world.load("100", "2026-03-01", [ad("1"), ad("2")])
     build_models(world.uri)
-    views = "select oid, xmin from pg_rewrite where ev_class::regclass::text like 'marts.%' order by 1"
+    views = (
+        "select oid, xmin from pg_rewrite where ev_class::regclass::text like 'marts.%' order by 1"
+    )
     rows = {mart: world.rows(f"select id, xmin from marts.{mart} order by id") for mart in MARTS}
     written = world.rows(views)
     assert len(written) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.support.marts import Warehouse, ad, build, build_marts, build_models, outcome
 
 TESTS = ("ad_spend_equals_raw", "ad_spend_equals_account_totals")

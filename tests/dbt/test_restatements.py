@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+
 from tests.support.marts import Warehouse, ad, build, build_marts, build_models
 
 DAYS = ("2026-03-01", "2026-03-02", "2026-03-03")

@@ -22,8 +22,8 @@ from tributary.platforms.meta import reports
 from tributary.platforms.meta.client import Graph
 from tributary.warehouse.load import ensure_partitions, stage_insights, staged_totals
 
+from sandbox.call import Call
 from sandbox.delivery import Delivery
-from sandbox.graph import Call
 from sandbox.nodes import show
 from sandbox.objects import HIDDEN, AccountSpec, effective_status
 from sandbox.rows import Piece, render

@@ -23,8 +23,8 @@ from tributary.platforms.meta.client import Graph
 from tributary.platforms.meta.reports import Notes
 from tributary.warehouse.load import Run
 
+from sandbox.call import Call
 from sandbox.faults import Fault
-from sandbox.graph import Call
 from sandbox.objects import AccountSpec
 from tests.support.loads import (
     ACCOUNT_ID,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.deliver import intake, outbox, retention
+from tributary.deliver import brands, intake, outbox, retention
 from tributary.deliver.identity import hashed
 
 from tests.support.edge import HOOKS, Client, empty_outbox, key, opened, post
@@ -841,7 +841,7 @@ def test_an_id_of_the_users_own_transaction_stays(http: Client, uri: str) -> Non
     link.
     """
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         raw = intake.purchase("19.90", "USD", transaction_id="pi_3N1", event_id="order-7",
                               email="jane@example.com")  # fmt: skip
         intake.take(connection, brand, [raw], source="transactions", now=outbox.now_of(connection))

@@ -24,8 +24,9 @@ from tributary.settings import apply as settings
 from tributary.warehouse.load import Fence, Run, learn
 
 from sandbox import reports
+from sandbox.call import Answer, Call
 from sandbox.delivery import Delivery
-from sandbox.graph import Answer, Call, Token
+from sandbox.graph import Token
 from sandbox.objects import AccountSpec
 from sandbox.server import Sandbox
 from sandbox.world import Clock, World

@@ -9,8 +9,8 @@ import pytest
 from tributary import config
 from tributary.api.webhooks.base import Parsed, Source
 from tributary.api.webhooks.registry import SOURCES
-from tributary.deliver.intake import EventRefused
 from tributary.errors import SettingsError
+from tributary.event import EventRefused
 from tributary.settings import apply as settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

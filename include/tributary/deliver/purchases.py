@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from tributary.deliver.intake import Raw
+from tributary.deliver.reading import Raw
 from tributary.warehouse import Connection
 
 _NAMES = ["Purchase", "Subscribe"]

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tributary.api.webhooks.signatures import Signature
-from tributary.deliver.intake import Raw
+from tributary.deliver.reading import Raw
 
 Payload = Mapping[str, Any]
 Settings = Mapping[str, Any]  # of the webhook, as in the settings file

@@ -17,10 +17,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from tributary.api.webhooks.base import Payload
-from tributary.deliver import intake
 from tributary.deliver.contacts import CLICKS
-from tributary.deliver.intake import EventRefused
-from tributary.deliver.personal import EMAIL, PHONE
+from tributary.deliver.personal import EMAIL, PHONE, personal_in
+from tributary.event import EventRefused
 
 # Under which names providers send our fields; letters and digits only, in lower case.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -135,7 +134,7 @@ def name_contact(fields: dict[str, Any], *others: Any) -> None:
     for text in (fields.pop("contact_id", None), *map(scalar, others)):
         if not text or len(text) > 256:
             continue
-        personal = intake.personal_in(text)
+        personal = personal_in(text)
         if personal == EMAIL:
             fields.setdefault("email", unquote(text))
         elif personal == PHONE:  # a chat bot's id of a WhatsApp user
@@ -146,7 +145,7 @@ def name_contact(fields: dict[str, Any], *others: Any) -> None:
 
 def in_an_id(text: str) -> str:
     """A part of an event's id, which is kept in clear: hashed where it names a person."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32] if intake.personal_in(text) else text
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if personal_in(text) else text
 
 
 def contact_of(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tributary.api.webhooks.registry import SOURCES
 from tributary.api.webhooks.signatures import PLAIN_HEADER, verify_secret
 from tributary.api.webhooks.take import read, take
 from tributary.deliver import outbox, retention
-from tributary.deliver.intake import Brand
+from tributary.deliver.brands import Brand
 from tributary.errors import SettingsError
 from tributary.platforms.hook import connection
 from tributary.warehouse import Connection, webhook_payloads

@@ -23,7 +23,7 @@ from tributary.api.webhooks.fields import (
 )
 from tributary.api.webhooks.signatures import Signature
 from tributary.deliver import intake
-from tributary.deliver.intake import EventRefused
+from tributary.event import EventRefused
 
 
 def _minor(amount: Any, currency: str) -> Decimal:

@@ -23,14 +23,20 @@ import psycopg
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from tributary.api.models import Posted
-from tributary.api.problems import ApiError, fault_of, unprocessable
+from tributary.api.problems import ApiError, faults_of_event, unprocessable
 from tributary.api.webhooks import payments
 from tributary.api.webhooks.base import Links, Parsed, Refund, Settings, Source
 from tributary.api.webhooks.payments import Report
 from tributary.api.webhooks.registry import SOURCES
-from tributary.deliver import amend, contacts, erasure, intake, outbox, purchases
-from tributary.deliver.intake import Brand, EventRefused, Raw
+from tributary.deliver import amend, brands, contacts, erasure, intake, outbox, purchases
+from tributary.deliver.brands import Brand
+from tributary.deliver.clicks import with_clicks
+from tributary.deliver.event_names import event_name
+from tributary.deliver.personal import personal_in
+from tributary.deliver.reading import Raw, contact_clicks
+from tributary.deliver.store import locked
 from tributary.errors import SettingsError, WarehouseDown
+from tributary.event import INHERITED, EventRefused, by_column
 from tributary.warehouse import Connection, webhook_payloads
 from tributary.warehouse.webhook_payloads import Key
 
@@ -101,7 +107,7 @@ def take(
     parsed = source.parse(payload, said_at, settings)
     if len(parsed.id) > 256 or "\x00" in parsed.id:
         raise EventRefused("id", "must be an id of at most 256 characters")
-    if intake.personal_in(parsed.id):  # it is kept in clear
+    if personal_in(parsed.id):  # it is kept in clear
         parsed = replace(parsed, id=hashlib.sha256(parsed.id.encode()).hexdigest())
     hashes = _hashes(parsed, brand.settings.get("default_country"))
     to_be = uuid4()
@@ -146,7 +152,7 @@ def _take(connection: Connection, post: _Post, body: bytes) -> Posted:
             with connection.transaction() if relatives else nullcontext():
                 done = _act(connection, post, _reports(connection, post) if relatives else [])
         except EventRefused as error:
-            refusal = unprocessable([fault_of(error)])
+            refusal = unprocessable(faults_of_event(error))
         except ApiError as error:
             refusal = error
         # Intake has checked the person of the event that it stored, but not of other payloads.
@@ -240,9 +246,9 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Result:
         return _Result(Posted(status="ignored", reason=intake.ERASED))
     if parsed.waits:
         _check(connection, post, parsed)
-    if contact_id := parsed.contact.get("contact_id"):
+    if contact_id := str(parsed.contact.get("contact_id") or ""):
         known = contacts.known(connection, post.brand.id, [contact_id]).get(contact_id)
-        clicks = intake.clicks(parsed.contact, post.said_at, known)
+        clicks = contact_clicks(parsed.contact, post.said_at, known)
         if any(clicks.values()) or not parsed.waits:
             contacts.remember(
                 connection,
@@ -279,7 +285,7 @@ def _store(connection: Connection, post: _Post, reports: list[Report]) -> _Resul
             there = purchases.of_payments(connection, post.brand.id, [links.payment])
             name = "Subscribe" if kind == "renewal" else "Purchase"
             raw["event_name"] = there[0].raw["event_name"] if there else name
-    clicked = intake.with_clicks(raw)  # these go before what the contact clicked earlier
+    clicked = with_clicks(raw)  # these go before what the contact clicked earlier
     raw = {**contacts.lend(connection, post.brand.id, clicked, post.said_at), "id": post.to_be}
     receipt, notes = _taken(connection, post, raw)
     if receipt.reason == intake.ERASED:
@@ -322,7 +328,7 @@ def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receip
     if own_id is not None and given.get("event_id") != own_id:
         # Before the row's id was made of it, the event's own id was kept in `event_id` alone.
         there = purchases.of_event_id(
-            connection, brand.id, intake.event_name(brand, given), own_id, but=post.to_be
+            connection, brand.id, event_name(brand, given), own_id, but=post.to_be
         )
         if there is not None:
             return intake.Receipt("duplicate", there), notes
@@ -447,27 +453,28 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
         if refund.bought_at is None or now - refund.bought_at > _REFUND_PATIENCE:
             return _Result(Posted(status="ignored", reason="its purchase was never taken"))
         raise ApiError(409, "The purchase of this refund is not known yet; post it again later.")
-    stored = amend.locked(connection, purchase)
+    stored = locked(connection, purchase)
     if stored is None:
         return _Result(Posted(status="ignored", reason=intake.ERASED))
-    bought = stored.event
+    bought, worth = stored.event, stored.event["event_value"]
+    assert worth is not None  # a Purchase has a value
     if bought["currency"] != refund.currency:
         raise EventRefused("currency", "is not that of the purchase")
     last = purchases.latest_adjustment(connection, bought["id"])
-    left = bought["event_value"] if last is None else last.event_value
+    left = worth if last is None else last.event_value
     before = (last.custom_params.get(_RETURNED) if last else None) or {
-        "refunds": str(bought["event_value"] - left), "disputes": {},
+        "refunds": str(worth - left), "disputes": {},
     }  # fmt: skip
     after = _returned(before, refund, reports)
     given = sum((Decimal(one["amount"]) for one in after["disputes"].values()), Decimal(0))
-    value = max(bought["event_value"] - Decimal(after["refunds"]) - given, Decimal(0))
+    value = max(worth - Decimal(after["refunds"]) - given, Decimal(0))
     if value == left:  # known, or an older one that comes late
         if after != before and last is not None:
             purchases.add_params(connection, last.id, {_RETURNED: after})
         return _Result(Posted(status="duplicate"), [bought["id"]])
     latest_time = bought["event_time"] if last is None else last.event_time
     raw = {
-        **{name: bought[name] for name in amend.INHERITED},
+        **{name: by_column(bought)[name] for name in INHERITED},
         "currency": bought["currency"],
         "id": post.to_be,
         "kind": "adjustment",
@@ -525,7 +532,7 @@ def replay(
         How many by their result: accepted, duplicate, ignored, refused; and those that
             cannot be read with the key that is set, where there are any.
     """
-    now, known = outbox.now_of(connection), intake.brands(connection)
+    now, known = outbox.now_of(connection), brands.load(connection)
     slugs = {one.id: one.slug for one in known.values()}
     counts = dict.fromkeys(("accepted", "duplicate", "ignored", "refused"), 0)
     for stored in webhook_payloads.to_replay(connection, brand, source):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tributary.errors import SettingsError
-from tributary.event import Event
 from tributary.orchestration.connections import warehouse_uri
 from tributary.orchestration.tasks.window import refuse_unknown
 
@@ -120,19 +119,19 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
         SettingsError: no such destination, or nothing that marks the event as a test.
         TributaryError: the platform's refusal.
     """
-    from tributary.deliver import destinations, intake, outbox
+    from tributary.deliver import brands, destinations, intake, outbox
     from tributary.platforms import registry
     from tributary.warehouse import connect
 
     with connect(warehouse_uri(), autocommit=True) as opened:
         now = outbox.now_of(opened)
         found = destinations.one(opened, name, now)
-        brand = intake.brands(opened)[found.brand]
+        brand = brands.load(opened)[found.brand]
     platform = registry.platform(found.platform)
     client = registry.hook_class(found.platform)(
         found.conn_id, f"for destination {name}", **platform.client_options
     ).get_conn()
-    event = cast(Event, intake.test_event(brand, now))
+    event = intake.test_event(brand, now)
     answer = platform.send_test_event(client, found.settings, event, test_event_code)
     return f"{name}: {answer}"
 
