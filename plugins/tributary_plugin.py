@@ -44,7 +44,7 @@ class Tributary(AirflowPlugin):
     """Mounts both, and shows the page in the navigation."""
 
     name = "tributary"
-    # The first prefix that fits is taken: the longer one stands first.
+    # Airflow takes the first prefix that fits, so the longer one comes first.
     fastapi_apps = [
         {"app": _Api(), "url_prefix": "/tributary/api", "name": "Tributary API"},
         {"app": _page, "url_prefix": "/tributary", "name": "Tributary"},

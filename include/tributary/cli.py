@@ -402,16 +402,13 @@ def replay(brand: str | None, source: str | None) -> None:
             "deployment: `docker compose exec edge tributary webhooks replay`)."
         )
     os.environ["TRIBUTARY_SECRET_KEY"] = key
-    from tributary.api import webhooks
+    from tributary.api.webhooks import take
 
     with _warehouse() as connection:
-        counts = webhooks.replay(connection, brand=brand, source=source)
-    if (
-        counts.get(webhooks.OF_ANOTHER_KEY)
-        and sum(counts.values()) == counts[webhooks.OF_ANOTHER_KEY]
-    ):
+        counts = take.replay(connection, brand=brand, source=source)
+    if counts.get(take.OF_ANOTHER_KEY) and sum(counts.values()) == counts[take.OF_ANOTHER_KEY]:
         raise _NoKey(
-            f"TRIBUTARY_SECRET_KEY reads none of the {counts[webhooks.OF_ANOTHER_KEY]:,} payloads: "
+            f"TRIBUTARY_SECRET_KEY reads none of the {counts[take.OF_ANOTHER_KEY]:,} payloads: "
             "they were encrypted with another key. Set that of the edge that took them; separate "
             "several by commas."
         )

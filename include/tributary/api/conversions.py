@@ -23,7 +23,7 @@ from tributary.api.models import (
     Status,
     Text,
 )
-from tributary.api.problems import Fault, Refused, fault, faults_of, faults_of_event, unprocessable
+from tributary.api.problems import ApiError, Fault, fault, faults_of, faults_of_event, unprocessable
 from tributary.deliver import brands, contacts, erasure, intake, ledger, outbox
 from tributary.deliver.brands import Brand
 from tributary.deliver.intake import Receipt
@@ -73,7 +73,7 @@ def create_batch(body: Batch, caller: Writer, request: Request) -> BatchResult:
                 results[index] = _refused(index, faults_of(error.errors()))
             except EventRefused as error:
                 results[index] = _refused(index, faults_of_event(error))
-            except Refused as error:
+            except ApiError as error:
                 results[index] = _refused(index, error.faults)
             else:
                 by_brand.setdefault(brand.slug, []).append((index, raw))
@@ -157,7 +157,7 @@ def erase(id: UUID, caller: Writer, request: Request) -> None:
 def _one(connection: Connection, caller: Caller, event: UUID) -> ledger.Row:
     row = ledger.one(connection, caller.brand_id, event)
     if row is None:
-        raise Refused(404, "There is no such conversion.")
+        raise ApiError(404, "There is no such conversion.")
     return row
 
 

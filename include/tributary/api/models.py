@@ -1,4 +1,4 @@
-"""What the API takes and gives."""
+"""The models of the REST API's requests and answers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ _Item = Annotated[dict[str, Any], WithJsonSchema(ConversionIn.model_json_schema(
 
 
 class Delivery(BaseModel):
-    """What became of a conversion at one destination."""
+    """The state of a conversion at one destination."""
 
     destination: str
     sync_status: Status
@@ -147,7 +147,7 @@ class Batch(BaseModel):
 
 
 class ItemResult(BaseModel):
-    """What became of one conversion of a batch."""
+    """The result of one conversion of a batch."""
 
     index: int
     status: Literal["accepted", "duplicate", "refused"]
@@ -156,7 +156,7 @@ class ItemResult(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """What became of a batch, in the order that it came in."""
+    """The results of a batch, in its order."""
 
     accepted: int
     duplicate: int
@@ -214,7 +214,7 @@ class SyncResult(BaseModel):
 
 
 class BrandStatus(BaseModel):
-    """Where a brand's conversions stand."""
+    """The latest upload of a brand, and what waits."""
 
     brand_id: UUID
     brand_name: str
@@ -269,7 +269,7 @@ class DestinationChange(BaseModel):
 
 
 class ErasureRequest(BaseModel):
-    """Whose data goes."""
+    """The person whose data is erased."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -305,7 +305,7 @@ class Erasures(BaseModel):
 
 
 class Posted(BaseModel):
-    """What became of a webhook."""
+    """The result of a webhook post."""
 
     status: Literal["accepted", "duplicate", "ignored"]
     reason: str | None = None

@@ -31,7 +31,7 @@ from tributary.api.models import (
     RetryRequest,
     Text,
 )
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 from tributary.deliver import destinations, outbox, overview
 from tributary.errors import SettingsError, TributaryError
 from tributary.platforms import registry
@@ -160,7 +160,7 @@ def retry(
         try:
             destinations.one(connection, name, now)
         except SettingsError as error:
-            raise Refused(404, str(error)) from None
+            raise ApiError(404, str(error)) from None
         back = outbox.retry(connection, now, destination=name, outcome=body.outcome)
     return Retried(put_back=back.get(name, 0))
 
@@ -177,4 +177,4 @@ def resume_account(
         try:
             return Resumed(was_paused=load.resume(connection, platform, account_id))
         except SettingsError as error:
-            raise Refused(404, str(error)) from None
+            raise ApiError(404, str(error)) from None

@@ -82,7 +82,7 @@ def _imports() -> Iterator[Problem]:
     from sqlalchemy import select
 
     for source, error in plugins_manager.get_import_errors().items():
-        if Path(source).stem == "tributary":
+        if Path(source).stem == "tributary_plugin":
             yield Problem(f"The plugin {source} cannot be imported: {_last_line(error)}.")
     with create_session() as session:
         broken = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace))
