@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 import requests
 from tributary import warehouse as wh
-from tributary.deliver import intake
+from tributary.deliver import brands, intake
 from tributary.errors import TributaryError
 from tributary.local import services
 
@@ -68,7 +68,7 @@ def ask(api_server: str, warehouse: str, monkeypatch: pytest.MonkeyPatch) -> Any
 def _sell(uri: str, number: int) -> None:
     now = datetime.now(UTC)
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         events = [
             {
                 "event_name": "Purchase", "event_id": f"order-{n}", "email": f"p{n}@example.com",
