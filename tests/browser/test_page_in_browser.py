@@ -15,7 +15,7 @@ import pytest
 from tributary import warehouse as wh
 from tributary.deliver import brands, intake
 from tributary.settings import apply as settings
-from tributary.warehouse.load import pause, record_sync
+from tributary.warehouse.ad_accounts import pause, record_sync
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

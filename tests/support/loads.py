@@ -23,7 +23,8 @@ from tributary.platforms.meta.client import Graph
 from tributary.platforms.meta.source import MetaSource
 from tributary.platforms.source import Account, Memory, Notes
 from tributary.settings import apply as settings
-from tributary.warehouse.load import Fence, Run, learn
+from tributary.warehouse.ad_accounts import learn
+from tributary.warehouse.load import Fence, Run
 
 from sandbox import reports
 from sandbox.call import Answer, Call
