@@ -8,7 +8,7 @@ WORKDIR /opt/tributary
 
 COPY requirements.txt .
 RUN pip install --no-cache-dir --requirement requirements.txt
-COPY --chown=airflow pyproject.toml ./
+COPY --chown=airflow pyproject.toml requirements.in README.md LICENSE setup.py ./
 COPY --chown=airflow include include
 COPY --chown=airflow dags dags
 COPY --chown=airflow plugins plugins

@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 LINT   := .venv-lint
 CLI     = $(VENV)/bin/tributary
-# Behind a company proxy the system knows the certificates, and uv alone does not.
+# A company proxy's certificates are in the system's store, which uv does not read by default.
 export UV_SYSTEM_CERTS := true
-# Where it is set, every command would compile dbt and Airflow anew: seconds each.
+# Where it is set, every command compiles dbt and Airflow again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 SHELL  := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help demo test up down env docs lint bench lock clean
+.PHONY: help demo test check up down env docs lint wheel bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,21 +18,23 @@ help:  ## this list
 demo: $(VENV)/ready  ## sandbox → raw → marts through Airflow, printed as tables
 	@$(VENV)/bin/python -m sandbox.demo
 
-test: $(VENV)/ready  ## the whole test suite
+test: $(VENV)/ready  ## all tests
 	@$(VENV)/bin/python -m pytest
 
-up: $(VENV)/ready  ## Airflow and the sandbox in the background
+check: $(VENV)/ready  ## the tests that start no service: under a minute
+	@$(VENV)/bin/python -m pytest tests/unit tests/sandbox
+
+up: $(VENV)/ready  ## Airflow in the background, and the sandbox where the settings use it
 	@$(CLI) up
 
-down: $(VENV)/ready  ## stop them
+down: $(VENV)/ready  ## stop them, and the embedded Postgres
 	@$(CLI) down
 
 env: $(VENV)/ready  ## eval "$(make -s env)" makes plain airflow, dbt and psql work
 	@$(CLI) env
 
 docs: $(VENV)/ready  ## dbt's documentation of all models as one HTML page
-	@eval "$$($(CLI) env)" && $(VENV)/bin/dbt --quiet docs generate --static >&2 && \
-	    echo "file://$$DBT_TARGET_PATH/static_index.html"
+	@$(CLI) docs
 
 lint: $(VENV)/ready $(LINT)/ready  ## ruff, mypy, sqlfluff
 	@$(LINT)/bin/ruff format --check .
@@ -45,21 +47,26 @@ bench: $(VENV)/ready  ## the benchmark report; fails when a goal is missed
 		$(VENV)/bin/python -m bench.$$name || missed="$$missed $$name"; \
 	done; test -z "$$missed" || { echo "goals missed:$$missed"; exit 1; }
 
+wheel: $(VENV)/ready  ## build the wheel, and use it in an environment that has only requirements.txt
+	@UV=$(VENV)/bin/uv PYTHON=$(VENV)/bin/python .ci/wheel
+
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11
 lock: $(VENV)/ready  ## compile requirements*.in into requirements*.txt
-	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 requirements.in -o requirements.txt
-	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 requirements-lint.in -o requirements-lint.txt
+	@$(COMPILE) requirements.in -o requirements.txt
+	@$(COMPILE) requirements.in requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) requirements-lint.in -o requirements-lint.txt
 
 clean:  ## remove local state: services, data, virtual environments
 	@if [ -e $(VENV)/ready ]; then $(CLI) down; fi
 	@rm -rf $(VENV) $(LINT) "$${TRIBUTARY_HOME:-.tributary}" include/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt/target dbt/logs
 
-# uv itself stands in the lock, so that syncing keeps it.
-$(VENV)/ready: requirements.txt pyproject.toml
+# uv is in the lock itself, so that syncing keeps it.
+$(VENV)/ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Tributary needs Python 3.11 or later: make PYTHON=python3.12 …")' >&2
 	@echo "setting up $(VENV) …" >&2
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) >&2
 	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv >&2
-	@$(VENV)/bin/uv pip sync -q --python $(VENV)/bin/python requirements.txt >&2
+	@$(VENV)/bin/uv pip sync -q --python $(VENV)/bin/python requirements-dev.txt >&2
 	@$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --no-deps -e . >&2
 	@touch $@
 

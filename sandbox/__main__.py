@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from sandbox.server import DEFAULT_START, Sandbox
+from sandbox.server import Sandbox
+from sandbox.state import DEFAULT_START
 from sandbox.world import Clock, World
 
 

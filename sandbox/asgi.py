@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.graph import Answer, Call
+from sandbox.call import Answer, Call
 
 _MAX_PART_BYTES = 64 * 2**20  # of a multipart form
 

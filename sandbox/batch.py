@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
+from sandbox.call import Answer, Call
 from sandbox.errors import GraphError, bad_parameter
 from sandbox.params import flag, json_value, only
 from sandbox.wire import Wire
-
-if TYPE_CHECKING:
-    from sandbox.graph import Answer, Call
 
 MAX_CALLS = 50
 _VERSION = re.compile(r"v\d+\.\d+(/|$)")

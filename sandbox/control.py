@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -46,16 +46,14 @@ from starlette.routing import Route
 from sandbox.faults import Fault
 from sandbox.google import GoogleFault
 from sandbox.graph import Token
-
-if TYPE_CHECKING:
-    from sandbox.server import Sandbox
+from sandbox.state import State
 
 _SHOWN_CHARACTERS = 1_000  # of a parameter of a request
 
-Serve = Callable[["Sandbox", Request, dict[str, Any]], Any]
+Serve = Callable[[State, Request, dict[str, Any]], Any]
 
 
-def routes(sandbox: Sandbox) -> list[Route]:
+def routes(sandbox: State) -> list[Route]:
     """The routes that drive this sandbox."""
     return [
         Route(f"/_sandbox/{name}", _endpoint(sandbox, methods), methods=list(methods))
@@ -64,7 +62,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 
 def _endpoint(
-    sandbox: Sandbox, methods: dict[str, Serve]
+    sandbox: State, methods: dict[str, Serve]
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         body = await request.body()
@@ -84,19 +82,19 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-def _health(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _health(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return {"status": "ok", "now": sandbox.clock.now().isoformat()}
 
 
-def _faults(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _faults(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return [fault.shown() for fault in sandbox.faults]
 
 
-def _add_fault(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _add_fault(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return sandbox.faults.add(Fault(**given)).shown()
 
 
-def _end_faults(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _end_faults(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     if "id" not in request.query_params:
         sandbox.faults.clear()
         return []
@@ -108,7 +106,7 @@ def _end_faults(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> An
     return _faults(sandbox, request, given)
 
 
-def _set_clock(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _set_clock(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     steps = ("advance_seconds", "advance_per_request_seconds")
     _only(given, "set", *steps)
     moment = datetime.fromisoformat(given["set"]) if given.get("set") is not None else None
@@ -128,36 +126,36 @@ def _set_clock(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any
     }
 
 
-def _limits(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _limits(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return asdict(sandbox.limits)
 
 
-def _set_limits(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _set_limits(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     sandbox.limits.change(**given)
     return asdict(sandbox.limits)
 
 
-def _set_usage(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _set_usage(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     sandbox.set_usage(**given)
     return given
 
 
-def _restate(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _restate(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     sandbox.restate(**given)
     return {"revision": sandbox.world.revision}
 
 
-def _hidden(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _hidden(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return {"ids": sorted(sandbox.world.hidden_from_edges)}
 
 
-def _hide(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _hide(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "ids")
     sandbox.world.hide(given.get("ids", ()))
     return _hidden(sandbox, request, given)
 
 
-def _requests(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _requests(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     last = int(request.query_params.get("last", 100))
     received = list(sandbox.requests)[-last:] if last > 0 else []
     tally = sandbox.graph.tally
@@ -178,23 +176,23 @@ def _shortened(params: dict[str, str]) -> dict[str, str]:
     return {name: value[:_SHOWN_CHARACTERS] for name, value in params.items()}
 
 
-def _forget_requests(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _forget_requests(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     sandbox.requests.clear()
     sandbox.graph.tally.clear()
     return _requests(sandbox, request, given)
 
 
-def _reset(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _reset(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given)
     sandbox.reset()
     return _health(sandbox, request, given)
 
 
-def _latency(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _latency(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return {"seconds": sandbox.latency}
 
 
-def _set_latency(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _set_latency(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "seconds")
     seconds = given.get("seconds")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
@@ -203,7 +201,7 @@ def _set_latency(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> A
     return _latency(sandbox, request, given)
 
 
-def _set_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _set_token(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "token", "accounts", "pixels", "app_secret", "expires")
     expires = given.get("expires")
     token = Token(
@@ -218,7 +216,7 @@ def _set_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any
     return given
 
 
-def _revoke_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _revoke_token(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "token")
     name = _text(given, "token")
     token = sandbox.tokens.pop(name, None)
@@ -233,7 +231,7 @@ def _revoke_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> 
     }
 
 
-def _events(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _events(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     query, events = request.query_params, sandbox.events
     pixel = query.get("pixel")
     found = events.latest(int(query.get("last", 100)), pixel, query.get("test_event_code"))
@@ -244,12 +242,12 @@ def _events(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
     }
 
 
-def _forget_events(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _forget_events(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     sandbox.events.clear()
     return _events(sandbox, request, given)
 
 
-def _send_from_browser(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _send_from_browser(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     names = ("pixel", "event_name", "event_id")
     _only(given, *names)
     pixel, event_name, event_id = (_text(given, name) for name in names)
@@ -257,7 +255,7 @@ def _send_from_browser(sandbox: Sandbox, request: Request, given: dict[str, Any]
     return sandbox.events.totals(pixel)
 
 
-def _ledger(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _ledger(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     pixel = request.query_params.get("pixel")
     if pixel is None:
         raise ValueError("pixel is required")
@@ -267,11 +265,11 @@ def _ledger(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
     }
 
 
-def _website(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _website(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return {"strict": sandbox.graph.strict_website}
 
 
-def _set_website(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _set_website(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "strict")
     if not isinstance(given.get("strict"), bool):
         raise ValueError("strict must be true or false")
@@ -302,11 +300,11 @@ def _only(given: dict[str, Any], *known: str) -> None:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
 
 
-def _google(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _google(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return dict(sandbox.google.shown())
 
 
-def _set_google(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _set_google(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     plain = ("unmatched_percent", "allowlisted", "must_log_in", "per_minute")
     _only(given, *plain, "processing_seconds", "refuse", "becomes")
     google = sandbox.google
@@ -322,22 +320,22 @@ def _set_google(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> An
     return _google(sandbox, request, given)
 
 
-def _google_faults(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _google_faults(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     return [fault.shown() for fault in sandbox.google.faults]
 
 
-def _add_google_fault(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _add_google_fault(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     fault = GoogleFault(**given)
     sandbox.google.faults.append(fault)
     return fault.shown()
 
 
-def _end_google_faults(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _end_google_faults(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     sandbox.google.faults.clear()
     return []
 
 
-def _google_ledger(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _google_ledger(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     with sandbox.google.lock:
         return [
             [action, order, one.counted, one.received, one.value]
@@ -345,20 +343,20 @@ def _google_ledger(sandbox: Sandbox, request: Request, given: dict[str, Any]) ->
         ]
 
 
-def _google_tag(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _google_tag(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "action", "order_id", "value", "currency")
     action, order = _text(given, "action"), _text(given, "order_id")
     sandbox.google.tag_sent(action, order, float(given["value"]), _text(given, "currency"))
     return given
 
 
-def _allow_google_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _allow_google_token(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "refresh_token")
     sandbox.google.refresh_tokens.add(_text(given, "refresh_token"))
     return {}
 
 
-def _revoke_google_token(sandbox: Sandbox, request: Request, given: dict[str, Any]) -> Any:
+def _revoke_google_token(sandbox: State, request: Request, given: dict[str, Any]) -> Any:
     _only(given, "refresh_token")
     if given:
         sandbox.google.refresh_tokens.discard(_text(given, "refresh_token"))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 import pycountry
@@ -30,9 +30,7 @@ from google.protobuf import json_format
 
 from sandbox.google import MAX_ROWS, Google, GoogleFault, Row
 from sandbox.google_clicks import clicks_of
-
-if TYPE_CHECKING:
-    from sandbox.server import Sandbox
+from sandbox.state import State
 
 _SERVICES = "google.ads.googleads.v26.services"
 _FAILURE = "google.ads.googleads.v26.errors.googleadsfailure-bin"
@@ -57,7 +55,7 @@ class Problem(NamedTuple):
 class Server:
     """The gRPC server of a sandbox, from its start until `stop`."""
 
-    def __init__(self, sandbox: Sandbox, port: int = 0) -> None:
+    def __init__(self, sandbox: State, port: int = 0) -> None:
         self._sandbox, self._stopping = sandbox, threading.Event()
         options = [("grpc.max_receive_message_length", 64 * 2**20)]
         self._server = grpc.server(ThreadPoolExecutor(_WORKERS), options=options)

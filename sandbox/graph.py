@@ -14,12 +14,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from sandbox import conversions, nodes, paging, params, quality, reports
 from sandbox.batch import answer_batch
+from sandbox.call import Answer, Call
 from sandbox.errors import (
     GraphError,
     bad_parameter,
@@ -71,29 +72,6 @@ DEFAULT_TOKENS = {
 }
 # To which account pixels belong; others belong to the first account of the token that asks.
 DEFAULT_PIXELS = {"2000000001": "1000000001", "2000000003": "1000000003"}
-
-
-class Call(NamedTuple):
-    """A request, freed of HTTP."""
-
-    method: str
-    path: str  # "/v26.0/act_1/ads"
-    params: dict[str, str]  # query and form together
-    bearer: str | None = None  # the token of the Authorization header
-    origin: str = "https://graph.facebook.com"  # scheme and host the caller used
-    readable: bool = True  # whether the body was what its content type says
-    inner: bool = False  # whether it came as part of a batch
-    data: Any = None  # the parameter of that name, if the body was JSON and held more than a text
-
-
-class Answer(NamedTuple):
-    """A response, before HTTP."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str]
-    wire: Wire = Wire()
-    leaving: Callable[[], None] | None = None  # what is done when it leaves, see `wire.Travelling`
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -22,9 +22,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.wire import Travelling, Wire
-
-if TYPE_CHECKING:
-    from sandbox.server import Sandbox
 
 PROJECTS = frozenset({"phc_sandbox_acme", "phc_sandbox_lumen"})
 _MOST_BYTES = 20 * 2**20
@@ -78,7 +75,7 @@ class PosthogFault:
 
 
 class Refusal(Exception):
-    """An answer that is not a yes."""
+    """An answer that refuses the batch."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -104,15 +101,19 @@ class Posthog:
         """Events that the project has."""
         return len(self.ledger.get(project, {}))
 
-    def routes(self, sandbox: Sandbox) -> list[Route]:
-        """The API's own paths, and those that drive it from another process."""
+    def routes(self, stopping: Callable[[], bool]) -> list[Route]:
+        """The API's own paths, and those that drive it from another process.
+
+        Args:
+            stopping: whether the server is about to end, which ends an answer that hangs.
+        """
 
         async def batch(request: Request) -> Response:
             try:
                 raw = await request.body()
             except ClientDisconnect:
                 return Response(status_code=400)
-            return self._batch(raw, dict(request.headers), lambda: sandbox._server.should_exit)
+            return self._batch(raw, dict(request.headers), stopping)
 
         async def flags(request: Request) -> Response:
             try:
@@ -196,7 +197,7 @@ class Posthog:
 
     def _take(self, project: str, events: list[dict[str, Any]]) -> None:
         if project not in self.projects:
-            return  # as PostHog: the answer is yes, and nobody ever sees the events
+            return  # as PostHog: the answer is yes, and the events are dropped
         self.events = [*self.events, *events][-10_000:]
         book = self.ledger.setdefault(project, {})
         for event in events:

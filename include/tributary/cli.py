@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tributary import config, warehouse
-from tributary.errors import TributaryError
-from tributary.local import embedded, home, services
+from tributary.errors import SettingsError, TributaryError
+from tributary.orchestration import deployment
 from tributary.settings import apply as settings
+
+# A checkout has the local installation; an installed package and the image have not.
+HAS_LOCAL = importlib.util.find_spec("tributary.local") is not None
 
 
 class _Group(click.Group):
@@ -57,7 +61,7 @@ def status() -> None:
     from tributary.deliver import overview
     from tributary.platforms.meanings import meaning
 
-    uri = services.warehouse_uri()
+    uri = _warehouse_uri()
     warehouse.migrate(uri)
     table = Table(
         "brand", "ad account", "active", "last load", "result", "days", "reconciled",
@@ -107,7 +111,7 @@ def status() -> None:
             table.add_row(row["destination"], row["sync_status"], row["outcome"], number, *told)
     if table.rows:
         console.print(table)
-    airflow = services.airflow_to_ask(uri)
+    airflow = _airflow_to_ask(uri)
     if airflow is None:
         with warehouse.connect(uri) as connection:
             for mistake in overview.mistakes(connection):
@@ -115,8 +119,27 @@ def status() -> None:
     else:
         _may_ask_airflow(airflow)
         _print_problems(uri)
+        _check_own_page(airflow)
+
+
+def _airflow_to_ask(uri: str) -> dict[str, str] | None:
+    """What the environment lacks for asking Airflow's metadata; None where there is no Airflow."""
+    if deployment.has_airflow():
+        return {}
+    if HAS_LOCAL:
+        from tributary.local import services
+
+        return services.airflow_to_ask(uri)
+    return {} if deployment.has_sqlite() else None
+
+
+def _check_own_page(variables: dict[str, str]) -> None:
+    """Check the page of the Airflow that `tributary up` has started, if it runs."""
+    if HAS_LOCAL:
+        from tributary.local import services
+
         if services.process("airflow") is not None:
-            services.check_page(airflow or dict(os.environ))
+            services.check_page(variables or dict(os.environ))
 
 
 def _may_ask_airflow(variables: dict[str, str]) -> None:
@@ -156,6 +179,7 @@ def import_events(file: Path, brand: str | None) -> None:
     """Take conversions from a FILE (CSV, Parquet, Excel); twice is once."""
     from tributary.deliver import outbox
     from tributary.deliver.files import import_file
+    from tributary.platforms.meanings import meaning
 
     with _warehouse() as connection:
         report = import_file(connection, file, brand, outbox.now_of(connection))
@@ -173,8 +197,23 @@ def import_events(file: Path, brand: str | None) -> None:
         )
     for note, number in report.notes.most_common():
         click.echo(f"{number:,} accepted lines: {note}")
+    for (destination, platform, outcome), number in sorted(
+        report.deliveries.items(), key=lambda item: (item[0].destination, item[0].outcome or "")
+    ):
+        if outcome is None:
+            click.echo(f"{destination}: {number:,} wait for the next run of upload_conversions")
+        else:
+            why = meaning(platform, outcome, "skipped")
+            click.echo(f"{destination}: {number:,} skipped as {outcome}. {why.means} {why.to_do}")
+    for slug, number in report.unsent.most_common():
+        click.echo(
+            f"{slug} has no active destination: {number:,} events are stored, and not sent. Add "
+            "one to the settings file, then send them with `tributary deliveries backfill`."
+        )
     if report.refused_file:
-        click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
+        click.echo(
+            f"The refused lines are in {report.refused_file}: correct them and import that file."
+        )
         raise SystemExit(1)
 
 
@@ -251,7 +290,7 @@ def accounts() -> None:
 )
 def resume_account(account_id: str, platform: str) -> None:
     """End the pause of the ad account ACCOUNT_ID, whoever began it."""
-    from tributary.warehouse.load import resume
+    from tributary.warehouse.ad_accounts import resume
 
     account_id = account_id.removeprefix("act_")
     with _warehouse() as connection:
@@ -272,10 +311,12 @@ def destinations_() -> None:
 @click.option("--test-event-code", help="Of Meta's Test Events tab; else the destination's own.")
 def test(name: str, test_event_code: str | None) -> None:
     """Send one test event to the destination NAME and print what the platform said."""
-    uri = services.warehouse_uri()
+    uri = _warehouse_uri()
     warehouse.migrate(uri)
-    airflow = services.airflow_to_ask(uri)
-    _may_ask_airflow(services.ready() if airflow is None else airflow)
+    airflow = _airflow_to_ask(uri)
+    if airflow is None:
+        airflow = _local_installation()
+    _may_ask_airflow(airflow)
     from tributary.orchestration.tasks.upload import send_test_event
 
     click.echo(send_test_event(name, test_event_code))
@@ -359,31 +400,91 @@ def replay(brand: str | None, source: str | None) -> None:
 
 @contextmanager
 def _warehouse() -> Iterator[warehouse.Connection]:
-    uri = services.warehouse_uri()
+    uri = _warehouse_uri()
     warehouse.migrate(uri)
     with warehouse.connect(uri, autocommit=True) as connection:
         yield connection
 
 
+def _warehouse_uri() -> str:
+    """`TRIBUTARY_WAREHOUSE`; in a checkout without it, the embedded server, which is started.
+
+    Raises:
+        SettingsError: it is not set, and a deployment's Airflow is configured, or this is an
+            installed package; or it is no `postgresql://` URI.
+    """
+    if not HAS_LOCAL:
+        return config.warehouse_uri()
+    from tributary.local import services
+
+    return services.warehouse_uri()
+
+
+def _local_installation() -> dict[str, str]:
+    """Set up the local installation where that is possible; returns its environment.
+
+    Raises:
+        SettingsError: this is an installed package, and no Airflow is configured.
+    """
+    if not HAS_LOCAL:
+        raise SettingsError(
+            "No Airflow is configured in this environment: run this where Airflow runs, with its "
+            f"AIRFLOW_HOME or {deployment.METADATA}."
+        )
+    from tributary.local import services
+
+    return services.ready()
+
+
 @main.command()
 def prepare() -> None:
     """Bring the warehouse and Airflow's metadata to this version of the project."""
-    variables = services.ready()
-    click.echo(f"The warehouse at {warehouse.where(variables['TRIBUTARY_WAREHOUSE'])} is ready.")
+    uri = _warehouse_uri()
+    if deployment.has_airflow() or not HAS_LOCAL:
+        deployment.prepare(uri)
+    else:
+        _local_installation()
+    click.echo(f"The warehouse at {warehouse.where(uri)} is ready.")
 
 
 @main.command()
+def docs() -> None:
+    """Write dbt's documentation of all models as one HTML page, and print where it is.
+
+    It reads the warehouse and changes nothing there: a user who may only read can run it.
+    """
+    from tributary import dbt_run
+    from tributary.errors import BuildFailed
+
+    environment = config.dbt_environment(_warehouse_uri())
+    ended = dbt_run.invoke(environment, "--quiet", "docs", "generate", "--static")
+    if not ended.success:
+        raise BuildFailed(f"dbt could not write the documentation: {ended.exception}")
+    click.echo(f"file://{environment['DBT_TARGET_PATH']}/static_index.html")
+
+
+# Where there is no local installation there are no commands for it.
+_local_command = main.command if HAS_LOCAL else click.command
+
+
+@_local_command()
 def env() -> None:
     """Print `export …` lines that make plain airflow, dbt and psql work."""
+    from tributary.local import home, services
+
     click.echo(home.shell_lines(services.ready()))
 
 
-@main.command()
+@_local_command()
 def up() -> None:
-    """Start Airflow and the sandbox in the background."""
+    """Start Airflow, and the sandbox where the settings use it, in the background."""
+    from tributary.local import home, services
+
     home.refuse_a_shells_airflow()
     variables = services.ready()
-    sandbox = services.start_sandbox(variables)
+    sandbox = None
+    if services.uses_sandbox(variables["TRIBUTARY_WAREHOUSE"]):
+        sandbox = services.start_sandbox(variables)
     variables = services.start_airflow(variables)
     click.echo(f"Airflow   {variables['AIRFLOW__API__BASE_URL']}")
     _may_ask_airflow(variables)
@@ -391,15 +492,18 @@ def up() -> None:
 
     for user in health.users():
         click.echo(f"          user {user}, password {services.password(variables, user)}")
-    click.echo(f"Sandbox   {sandbox}")
-    click.echo("`make down` stops them.")
+    if sandbox is not None:
+        click.echo(f"Sandbox   {sandbox}")
+    click.echo("`make down` stops what runs.")
     _print_problems(variables["TRIBUTARY_WAREHOUSE"])
     services.check_page(variables)
 
 
-@main.command()
+@_local_command()
 def down() -> None:
     """Stop Airflow, the sandbox and the embedded Postgres."""
+    from tributary.local import embedded, services
+
     for name in ("airflow", "sandbox"):
         click.echo(f"{name}: {'stopped' if services.stop(name) else 'was not running'}")
     click.echo(f"postgres: {'stopped' if embedded.stop() else 'was not running'}")

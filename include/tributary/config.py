@@ -1,7 +1,8 @@
-"""Where local state lives, and the environment that makes plain `airflow`, `dbt` and `psql` work.
+"""The environment: where files are, the warehouse's URI, secrets, private files.
 
-State lives under `.tributary/` in the checkout, or in `TRIBUTARY_HOME`: the embedded Postgres,
-Airflow's home, logs, and `local.json` (mode 0600) with the ports and secrets made on first use.
+State is written to `TRIBUTARY_HOME`, or to `.tributary/` in the checkout or, for an installed
+package, in the working directory. `local.json` (mode 0600) has the ports and secrets made on
+first use.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from tributary.errors import SettingsError
 
-ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = _PACKAGE / "_project"  # in a wheel; see setup.py
+# Where `dags/`, `dbt/` and `plugins/` are: in the checkout, else in the installed package.
+ROOT = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parents[1]
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")  # what of a warehouse's URI is about TLS
 
 
 def home() -> Path:
     """The directory of local state, made when absent: secrets and logs, for its owner alone."""
-    path = Path(os.environ.get("TRIBUTARY_HOME") or ROOT / ".tributary").resolve()
+    here = Path.cwd() if ROOT == _SHIPPED else ROOT
+    path = Path(os.environ.get("TRIBUTARY_HOME") or here / ".tributary").resolve()
     try:
         path.mkdir(mode=0o700, parents=True)
     except FileExistsError:
@@ -36,7 +41,7 @@ def home() -> Path:
 
 
 def _tighten(path: Path) -> None:
-    """Close a directory of an earlier version; the group may pass where `let_pass` said so."""
+    """Close a directory of an earlier version; its group may pass where `let_pass` allowed it."""
     found = path.stat()
     shared = found.st_mode & stat.S_ISVTX or path == path.parent  # such as /tmp: not ours alone
     if found.st_uid == os.geteuid() and not shared and found.st_mode & 0o067:
@@ -44,7 +49,7 @@ def _tighten(path: Path) -> None:
 
 
 def let_pass(group: int) -> None:
-    """Let one group through this home to what it owns in it, without a look at the rest."""
+    """Let one group through this home to what it owns there; it cannot list or read the rest."""
     path = home()
     if path.stat().st_gid != group or not path.stat().st_mode & stat.S_IXGRP:
         os.chown(path, -1, group)
@@ -55,8 +60,8 @@ def let_pass(group: int) -> None:
 def private_file(path: Path) -> Iterator[BinaryIO]:
     """A file that its owner alone may read, complete or not there at all.
 
-    It is written under a name of its own and takes the place of what is at `path`, which may be a
-    link of somebody else's: that is replaced and never followed.
+    It is written under a temporary name and then replaces what is at `path`. A link there, which
+    another user may have made, is replaced and never followed.
     """
     handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
@@ -102,7 +107,7 @@ def warehouse_uri() -> str:
 
 
 def cap_on_waits() -> float:
-    """Seconds that no wait between tries may exceed: `TRIBUTARY_MAX_WAIT`, or no cap."""
+    """Upper bound in seconds of each wait between tries: `TRIBUTARY_MAX_WAIT`, or infinity."""
     return float(os.environ.get("TRIBUTARY_MAX_WAIT") or "inf")
 
 
@@ -132,12 +137,12 @@ def secret(name: str) -> str:
 
 
 def payload_key() -> str:
-    """What webhook payloads are encrypted with: the given key, else one of this home."""
+    """The Fernet key of webhook payloads: `TRIBUTARY_SECRET_KEY`, else one of this home."""
     return os.environ.get("TRIBUTARY_SECRET_KEY") or as_key(secret("payloads"))
 
 
 def known_payload_key() -> str | None:
-    """The same, where there is one: payloads that are there cannot be read with a new one."""
+    """The key of webhook payloads, if there is one; none is made, as it would decrypt nothing."""
     given = os.environ.get("TRIBUTARY_SECRET_KEY")
     path = home() / "local.json"
     own = json.loads(path.read_text()).get("secret_payloads") if path.exists() else None
@@ -145,6 +150,7 @@ def known_payload_key() -> str | None:
 
 
 def as_key(secret: str) -> str:
+    """A secret of at least 32 bytes as a Fernet key."""
     return urlsafe_b64encode(secret.encode()[:32]).decode()
 
 
@@ -155,8 +161,8 @@ def with_driver(uri: str, driver: str, database: str | None = None) -> str:
     return urlunsplit((f"postgresql+{driver}", parts.netloc, path, parts.query, ""))
 
 
-# How marts are built. Unit tests are about the code, not about what was loaded: they run with the
-# other tests. And nobody reads here the description of the project that dbt would write as JSON.
+# How marts are built. dbt's unit tests check the code and not the data: they run with the other
+# tests. Nothing reads dbt's JSON description of the project here.
 DBT_BUILD = ("build", "--exclude-resource-type", "unit_test", "--no-write-json")
 
 
@@ -176,7 +182,7 @@ def dbt_environment(warehouse: str) -> dict[str, str]:
         "DBT_PROFILES_DIR": str(ROOT / "dbt"),
         "DBT_TARGET_PATH": str(home() / "dbt" / "target"),
         "DBT_LOG_PATH": str(home() / "dbt" / "logs"),
-        # The task's log has what dbt says; writing it once more costs a tenth of a build.
+        # The task's log has dbt's output; writing it to a file as well costs a tenth of a build.
         "DBT_LOG_LEVEL_FILE": "none",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }

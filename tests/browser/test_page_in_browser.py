@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 from tributary import warehouse as wh
-from tributary.deliver import intake
+from tributary.deliver import brands, intake
 from tributary.settings import apply as settings
-from tributary.warehouse.load import pause, record_sync
+from tributary.warehouse.ad_accounts import pause, record_sync
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -84,7 +84,7 @@ def address(api_server: str, module_warehouse: str) -> Iterator[str]:
     now = datetime.now(UTC)
     with wh.connect(module_warehouse, autocommit=True) as connection:
         settings.apply(connection, settings.check({"brands": BRANDS}))
-        for brand in intake.brands(connection).values():
+        for brand in brands.load(connection).values():
             events = [
                 {
                     "event_name": "Lead", "event_id": f"{brand.slug}-{n}", "action_source": "email",

@@ -361,7 +361,7 @@ def test_a_passing_outage_is_retried_and_ends_green(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Red: a hiccup of Meta's would cost the day."""
-    from sandbox.graph import Answer, Call
+    from sandbox.call import Answer, Call
 
     plain, calls = sandbox.graph.answer, [0]
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tributary import config
 from tributary import warehouse as wh
-from tributary.deliver import intake
-from tributary.warehouse.load import resume
+from tributary.deliver import brands, intake
+from tributary.warehouse.ad_accounts import resume
 
 from sandbox.google import Click, GoogleFault
 from sandbox.server import Sandbox
@@ -75,7 +75,7 @@ def _take(uri: str) -> None:
     events = [{**base, "event_name": "Purchase", "transaction_id": f"T-{n}"} for n in range(3)]
     events.append({**base, "event_name": "Lead", "event_id": "lead-1"})
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         intake.take(connection, brand, events, source="test", now=datetime.now(UTC))
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 import requests
 from tributary import warehouse as wh
-from tributary.deliver import intake
+from tributary.deliver import brands, intake
 from tributary.errors import TributaryError
 from tributary.local import services
 
@@ -68,7 +68,7 @@ def ask(api_server: str, warehouse: str, monkeypatch: pytest.MonkeyPatch) -> Any
 def _sell(uri: str, number: int) -> None:
     now = datetime.now(UTC)
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         events = [
             {
                 "event_name": "Purchase", "event_id": f"order-{n}", "email": f"p{n}@example.com",
@@ -166,7 +166,7 @@ def test_pause_and_resume(ask: Any, warehouse: str) -> None:
 
 def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None:
     """Red: an account that Meta blocked stays so for ever, and no page says why or helps."""
-    from tributary.warehouse.load import pause, record_sync
+    from tributary.warehouse.ad_accounts import pause, record_sync
 
     with wh.connect(warehouse, autocommit=True) as connection:
         pause(connection, "meta", "1000000009", None, "Meta blocks the account for policy.")

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 from tributary import config
-from tributary.local import home
+from tributary.local.programs import search_path
 
 from tests.support.marts import Row, Warehouse, build_models
 
@@ -65,7 +65,7 @@ def _run(world: Warehouse) -> tuple[int, str]:
     """Run the example with psql; its exit code and what it said."""
     ended = subprocess.run(
         ["psql", world.uri, "-q", "-v", "ON_ERROR_STOP=1", "-f", str(EXAMPLE)],
-        env={**os.environ, "PATH": f"{home.programs()}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{search_path()}:{os.environ['PATH']}"},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert ended.stdout == ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.deliver import erasure, files, intake, outbox, transactions
+from tributary.deliver import brands, erasure, files, intake, outbox, transactions
 from tributary.errors import WarehouseError
 
 from tests.support.edge import Door, empty_outbox, key, opened, post, two_brands
@@ -55,7 +55,7 @@ def _erase(door: Door, uri: str, brand: str = "acme", **person: str) -> dict[str
 def _take(uri: str, *events: dict[str, Any], brand: str = "acme") -> list[str]:
     with wh.connect(uri, autocommit=True) as connection:
         receipts = intake.take(
-            connection, intake.brands(connection)[brand],
+            connection, brands.load(connection)[brand],
             [{"event_name": "Lead", **event} for event in events],
             source="test", now=outbox.now_of(connection),
         )  # fmt: skip
@@ -238,7 +238,7 @@ def test_no_downgrade_forgets_who_is_to_be_forgotten(warehouse: str) -> None:
     two_brands(warehouse)
     _take(warehouse, {"event_id": "e-1", **HER})
     with wh.connect(warehouse, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         now = outbox.now_of(connection)
         erasure.erase_person(connection, brand.id, {"email": MARKS["mail"]}, now)
     before = query(warehouse, "select hash, event_id from ops.erasures order by id")

@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tributary import warehouse as wh
-from tributary.deliver import contacts, erasure, intake, ledger, outbox
+from tributary.deliver import brands, contacts, erasure, intake, ledger, outbox
+from tributary.deliver.clicks import with_clicks
+from tributary.deliver.reading import contact_clicks
 from tributary.errors import SettingsError, WarehouseError
+from tributary.event import FIELDS
 
 from tests.support.loads import query
 from tests.support.outgoing import (
@@ -243,7 +246,7 @@ def test_long_values_cost_no_more_than_their_length(module_warehouse: str, unit:
     """A red test here: a few long values keep a worker of the edge busy for minutes."""
     configure(module_warehouse)
     long = (unit * 200_000)[:200_000]
-    dear: list[dict[str, Any]] = [{field: long} for field in intake.FIELDS if field != "brand"]
+    dear: list[dict[str, Any]] = [{field: long} for field in FIELDS if field != "brand"]
     dear.append({"custom_params": {"note": (unit * 16_000)[: 16_000 // len(unit.encode())]}})
     dear.append({"custom_params": {"phone": [f"+1212555{n:04}" for n in range(10_000)]}})
     dear.append({"event_source_url": f"https://{long}@x"})
@@ -354,7 +357,7 @@ def _when_it_waits(uri: str, first: Callable[[], Any], second: Callable[[], Any]
 
 def _erased(uri: str, email: str) -> erasure.Erased:
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         return erasure.erase_person(connection, brand.id, {"email": email}, NOW)
 
 
@@ -422,7 +425,7 @@ _ANY = st.one_of(
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.dictionaries(st.sampled_from(intake.FIELDS), _ANY, max_size=8))
+@given(st.dictionaries(st.sampled_from(list(FIELDS)), _ANY, max_size=8))
 def test_whatever_comes_in_is_taken_or_refused(module_warehouse: str, raw: dict[str, Any]) -> None:
     """A red test here: one odd event stops the import of all the others."""
     configure(module_warehouse)
@@ -875,16 +878,16 @@ def test_contacts_are_one_person_and_not_in_clear(warehouse: str) -> None:
     """A red test here: all contacts `undefined` share one click, or a phone is a contact's id."""
     configure(warehouse)
     with wh.connect(warehouse, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         said = {"event_source_url": "https://shop.example/?fbclid=IwAR_page", "gclid": "null",
                 "fbp": "{{fbp}}"}  # fmt: skip
-        found = intake.clicks(said, NOW, None)
+        found = contact_clicks(said, NOW, None)
         for contact in ("undefined", "{{contact.id}}", "+49 151 12345678", "c-1"):
             contacts.remember(connection, brand.id, contact, found, NOW, [])
     assert query(warehouse, "select contact_id, fbclid, fbc, fbp, gclid from ops.contacts") == [
         {"contact_id": "c-1", "fbclid": "IwAR_page", "fbp": None, "gclid": None,
          "fbc": f"fb.1.{int(NOW.timestamp())}000.IwAR_page"},
     ]  # fmt: skip
-    assert intake.with_clicks({"gclid": "own", **said})["fbclid"] == "IwAR_page"
-    assert intake.with_clicks({**said, "fbclid": "null"})["fbclid"] == "IwAR_page"
-    assert intake.with_clicks({**said, "fbclid": "IwAR_own"})["fbclid"] == "IwAR_own"
+    assert with_clicks({"gclid": "own", **said})["fbclid"] == "IwAR_page"
+    assert with_clicks({**said, "fbclid": "null"})["fbclid"] == "IwAR_page"
+    assert with_clicks({**said, "fbclid": "IwAR_own"})["fbclid"] == "IwAR_own"

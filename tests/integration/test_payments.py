@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.deliver import intake, outbox, retention
+from tributary.deliver import brands, intake, outbox, retention
 from tributary.deliver.identity import hashed
 
 from tests.support.edge import HOOKS, Door, empty_outbox, key, opened, post
@@ -795,7 +795,7 @@ def test_a_pixels_id_that_comes_too_late_is_said(door: Door, uri: str) -> None:
 def test_an_id_of_the_users_own_transaction_stays(door: Door, uri: str) -> None:
     """Red: what the shop's own table says of its pixel is overwritten by a payment link."""
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         raw = intake.purchase("19.90", "USD", transaction_id="pi_3N1", event_id="order-7",
                               email="jane@example.com")  # fmt: skip
         intake.take(connection, brand, [raw], source="transactions", now=outbox.now_of(connection))

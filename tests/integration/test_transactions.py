@@ -249,7 +249,7 @@ def test_a_wrong_row_costs_only_itself_and_is_told(
     _insert(warehouse, "transactions", _sale(0), _sale(1, currency="EURO"), _sale(2, amount="-4"))
     counts = _enqueue(warehouse)["acme"]
     assert (counts["accepted"], counts["refused"]) == (1, 2)
-    assert "1 transactions were refused: currency: is no ISO 4217 code" in caplog.text
+    assert "1 transactions were refused: currency: must be an ISO 4217 code" in caplog.text
 
 
 def test_a_row_with_a_mistake_is_left_out_and_told(warehouse: str, caplog: Any) -> None:

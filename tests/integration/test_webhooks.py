@@ -20,7 +20,7 @@ import requests
 from cryptography.fernet import Fernet
 from tributary import warehouse as wh
 from tributary.config import ROOT
-from tributary.deliver import outbox, retention
+from tributary.deliver import brands, outbox, retention
 from tributary.deliver.identity import hashed
 
 from tests.support.edge import (
@@ -112,7 +112,7 @@ def test_the_same_purchase_from_the_users_own_transactions(door: Door, uri: str)
     from tributary.deliver import intake
 
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         raw = intake.purchase("19.90", "USD", transaction_id="pi_3N1", email="jane@example.com")
         intake.take(connection, brand, [raw], source="transactions", now=outbox.now_of(connection))
     assert said(post(door, "stripe", session())) == "duplicate"

@@ -25,7 +25,7 @@ from facebook_business.api import FacebookAdsApi
 from facebook_business.exceptions import FacebookRequestError
 from facebook_business.session import FacebookSession
 
-from sandbox import server
+from sandbox import requests as kept_requests
 from sandbox.conversions import ACTION_SOURCES
 from sandbox.faults import Fault
 from sandbox.graph import Token
@@ -682,7 +682,7 @@ def test_a_fault_strikes_one_pixel(sandbox: Sandbox) -> None:
 
 def test_bodies_do_not_fill_the_memory(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Red: a long run would end for want of memory, or a test would find nothing in no body."""
-    monkeypatch.setattr(server, "_BODY_BYTES_KEPT", 3_000)
+    monkeypatch.setattr(kept_requests, "_BODY_BYTES_KEPT", 3_000)
     for n in range(10):
         post(sandbox, purchase(f"order-{n}", referrer_url="x" * 500))
     assert len(sandbox.requests) == 10

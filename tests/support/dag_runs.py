@@ -78,6 +78,22 @@ class Ran:
             )
             return [dict(event.extra) for event in found]
 
+    def reschedules(self, task_id: str) -> dict[int, int]:
+        """How often each mapped instance of a task left its worker slot to come back."""
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.taskreschedule import TaskReschedule
+        from airflow.utils.session import create_session
+        from sqlalchemy import func, select
+
+        with create_session() as session:
+            found = session.execute(
+                select(TaskInstance.map_index, func.count())
+                .join(TaskReschedule, TaskReschedule.ti_id == TaskInstance.id)
+                .where(TaskInstance.run_id == self.run_id, TaskInstance.task_id == task_id)
+                .group_by(TaskInstance.map_index)
+            )
+            return {int(index): int(number) for index, number in found}
+
     def xcoms(self) -> dict[str, Any]:
         from airflow.models.xcom import XComModel
         from airflow.utils.session import create_session

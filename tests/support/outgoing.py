@@ -19,7 +19,8 @@ from typing import Any
 
 from tributary import config
 from tributary import warehouse as wh
-from tributary.deliver import destinations, intake
+from tributary.deliver import brands, destinations, intake
+from tributary.deliver.reading import Raw
 from tributary.deliver.upload import Summary, upload
 from tributary.platforms.meta.client import Graph
 from tributary.platforms.meta.destination import MetaSender
@@ -71,7 +72,7 @@ def configure(uri: str, slug: str = "acme", *targets: dict[str, Any], **brand: A
         settings.apply(connection, settings.check({"brands": [wanted]}))
 
 
-def purchase(number: int, **fields: Any) -> intake.Raw:
+def purchase(number: int, **fields: Any) -> Raw:
     return {
         "event_name": "Purchase",
         "event_id": f"order-{number}",
@@ -90,14 +91,14 @@ def purchase(number: int, **fields: Any) -> intake.Raw:
 
 def take(
     uri: str,
-    events: Sequence[intake.Raw],
+    events: Sequence[Raw],
     slug: str = "acme",
     now: datetime = NOW,
     *,
     internal: bool = False,
 ) -> list[intake.Receipt]:
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)[slug]
+        brand = brands.load(connection)[slug]
         return intake.take(connection, brand, events, source="test", now=now, internal=internal)
 
 

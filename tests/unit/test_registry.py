@@ -18,7 +18,6 @@ from tributary import config
 from tributary.deliver import destinations, upload
 from tributary.errors import SettingsError
 from tributary.orchestration import provider
-from tributary.orchestration.tasks.upload import senders_to
 from tributary.platforms import meanings, registry
 from tributary.platforms.base import (
     Action,
@@ -28,7 +27,6 @@ from tributary.platforms.base import (
     QuotaReached,
     StatusGone,
 )
-from tributary.platforms.hook import PlatformHook
 
 PLATFORMS = registry.names()
 _IN_SQL = re.compile(r"outcome = (case .*? end|'\w+')", re.DOTALL)
@@ -98,6 +96,8 @@ def test_errors_of_every_platform_have_an_action(error: type[PlatformError]) -> 
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_a_platform_has_its_connection_and_its_hook(name: str) -> None:
     """Airflow shows no form for the connection, or its Test button fails."""
+    from tributary.platforms.hook import PlatformHook
+
     connection = registry.platform(name).connection
     hook: Any = registry.hook_class(name)
     assert issubclass(hook, PlatformHook)
@@ -136,6 +136,12 @@ def _destination(platform: str) -> destinations.Destination:
     )
 
 
+def _senders_to(destination: destinations.Destination) -> Any:
+    from tributary.orchestration.tasks.upload import senders_to
+
+    return senders_to(destination)
+
+
 def _event() -> Any:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     return {
@@ -156,7 +162,7 @@ def _event() -> Any:
         lambda one: destinations.longest_age([one]),
         lambda one: destinations.first_state(_event(), one, datetime(2026, 1, 3, tzinfo=UTC)),
         lambda one: upload.upload("postgresql://unused", one, lambda: SimpleNamespace()),  # type: ignore[arg-type,return-value]
-        senders_to,
+        _senders_to,
     ],
 )
 def test_an_unknown_platform_is_an_error(use: Callable[[destinations.Destination], Any]) -> None:

@@ -20,9 +20,14 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from tributary.api.sources import Links, Meaning, Settings
-from tributary.deliver import amend, contacts, destinations, erasure, intake
+from tributary.deliver import amend, contacts, destinations, erasure
+from tributary.deliver.brands import Brand
+from tributary.deliver.clicks import with_clicks
 from tributary.deliver.contacts import CLICKS
-from tributary.deliver.intake import Brand, Raw
+from tributary.deliver.parse import NO
+from tributary.deliver.reading import Raw
+from tributary.deliver.store import in_one_transaction, locked
+from tributary.event import CONSENTS, PERSON
 from tributary.warehouse import Connection
 
 # How long a payment that may be a renewal waits for its invoice, where the setting needs it.
@@ -30,7 +35,7 @@ from tributary.warehouse import Connection
 HELD = timedelta(hours=1)
 _MOST = 30  # reports that are read again in one step; a customer may have thousands
 _HOPS = 4  # from intent to charge, invoice, subscription, customer
-_OF_PERSON = {*intake.PERSON, *intake.CONSENTS, *CLICKS, "contact_id", "gbraid", "wbraid", "ip",
+_OF_PERSON = {*PERSON, *CONSENTS, *CLICKS, "contact_id", "gbraid", "wbraid", "ip",
               "user_agent"}  # fmt: skip
 _NAMES = ("Purchase", "Subscribe")
 
@@ -153,7 +158,7 @@ def _add(out: dict[str, Any], said: Mapping[str, Any]) -> None:
     for key, value in said.items():
         if key == "contact_id" and _is_stripes(out):
             out[key] = value  # the shop's own id of the person, by which it knows the consent
-        elif key in intake.CONSENTS and str(value).strip().lower() in intake.NO:
+        elif key in CONSENTS and str(value).strip().lower() in NO:
             out[key] = value
         else:
             out.setdefault(key, value)
@@ -207,7 +212,7 @@ def complete(
         raw["contact_id"] = named[0]
         shared = links.shared.union(*(one.links.shared for one in own))
         weaker += [{**event.raw, "contact_id": one} for one in shared if one.startswith("cus_")]
-    raw = dict(contacts.lend(connection, brand.id, intake.with_clicks(raw), now))
+    raw = dict(contacts.lend(connection, brand.id, with_clicks(raw), now))
     problems = amend.complete(
         connection, brand, event.id, raw, source=source, now=now, weaker=weaker
     )
@@ -280,13 +285,15 @@ def kind_of(
     if not asked and any(one.is_one_off for one in known):
         return "first"
     if not asked:
+        at = raw["event_time"]
+        assert isinstance(at, datetime)
         asked = [
             one.links for one in others
             if one.links.invoice is not None and one.links.payment is None
             and (one.links.invoice.paid, one.links.invoice.currency)
             == (raw["value"], str(raw["currency"]).upper())
             and not _is_paid(one.links, reports, payment)
-            and abs(one.links.invoice.at - raw["event_time"]) <= HELD
+            and abs(one.links.invoice.at - at) <= HELD
         ]  # fmt: skip
     if asked:
         return "renewal" if _is_renewal(asked[-1], (*own, *others)) else "first"
@@ -342,9 +349,9 @@ def renew(
         )
         return []
     wanted = "Purchase" if kind == "first" else chosen
-    with intake.in_one_transaction(connection):
+    with in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
-        found = amend.locked(connection, event)
+        found = locked(connection, event)
         if found is None:
             return []
         if found.has_left:

@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tributary.deliver.intake import EventRefused
 from tributary.errors import SettingsError, WarehouseBusy, WarehouseDown, WarehouseError
+from tributary.event import EventRefused
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("tributary.access")
@@ -67,9 +67,9 @@ class KnownDown(WarehouseDown):
     """The warehouse did not answer a moment ago; the log has it from then."""
 
 
-def fault_of(error: EventRefused) -> Fault:
-    """A refused event's field and reason."""
-    return fault(error.field, str(error).removeprefix(f"{error.field}: "))
+def faults_of_event(error: EventRefused) -> list[Fault]:
+    """Fields and reasons of a refused event."""
+    return [fault(field, text) for field, text in error.faults]
 
 
 def fault(field: str, detail: str) -> Fault:
@@ -123,7 +123,7 @@ def install(app: FastAPI, *, inside: bool = False) -> None:
 
     @app.exception_handler(EventRefused)
     async def event_refused(request: Request, error: EventRefused) -> Response:
-        return await refused(request, unprocessable([fault_of(error)]))
+        return await refused(request, unprocessable(faults_of_event(error)))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:

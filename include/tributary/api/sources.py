@@ -22,8 +22,9 @@ from urllib.parse import unquote
 
 from tributary.deliver import intake
 from tributary.deliver.contacts import CLICKS
-from tributary.deliver.intake import EventRefused, Raw
-from tributary.deliver.personal import EMAIL, PHONE
+from tributary.deliver.personal import EMAIL, PHONE, personal_in
+from tributary.deliver.reading import Raw
+from tributary.event import EventRefused
 
 Payload = Mapping[str, Any]
 Settings = Mapping[str, Any]  # of the webhook, as in the settings file
@@ -189,7 +190,7 @@ def _name_contact(fields: dict[str, Any], *others: Any) -> None:
     for text in (fields.pop("contact_id", None), *map(_scalar, others)):
         if not text or len(text) > 256:
             continue
-        personal = intake.personal_in(text)
+        personal = personal_in(text)
         if personal == EMAIL:
             fields.setdefault("email", unquote(text))
         elif personal == PHONE:  # a chat bot's id of a WhatsApp user
@@ -200,7 +201,7 @@ def _name_contact(fields: dict[str, Any], *others: Any) -> None:
 
 def _in_an_id(text: str) -> str:
     """A part of an event's id, which is kept in clear: hashed where it names a person."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32] if intake.personal_in(text) else text
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if personal_in(text) else text
 
 
 def _contact(fields: Mapping[str, Any]) -> dict[str, Any]:

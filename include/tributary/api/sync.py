@@ -28,7 +28,7 @@ from tributary.api.models import (
 from tributary.api.permissions import UPLOAD_DAG
 from tributary.api.problems import Refused
 from tributary.deliver import destinations, ledger, outbox
-from tributary.deliver.intake import EventRefused
+from tributary.event import EventRefused
 
 router = APIRouter(tags=["sync"])
 

@@ -34,11 +34,17 @@ from tributary.api.access import Failures
 from tributary.api.database import Database, database
 from tributary.api.models import Posted
 from tributary.api.payments import Report
-from tributary.api.problems import Refused, fault_of, unprocessable
+from tributary.api.problems import Refused, faults_of_event, unprocessable
 from tributary.api.sources import ADAPTERS, Links, Meaning, Refund, Settings
-from tributary.deliver import amend, contacts, erasure, intake, outbox, retention
-from tributary.deliver.intake import Brand, EventRefused, Raw
+from tributary.deliver import amend, brands, contacts, erasure, intake, outbox, retention
+from tributary.deliver.brands import Brand
+from tributary.deliver.clicks import with_clicks
+from tributary.deliver.event_names import event_name
+from tributary.deliver.personal import personal_in
+from tributary.deliver.reading import Raw, contact_clicks
+from tributary.deliver.store import locked
 from tributary.errors import SettingsError, WarehouseDown
+from tributary.event import INHERITED, EventRefused, by_column
 from tributary.platforms.hook import connection
 from tributary.warehouse import Connection
 
@@ -249,7 +255,7 @@ def take(
     meaning = ADAPTERS[source](payload, said_at, settings)
     if len(meaning.id) > 256 or "\x00" in meaning.id:
         raise EventRefused("id", "must be an id of at most 256 characters")
-    if intake.personal_in(meaning.id):  # it is kept in clear
+    if personal_in(meaning.id):  # it is kept in clear
         meaning = replace(meaning, id=hashlib.sha256(meaning.id.encode()).hexdigest())
     hashes = _hashes(meaning, brand.settings.get("default_country"))
     to_be = uuid4()
@@ -286,7 +292,7 @@ def _take(connection: Connection, post: _Post, body: bytes) -> Posted:
             with connection.transaction() if relatives else nullcontext():
                 done = _act(connection, post, _reports(connection, post) if relatives else [])
         except EventRefused as error:
-            refusal = unprocessable([fault_of(error)])
+            refusal = unprocessable(faults_of_event(error))
         except Refused as error:
             refusal = error
         # Intake knows the person of what it has stored; nobody else's payload was looked at.
@@ -421,9 +427,9 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
         return _Done(Posted(status="ignored", reason=intake.ERASED))
     if meaning.waits:
         _check(connection, post, meaning)
-    if contact_id := meaning.contact.get("contact_id"):
+    if contact_id := str(meaning.contact.get("contact_id") or ""):
         known = contacts.known(connection, post.brand.id, [contact_id]).get(contact_id)
-        clicks = intake.clicks(meaning.contact, post.said_at, known)
+        clicks = contact_clicks(meaning.contact, post.said_at, known)
         if any(clicks.values()) or not meaning.waits:
             contacts.remember(
                 connection,
@@ -460,7 +466,7 @@ def _store(connection: Connection, post: _Post, reports: list[Report]) -> _Done:
             there = payments.stored(connection, post.brand, [links.payment])
             name = "Subscribe" if kind == "renewal" else "Purchase"
             raw["event_name"] = there[0].raw["event_name"] if there else name
-    clicked = intake.with_clicks(raw)  # these go before what the contact clicked earlier
+    clicked = with_clicks(raw)  # these go before what the contact clicked earlier
     raw = {**contacts.lend(connection, post.brand.id, clicked, post.said_at), "id": post.to_be}
     receipt, notes = _taken(connection, post, raw)
     if receipt.reason == intake.ERASED:
@@ -505,7 +511,7 @@ def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receip
         there = connection.execute(
             "select id from ops.conversion_events where brand_id = %s and event_name = %s "
             "and event_id = %s and id <> %s",
-            [brand.id, intake.event_name(brand, given), own_id, post.to_be],
+            [brand.id, event_name(brand, given), own_id, post.to_be],
         ).fetchone()
         if there is not None:
             return intake.Receipt("duplicate", there["id"]), notes
@@ -641,10 +647,11 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
         if refund.bought_at is None or now - refund.bought_at > _REFUND_PATIENCE:
             return _Done(Posted(status="ignored", reason="its purchase was never taken"))
         raise Refused(409, "The purchase of this refund is not known yet; post it again later.")
-    stored = amend.locked(connection, purchase)
+    stored = locked(connection, purchase)
     if stored is None:
         return _Done(Posted(status="ignored", reason=intake.ERASED))
-    bought = stored.event
+    bought, worth = stored.event, stored.event["event_value"]
+    assert worth is not None  # a Purchase has a value
     if bought["currency"] != refund.currency:
         raise EventRefused("currency", "is not that of the purchase")
     last = connection.execute(
@@ -654,11 +661,11 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
         [bought["id"]],
     ).fetchone() or {**bought, "revision": 0, "custom_params": {}}
     before = last["custom_params"].get(_RETURNED) or {
-        "refunds": str(bought["event_value"] - last["event_value"]), "disputes": {},
+        "refunds": str(worth - last["event_value"]), "disputes": {},
     }  # fmt: skip
     after = _returned(before, refund, reports)
     given = sum((Decimal(one["amount"]) for one in after["disputes"].values()), Decimal(0))
-    value = max(bought["event_value"] - Decimal(after["refunds"]) - given, Decimal(0))
+    value = max(worth - Decimal(after["refunds"]) - given, Decimal(0))
     if value == last["event_value"]:  # known, or an older one that comes late
         if after != before and last["revision"]:
             connection.execute(
@@ -668,7 +675,7 @@ def _adjust(connection: Connection, post: _Post, refund: Refund, reports: list[R
             )
         return _Done(Posted(status="duplicate"), [bought["id"]])
     raw = {
-        **{name: bought[name] for name in amend.INHERITED},
+        **{name: by_column(bought)[name] for name in INHERITED},
         "currency": bought["currency"],
         "id": post.to_be,
         "kind": "adjustment",
@@ -724,7 +731,7 @@ def replay(
         How many by what became of them: accepted, duplicate, ignored, refused; and those that
             cannot be read with the key that is set, where there are any.
     """
-    now, known = outbox.now_of(connection), intake.brands(connection)
+    now, known = outbox.now_of(connection), brands.load(connection)
     slugs = {one.id: one.slug for one in known.values()}
     keys = connection.execute(
         "select p.brand_id, p.source, p.provider_id, coalesce(w.settings, '{}') as settings "

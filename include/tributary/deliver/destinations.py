@@ -191,9 +191,25 @@ def to_upload(
 
 
 def _due(destination: Destination, now: datetime) -> bool:
+    at = due_at(destination)
+    return at is None or at <= now
+
+
+def due_at(destination: Destination) -> datetime | None:
+    """When the destination's interval ends; None: it has not been synced yet."""
     interval = timedelta(minutes=destination.settings["sync_interval_minutes"])
     last = destination.last_sync_at
-    return last is None or last + interval - _SLACK <= now
+    return None if last is None else last + interval - _SLACK
+
+
+def next_attempt(connection: Connection, name: str) -> datetime | None:
+    """When the first of the destination's waiting deliveries is to be tried; None: none waits."""
+    row = connection.execute(
+        "select min(next_attempt_at) as at from ops.conversion_deliveries "
+        "where destination = %s and sync_status in ('pending', 'failed')",
+        [name],
+    ).fetchone()
+    return row["at"] if row else None
 
 
 def hold(

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from tributary.deliver import identity
+from tributary.event import ERASED, Event
 from tributary.warehouse import Connection
 
 
@@ -98,6 +99,35 @@ def suppressed(connection: Connection, brand_id: UUID, hashes: Iterable[str]) ->
         [brand_id, [one.removeprefix(_LENT) for one in hashes]],
     )
     return found.fetchone() is not None
+
+
+def erased_among(connection: Connection, brand_id: UUID, events: Mapping[int, Event]) -> set[int]:
+    """The numbers of those events of which the person or the event itself was erased."""
+    people = {number: hashes_of(event) for number, event in events.items()}
+    names = {
+        number: {
+            (event["event_name"], event["event_id"]),
+            (event["event_name"], tombstone(event["event_name"], event["event_id"])),
+        }
+        for number, event in events.items()
+    }
+    ids = [event_id for pairs in names.values() for _, event_id in pairs]
+    found = connection.execute(
+        "select hash, event_name, event_id from ops.erasures where brand_id = %s "
+        "and (hash = any(%s) or event_id = any(%s))",
+        [brand_id, list(set().union(*people.values())), ids],
+    ).fetchall()
+    erased = {(row["event_name"], row["event_id"]) for row in found}
+    hashes = {row["hash"] for row in found}
+    return {number for number in people if names[number] & erased or hashes & people[number]}
+
+
+def brands_that_erased(connection: Connection, hashes: Iterable[str]) -> set[tuple[UUID, str]]:
+    """The brands that erased a person of one of these hashes, with the hash."""
+    rows = connection.execute(
+        "select brand_id, hash from ops.erasures where hash = any(%s)", [list(hashes)]
+    )
+    return {(row["brand_id"], row["hash"]) for row in rows}
 
 
 def erase_event(connection: Connection, event: dict[str, Any], now: datetime) -> Erased:
@@ -274,6 +304,13 @@ where h.hash = any(%(new)s) and e.id <> all (%(events)s) and not e.hashes <@ %(k
 """
 
 
+_CLEAR = f"""
+update ops.conversion_events set erased_at = %(now)s, updated_at = %(now)s,
+    {", ".join(f"{column} = default" for column in ERASED)}
+where id = any(%(ids)s)
+"""
+
+
 def _suppress(connection: Connection, brand_id: UUID, hashes: Iterable[str], now: datetime) -> None:
     connection.execute(
         "insert into ops.erasures (brand_id, hash, erased_at) "
@@ -312,14 +349,7 @@ def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased
     done.webhook_payloads = connection.execute(
         "delete from ops.webhook_payloads where events && %(ids)s::uuid[]", given
     ).rowcount
-    done.events = connection.execute(
-        "update ops.conversion_events set erased_at = %(now)s, updated_at = %(now)s, "
-        "user_hashes = '{}', google_address = '{}', consent = '{}', custom_params = '{}', "
-        "user_ip = null, user_agent = null, event_source_url = null, contact_id = null, "
-        "fbp = null, fbc = null, gclid = null, gbraid = null, wbraid = null "
-        "where id = any(%(ids)s)",
-        given,
-    ).rowcount
+    done.events = connection.execute(_CLEAR, given).rowcount
     return done
 
 

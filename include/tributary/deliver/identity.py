@@ -160,6 +160,15 @@ def google_identifiers(
     return _all_hashes("google", person, country), clear
 
 
+def user_hashes(
+    person: Mapping[str, object], default_country: str | None = None
+) -> tuple[dict[str, dict[str, list[str]]], dict[str, str]]:
+    """The hashes of `meta_hashes` and `google_identifiers` by platform, and Google's clear text."""
+    google, address = google_identifiers(person, default_country)
+    both = {"meta": meta_hashes(person, default_country), "google": google}
+    return {platform: found for platform, found in both.items() if found}, address
+
+
 def country_alpha2(value: object) -> str | None:
     """The ISO 3166-1 alpha-2 code, in upper case, of a country's name or code."""
     text = _text(value)

@@ -13,8 +13,7 @@ from uuid import UUID
 
 from tributary.deliver.destinations import first_state
 from tributary.deliver.destinations import one as destination_of
-from tributary.deliver.intake import EventRefused
-from tributary.event import Event
+from tributary.event import Event, EventRefused
 from tributary.warehouse import Connection
 
 Row = dict[str, Any]

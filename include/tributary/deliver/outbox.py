@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 
 from tributary.deliver import destinations
 from tributary.errors import WarehouseError
-from tributary.event import Event
+from tributary.event import CLAIMED, Event
 from tributary.platforms import registry
 from tributary.platforms.base import Answer, Quota, QuotaReached, Verdict
 from tributary.warehouse import Connection
@@ -413,17 +413,15 @@ where destination = %(destination)s and sync_status in ('pending', 'failed')
 order by deadline limit %(limit)s for update skip locked
 """
 
+_CLAIMED = ", ".join(f"e.{name}" for name in CLAIMED if name not in ("event_value", "currency"))
 # A purchase that no request has held is sent with the value and currency of its newest adjustment;
 # destinations that have it already get the adjustment itself.
-_EVENTS = """
-select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,
-    e.action_source, e.event_source_url,
+_EVENTS = f"""
+select {_CLAIMED},
     coalesce(c.event_value, e.event_value) as event_value,
     case when c.event_value is null then e.currency else c.currency end as currency,
     coalesce(c.event_value = 0, false) as is_void,
-    e.transaction_id, e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid,
-    e.wbraid, e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
-    e.erased_at, due.sync_attempts, due.unknown_since, due.created_at as came_at,
+    due.sync_attempts, due.unknown_since, due.created_at as came_at,
     p.consent_ad_user_data as ad_user_data,
     p.consent_ad_personalization as ad_personalization, p.country,
     o.event_time as adjusts_time, od.sync_status as original_status,

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any, LiteralString
 
+from psycopg.types.json import Jsonb
+
+from tributary.platforms import registry
 from tributary.platforms.meanings import meaning
 from tributary.warehouse import Connection
 
@@ -90,23 +93,28 @@ group by dl.destination order by dl.destination
 
 # The estimate is ours: e-mail 4 points, phone 3, click id 2, external id 1, averaged over events.
 COVERAGE: LiteralString = """
+with platforms as (
+    select * from jsonb_to_recordset(%(match_keys)s)
+        as p (platform text, email text[], phone text[], click_ids text[])
+)
 select destination, count(*) as events, avg(email::int)::float as email,
     avg(phone::int)::float as phone, avg(click_id::int)::float as click_id,
     avg(external_id::int)::float as external_id,
     avg(4 * email::int + 3 * phone::int + 2 * click_id::int + external_id::int)::float as estimate
 from (
     select dl.destination,
-        case when d.platform = 'meta' then e.user_email_hash is not null
-            else e.user_hashes #> '{google,email}' is not null end as email,
-        case when d.platform = 'meta' then e.user_phone_hash is not null
-            else e.user_hashes #> '{google,phone}' is not null end as phone,
-        case when d.platform = 'meta' then e.fbc is not null
-            else coalesce(e.gclid, e.gbraid, e.wbraid) is not null end as click_id,
+        e.user_hashes #> p.email is not null as email,
+        e.user_hashes #> p.phone is not null as phone,
+        'fbc' = any(p.click_ids) and e.fbc is not null
+            or 'gclid' = any(p.click_ids) and e.gclid is not null
+            or 'gbraid' = any(p.click_ids) and e.gbraid is not null
+            or 'wbraid' = any(p.click_ids) and e.wbraid is not null as click_id,
         e.user_hashes #> '{meta,external_id}' is not null as external_id
     from ops.conversion_deliveries as dl
     inner join ops.destinations as d on d.name = dl.destination
+    inner join platforms as p on p.platform = d.platform
     inner join ops.conversion_events as e on e.id = dl.event
-    where dl.sync_status <> 'skipped' and d.platform <> 'posthog'
+    where dl.sync_status <> 'skipped'
         and dl.created_at >= now() - make_interval(days => %(days)s)
 ) as keys
 group by destination order by destination
@@ -122,12 +130,8 @@ where sync_status in ('pending', 'failed') and deadline <= now() + interval '72 
 group by destination order by destination
 """
 
-# Settings that are for tests only, of active destinations.
-TESTS: LiteralString = """
-select d.name, d.settings ->> 'test_event_code' as code from ops.destinations as d
-where d.is_active and (d.settings ->> 'test_event_code' is not null
-    or d.settings ->> 'validate_only' = 'true')
-order by d.name
+ACTIVE: LiteralString = """
+select d.name, d.platform, d.settings from ops.destinations as d where d.is_active order by d.name
 """
 
 LEFT_OUT: LiteralString = """
@@ -145,18 +149,9 @@ def mistakes(connection: Connection) -> list[str]:
         One sentence for each.
     """
     found = []
-    for row in _rows(connection, TESTS):
-        if row["code"]:
-            found.append(
-                f"The destination {row['name']} has the test_event_code {row['code']}: Meta shows "
-                "what it sends under Test Events, and counts it as real. Take the code out of the "
-                "settings when the test is over."
-            )
-        else:
-            found.append(
-                f"The destination {row['name']} has validate_only: the platform checks what it "
-                "sends, and keeps nothing of it."
-            )
+    for row in _rows(connection, ACTIVE):
+        if mode := registry.platform(row["platform"]).test_mode(row["settings"]):
+            found.append(f"The destination {row['name']} {mode}")
     built = connection.execute("select to_regclass('marts.data_problems') as there").fetchone()
     for row in _rows(connection, LEFT_OUT) if built and built["there"] else ():
         whose = f"{row['brand_slug']}: " if row["brand_slug"] else ""
@@ -188,9 +183,16 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
             "errors": [row for row in outcomes if row["sync_status"] != "skipped"],
             "not_sent": [row for row in outcomes if row["sync_status"] == "skipped"],
             "lag": _rows(connection, LAG, days=LAG_DAYS),
-            "coverage": _rows(connection, COVERAGE, days=COVERAGE_DAYS),
+            "coverage": _rows(connection, COVERAGE, days=COVERAGE_DAYS, match_keys=_match_keys()),
             "expiring": _rows(connection, EXPIRING),
         }
+
+
+def _match_keys() -> Jsonb:
+    found = {name: registry.platform(name).match_keys for name in registry.names()}
+    return Jsonb(
+        [{"platform": name, **keys._asdict()} for name, keys in found.items() if keys is not None]
+    )
 
 
 def _rows(connection: Connection, statement: LiteralString, **values: Any) -> list[Row]:

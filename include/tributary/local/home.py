@@ -6,13 +6,11 @@ import json
 import os
 import shlex
 import socket
-import sys
-from configparser import ConfigParser
-from hashlib import sha256
-from pathlib import Path
 
 from tributary import config
 from tributary.errors import SettingsError
+from tributary.local.programs import search_path
+from tributary.orchestration import deployment
 
 
 def forget(key: str) -> None:
@@ -58,25 +56,19 @@ def answers(number: int) -> bool:
         return probe.connect_ex(("127.0.0.1", number)) == 0
 
 
-METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-# Which variables we have made ourselves, for processes that inherit them: those may change with our
-# ports, and all others are somebody else's.
-_MADE = "_TRIBUTARY_MADE"
-
-
 def environment(warehouse: str, metadata: str) -> dict[str, str]:
-    """Every variable of the installation; what somebody else has set of Airflow's stays as it is.
+    """Every variable of the installation; what somebody else has set for Airflow stays as it is.
 
     Args:
         warehouse: `postgresql://` URI of the warehouse.
         metadata: SQLAlchemy URI of Airflow's metadata database.
     """
     given = os.environ.get("AIRFLOW__API__PORT", "")
-    ui = given if given and is_given("AIRFLOW__API__PORT") else port("ui", 8080)
+    ui = given if given and deployment.is_given("AIRFLOW__API__PORT") else port("ui", 8080)
     ours = {
         "AIRFLOW_HOME": str(config.home() / "airflow"),
         "AIRFLOW_CONN_WAREHOUSE": warehouse,
-        METADATA: metadata,
+        deployment.METADATA: metadata,
         "AIRFLOW__CORE__DAGS_FOLDER": str(config.ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(config.ROOT / "plugins"),
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -101,92 +93,38 @@ def environment(warehouse: str, metadata: str) -> dict[str, str]:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "DO_NOT_TRACK": "1",
     }
-    # Who brings Airflow's key brings that of payloads, too: one made up here would read none.
-    if not is_given("AIRFLOW__CORE__FERNET_KEY"):
+    # Whoever sets Airflow's key sets that of payloads, too: a new one would decrypt none of them.
+    if not deployment.is_given("AIRFLOW__CORE__FERNET_KEY"):
         ours["TRIBUTARY_SECRET_KEY"] = config.payload_key()
-    theirs = {name for name in ours if is_given(name)}
+    theirs = {name for name in ours if deployment.is_given(name)}
     return {
         "TRIBUTARY_HOME": str(config.home()),
         "TRIBUTARY_WAREHOUSE": warehouse,
         **{name: value for name, value in ours.items() if name not in theirs},
         **{name: os.environ[name] for name in theirs & os.environ.keys()},
-        _MADE: " ".join(_mark(name, ours[name]) for name in ours if name not in theirs),
+        deployment.MADE: " ".join(
+            deployment.mark(name, ours[name]) for name in ours if name not in theirs
+        ),
         **config.dbt_environment(warehouse),
     }
 
 
-def has_airflow() -> bool:
-    """Whether somebody else has set up an Airflow here: a deployment's, or a database of its own.
-
-    Of an `airflow.cfg` with SQLite we are not sure: Airflow writes such a one by itself.
-    """
-    if _in_environment(METADATA):
-        return True
-    found = _file().get("database", {})
-    uri = found.get("sql_alchemy_conn", "")
-    return bool(uri and not uri.startswith("sqlite")) or any(
-        f"sql_alchemy_conn_{how}" in found for how in ("cmd", "secret")
-    )
-
-
 def refuse_a_shells_airflow() -> None:
-    """For what starts services of our own: they belong into no other Airflow's database.
+    """For what starts services: they must not run in the database of another Airflow.
 
     Raises:
-        SettingsError: the shell names an Airflow by its home or file, and we have not done so.
+        SettingsError: the shell names an Airflow by its home or file, and not one of `make env`.
     """
-    given = [name for name in ("AIRFLOW_HOME", "AIRFLOW_CONFIG") if _in_environment(name)]
-    if given and has_airflow():
+    given = deployment.given_home()
+    if given and deployment.has_airflow():
         raise SettingsError(
-            f"This shell has an Airflow of its own ({given[0]} {os.environ[given[0]]}), which "
-            f"would be migrated and used: unset {given[0]}, then try again."
+            f"This shell has an Airflow of its own ({given} {os.environ[given]}), which "
+            f"would be migrated and used: unset {given}, then try again."
         )
-
-
-def is_given(name: str) -> bool:
-    """Whether somebody else has set a variable, or what Airflow reads in its place."""
-    if name == "AIRFLOW_HOME":  # many a shell has one, which no other Airflow uses here
-        return _in_environment(name) and has_airflow()
-    if _in_environment(name):
-        return True
-    if not name.startswith("AIRFLOW__") or not has_airflow():
-        return False
-    section, option = name.removeprefix("AIRFLOW__").lower().split("__", 1)
-    found = _file().get(section, {})
-    return any(option + how in found for how in ("", "_cmd", "_secret"))
-
-
-def _in_environment(name: str) -> bool:
-    if name.startswith("AIRFLOW__") and any(f"{name}_{how}" in os.environ
-                                            for how in ("CMD", "SECRET")):  # fmt: skip
-        return True
-    value = os.environ.get(name)
-    return value is not None and _mark(name, value) not in os.environ.get(_MADE, "").split()
-
-
-def _mark(name: str, value: str) -> str:
-    return f"{name}:{sha256(value.encode()).hexdigest()[:16]}"
-
-
-def _file() -> dict[str, dict[str, str]]:
-    """The `airflow.cfg` of an Airflow that is not ours, by section; nothing where there is none."""
-    directory = os.environ["AIRFLOW_HOME"] if _in_environment("AIRFLOW_HOME") else None
-    path = os.environ.get("AIRFLOW_CONFIG") or (directory and f"{directory}/airflow.cfg")
-    parser = ConfigParser(interpolation=None, strict=False)
-    if path:
-        parser.read(Path(path).expanduser(), encoding="utf-8")
-    return {section: dict(parser[section]) for section in parser.sections()}
-
-
-def programs() -> str:
-    """What PATH gains: this virtual environment and the embedded server's psql."""
-    from tributary.local.embedded import BIN
-
-    return f"{Path(sys.executable).parent}:{BIN}"
 
 
 def shell_lines(variables: dict[str, str]) -> str:
     """`export …` lines for a POSIX shell."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    paths = programs()
+    paths = search_path()
     return "\n".join([*lines, f'export PATH={shlex.quote(paths)}:"$PATH"'])

@@ -16,22 +16,24 @@ from typing import LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
-import psycopg
-from psycopg import sql
 
 from tributary import config, warehouse
-from tributary.errors import SettingsError, TributaryError
+from tributary.errors import TributaryError
 from tributary.local import embedded, home
+from tributary.local.programs import search_path
+from tributary.orchestration import deployment
 
 
 def warehouse_uri() -> str:
     """URI of the warehouse: `TRIBUTARY_WAREHOUSE`, or the embedded server, started when needed.
 
     Raises:
-        SettingsError: the variable is no `postgresql://` URI.
-        WarehouseDown: it does not answer.
+        SettingsError: the variable is no `postgresql://` URI; or it is not set, and a deployment's
+            Airflow is configured, whose warehouse the embedded one is not.
+        WarehouseDown: the embedded server does not start.
     """
-    if os.environ.get("TRIBUTARY_WAREHOUSE") in (None, "", embedded.uri()):
+    wanted = os.environ.get("TRIBUTARY_WAREHOUSE")
+    if wanted == embedded.uri() or not (wanted or deployment.has_airflow()):
         return embedded.start()
     return config.warehouse_uri()
 
@@ -41,17 +43,15 @@ def ready() -> dict[str, str]:
     uri = warehouse_uri()
     warehouse.migrate(uri)
     metadata = _metadata_uri(uri)
+    deployment.create_metadata(uri, metadata)
     variables = home.environment(uri, metadata)
     _prepare_airflow(variables, metadata)
     return variables
 
 
 def airflow_to_ask(uri: str) -> dict[str, str] | None:
-    """The environment in which Airflow's metadata can be asked, of an Airflow that is there.
-
-    A deployment's own environment is left as it is; None where there is no Airflow yet.
-    """
-    if home.has_airflow() or os.environ.get(home.METADATA):
+    """The environment in which Airflow's metadata can be asked; None where there is none yet."""
+    if os.environ.get(deployment.METADATA):
         return {}
     if not (config.home() / "airflow" / "migrated").exists():
         return None
@@ -59,32 +59,13 @@ def airflow_to_ask(uri: str) -> dict[str, str] | None:
 
 
 def _metadata_uri(uri: str) -> str:
-    """Airflow's own database beside the warehouse, on the same server."""
-    given = os.environ.get(home.METADATA)
-    if home.has_airflow():
-        given = given or _airflow({}, "config", "get-value", "database", "sql_alchemy_conn").strip()
-    elif uri == embedded.uri():
+    """SQLAlchemy URI of Airflow's metadata: what is set, else a database beside the warehouse."""
+    given = os.environ.get(deployment.METADATA)
+    if deployment.has_airflow():
+        return given or deployment.metadata()
+    if uri == embedded.uri():
         return config.with_driver(embedded.uri(embedded.METADATA), "psycopg")
-    metadata = given or config.with_driver(
-        uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow"
-    )
-    if urlsplit(metadata).netloc == urlsplit(uri).netloc:
-        _create_database(uri, urlsplit(metadata).path.lstrip("/"))
-    return metadata
-
-
-def _create_database(uri: str, name: str) -> None:
-    with warehouse.connect(uri, autocommit=True) as connection:
-        known = connection.execute("select 1 from pg_database where datname = %s", [name])
-        if known.fetchone() is not None:
-            return
-        try:
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        except psycopg.errors.InsufficientPrivilege:
-            raise SettingsError(
-                f"The warehouse's user may not create the database {name} for Airflow's "
-                "metadata: create it, or set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN."
-            ) from None
+    return given or config.with_driver(uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow")
 
 
 def _prepare_airflow(variables: dict[str, str], metadata: str) -> None:
@@ -100,13 +81,11 @@ def _prepare_airflow(variables: dict[str, str], metadata: str) -> None:
     version = f"{importlib.metadata.version('apache-airflow-core')} {warehouse.where(metadata)}"
     with config.locked("airflow"):
         if not (done.exists() and done.read_text() == version and _has_airflow(metadata)):
-            _airflow(variables, "db", "migrate")
+            deployment.airflow("db", "migrate", variables=variables)
             done.write_text(version)
-        # Airflow never starts a task whose pool is missing, and only warns. Slots are for people
-        # to change in the UI: a pool that is there is left as it is.
-        known = "select count(*) as n from slot_pool where pool = 'meta_ads'"
-        if _in_metadata(metadata, known) == 0:
-            _airflow(variables, "pools", "set", "meta_ads", "4", "Meta ad accounts loaded at once")
+        known = "select count(*) as n from slot_pool where pool = %s"
+        if _in_metadata(metadata, known, [deployment.POOL]) == 0:
+            deployment.make_pool(variables)
 
 
 def _passwords(variables: dict[str, str]) -> Path:
@@ -124,37 +103,13 @@ def _has_airflow(metadata: str) -> bool:
     return bool(_in_metadata(metadata, "select count(to_regclass('public.dag_run')) as n"))
 
 
-def _in_metadata(metadata: str, statement: LiteralString, values: Sequence[str] = ()) -> int:
+def _in_metadata(metadata: str, statement: LiteralString, values: Sequence[object] = ()) -> int:
     """The column `n` of the first row that a statement gives; 0 where there is none."""
     parts = urlsplit(metadata)
     uri = urlunsplit(("postgresql", parts.netloc, parts.path, parts.query, ""))
     with warehouse.connect(uri) as connection:
         row = connection.execute(statement, values).fetchone()
         return int(row["n"]) if row else 0
-
-
-def _airflow(variables: dict[str, str], *arguments: str) -> str:
-    """Run an `airflow` command; returns what it printed.
-
-    Raises:
-        TributaryError: with the end of its output.
-    """
-    ended = subprocess.run(
-        ["airflow", *arguments],
-        env=_child(variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if ended.returncode:
-        said = (ended.stderr or ended.stdout).strip()[-1500:]
-        raise TributaryError(f"`airflow {' '.join(arguments[:2])}` failed:\n{said}")
-    return ended.stdout
-
-
-def _child(variables: dict[str, str]) -> dict[str, str]:
-    path = f"{home.programs()}:{os.environ.get('PATH', '')}"
-    return {**os.environ, **variables, "PATH": path}
 
 
 def import_connections(
@@ -164,7 +119,7 @@ def import_connections(
     path = config.home() / "connections.json"
     config.write_private(path, json.dumps(connections))
     try:
-        _airflow(variables, "connections", "import", "--overwrite", str(path))
+        deployment.airflow("connections", "import", "--overwrite", str(path), variables=variables)
     finally:
         path.unlink()
 
@@ -173,10 +128,11 @@ def start(name: str, command: list[str], variables: dict[str, str]) -> bool:
     """Run a command in the background, in a session of its own; False when it runs already."""
     if process(name) is not None:
         return False
-    with config.open_log(config.home() / f"{name}.log") as words:
+    path = f"{search_path()}:{os.environ.get('PATH', '')}"
+    with config.open_log(config.home() / f"{name}.log") as output:
         running = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=config.ROOT,
-            env=_child(variables), start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=config.ROOT,
+            env={**os.environ, **variables, "PATH": path}, start_new_session=True,
         )  # fmt: skip
     born = psutil.Process(running.pid).create_time()
     config.write_private(config.home() / f"{name}.pid", json.dumps([running.pid, born]))
@@ -212,15 +168,15 @@ def _runs(one: psutil.Process) -> bool:
 def _family(name: str) -> list[psutil.Process]:
     """All running processes of a service; those too whose leader has been killed.
 
-    They share the session that `start` opened, whoever their parent has become, or descend from
-    one that does. The system gives no other process the session's id as long as there is one.
+    They are in the session that `start` opened, whatever their parent is now, or descend from a
+    process in it. The system reuses a session's id only when no process is left in it.
     """
     known = _started(name)
     if known is None or known[1] < psutil.boot_time() - 1:
         return []
     with suppress(psutil.NoSuchProcess):
         if abs(psutil.Process(known[0]).create_time() - known[1]) >= 1:
-            return []  # the number, and with it the session, is another program's by now
+            return []  # the process id, and so the session, is another program's by now
     processes = {one.pid: one for one in psutil.process_iter(["ppid", "create_time"])}
     mine: set[int] = set()
     for pid, one in processes.items():
@@ -263,14 +219,14 @@ def _start_on_own_ports(
 ) -> None:
     """Start a service unless it runs, and wait until it is healthy.
 
-    Another program may take a port between its choice and its use, and answer there as if it were
-    ours: then the service is started again, on other ports.
+    Another program may take a port between its choice and its use, and answer there: then the
+    service is started again, on other ports.
 
     Args:
-        ports: names of the ports that the service listens on, as of `home.port`.
-        command: the command and its environment, with the ports of that moment.
-        healthy: whether the service says that it is well.
-        seconds: how long it may take to become so.
+        ports: names of the ports that the service listens on, as for `home.port`.
+        command: gives the command and its environment, with the ports of that moment.
+        healthy: whether the service reports that it is healthy.
+        seconds: how long it may take to become healthy.
 
     Raises:
         TributaryError: it does not become healthy.
@@ -281,23 +237,23 @@ def _start_on_own_ports(
     if leader is not None and time.time() - leader.create_time() > seconds:
         try:
             if not _has_lost_a_part(name):
-                wait_until(healthy, min(seconds, 60), "")  # one slow answer is no reason to end it
+                wait_until(healthy, min(seconds, 60), "")  # one slow answer does not end it
         except TributaryError:
             stop(name)
 
-    def settled() -> bool:
+    def ready() -> bool:
         if process(name) is None or _has_lost_a_part(name) or _taken(name, ports):
             raise _Broken
         return healthy()
 
     for _ in range(_STARTS):
         if process(name) is None:
-            stop(name)  # what a killed one has left
+            stop(name)  # processes that a killed leader has left
             for port in ports:
                 home.leave_taken(port)
             start(name, *command())
         try:
-            return wait_until(settled, seconds, f"{name} does not become healthy; {log}.")
+            return wait_until(ready, seconds, f"{name} does not become healthy; {log}.")
         except _Broken:
             stop(name)
     raise TributaryError(f"{name} ends as soon as it is started; {log}.")
@@ -308,8 +264,8 @@ class _Broken(Exception):
 
 
 def _has_lost_a_part(name: str) -> bool:
-    """Whether a process that the service has started has ended: `airflow standalone` goes on
-    without, and starts none again.
+    """Whether a process that the service has started has ended: `airflow standalone` runs on
+    without it and does not start it again.
     """
     leader = process(name)
     return leader is None or not all(_runs(one) for one in leader.children())
@@ -336,7 +292,7 @@ _AIRFLOWS_PORTS = ("ui", "worker_logs", "trigger_logs")
 def start_airflow(variables: dict[str, str]) -> dict[str, str]:
     """Start scheduler, DAG processor, triggerer and API server; returns when all are healthy.
 
-    Where one of them has died, as all but the API server do without their database, all are
+    Where one of them has ended, as all but the API server do when their database stops, all are
     started again.
 
     Returns:
@@ -406,8 +362,30 @@ def check_page(variables: dict[str, str]) -> None:
         )
 
 
+def uses_sandbox(uri: str) -> bool:
+    """Whether an active ad account or destination has a connection whose host is the sandbox's.
+
+    Args:
+        uri: of the warehouse that has the settings.
+    """
+    known = json.loads((config.home() / "local.json").read_text())
+    hosts = [_local_url(known[f"port_{name}"]) for name in _SANDBOXS_PORTS
+             if f"port_{name}" in known]  # fmt: skip
+    with warehouse.connect(uri) as connection:
+        rows = connection.execute(
+            "select conn_id from ops.ad_accounts where is_active "
+            "union select conn_id from ops.destinations where is_active"
+        )
+        names = [row["conn_id"] for row in rows]
+    counted = "select count(*) as n from connection where conn_id = any(%s) and host = any(%s)"
+    return bool(hosts and _in_metadata(_metadata_uri(uri), counted, [names, hosts]))
+
+
+_SANDBOXS_PORTS = ("sandbox", "sandbox_ads")
+
+
 def start_sandbox(variables: dict[str, str]) -> str:
-    """Start the local Graph API; returns its base URL.
+    """Start the sandbox of ad platforms; returns the base URL of its HTTP APIs.
 
     Raises:
         TributaryError: it does not answer.
@@ -428,9 +406,9 @@ def start_sandbox(variables: dict[str, str]) -> str:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
 
-    _start_on_own_ports("sandbox", ("sandbox", "sandbox_ads"), command, healthy, 60)
+    _start_on_own_ports("sandbox", _SANDBOXS_PORTS, command, healthy, 60)
     for old, new in zip(before, _sandbox_urls(), strict=True):
-        if old != new:  # the demo's connections lead to where the sandbox was
+        if old != new:  # connections that have the sandbox's old address get the new one
             _in_metadata(
                 _metadata_uri(variables["TRIBUTARY_WAREHOUSE"]),
                 "update connection set host = %s where host = %s returning 1 as n",
@@ -440,19 +418,23 @@ def start_sandbox(variables: dict[str, str]) -> str:
 
 
 def _sandbox_urls() -> tuple[str, str]:
-    return f"http://127.0.0.1:{home.port('sandbox')}", ads_url()
+    return _local_url(home.port("sandbox")), ads_url()
+
+
+def _local_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def ads_url() -> str:
     """Base URL of the sandbox's Google Ads API (gRPC)."""
-    return f"http://127.0.0.1:{home.port('sandbox_ads')}"
+    return _local_url(home.port("sandbox_ads"))
 
 
 def wait_until(true: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    """Ask until the answer is yes.
+    """Call `true` until it returns True. `OSError` and `ValueError` count as False.
 
     Raises:
-        TributaryError: `otherwise`, after that many seconds.
+        TributaryError: with the text `otherwise`, after that many seconds.
     """
     deadline = time.monotonic() + seconds
     while True:

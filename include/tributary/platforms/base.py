@@ -99,6 +99,16 @@ class Platform(ABC):
             TributaryError: the platform refuses it.
         """
 
+    has_match_quality: ClassVar[bool] = False  # whether it has scores
+
+    def match_quality(self, client: Any, settings: Settings) -> dict[str, float]:
+        """The platform's own scores, out of 10, of how well it can match events, by event name.
+
+        Raises:
+            PlatformError: the credentials may not read them.
+        """
+        return {}
+
     # What its outcomes mean.
 
     @abstractmethod

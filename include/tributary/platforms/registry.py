@@ -13,6 +13,7 @@ from tributary.errors import SettingsError
 if TYPE_CHECKING:
     from tributary.platforms.base import Platform
     from tributary.platforms.hook import PlatformHook
+    from tributary.platforms.source import Source
 
 # By the name that the settings file uses: a `Platform`, or the module whose `PLATFORM` it is.
 PLATFORMS: dict[str, str | Platform] = {
@@ -21,6 +22,9 @@ PLATFORMS: dict[str, str | Platform] = {
     "google_ads": "tributary.platforms.google_ads.destination",
     "posthog": "tributary.platforms.posthog.destination",
 }
+
+# The platforms whose ad accounts are read: where the class is that reads one.
+SOURCES: dict[str, str] = {"meta": "tributary.platforms.meta.source.MetaSource"}
 
 
 def names() -> list[str]:
@@ -41,6 +45,21 @@ def platform(name: str) -> Platform:
         )
     if isinstance(found, str):
         found = PLATFORMS[name] = import_module(found).PLATFORM
+    return found
+
+
+def source(name: str) -> type[Source]:
+    """What reads an ad account of that platform.
+
+    Raises:
+        SettingsError: its ad accounts cannot be read.
+    """
+    if name not in SOURCES:
+        raise SettingsError(
+            f"Ad accounts of {name!r} cannot be read: only those of {', '.join(SOURCES)} can."
+        )
+    module, _, attribute = SOURCES[name].rpartition(".")
+    found: type[Source] = getattr(import_module(module), attribute)
     return found
 
 

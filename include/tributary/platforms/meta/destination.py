@@ -20,7 +20,7 @@ from tributary.platforms.base import (
     Settings,
     send_one,
 )
-from tributary.platforms.meta import conversions, meanings
+from tributary.platforms.meta import conversions, meanings, quality
 from tributary.platforms.meta.errors import MetaError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Meta(Platform):
     client_options = {"attempts": 1, "timeout": (10, 60)}
     match_keys = MatchKeys(("meta", "em"), ("meta", "ph"), ("fbc",))
     place_key = "pixel_id"
+    has_match_quality = True
 
     def deadline(self, event: Event) -> datetime:
         """As `Platform.deadline`."""
@@ -105,6 +106,10 @@ class Meta(Platform):
             )
         answer = send_one(self.sender(client, settings), event, name)
         return f"the platform took one test event (trace {answer.request_id})."
+
+    def match_quality(self, client: Graph, settings: Settings) -> dict[str, float]:
+        """As `Platform.match_quality`."""
+        return quality.match_quality(client, settings["pixel_id"])
 
     def meaning(self, code: str) -> Meaning | None:
         """As `Platform.meaning`."""

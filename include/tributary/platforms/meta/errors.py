@@ -126,6 +126,11 @@ class MetaBlocked(MetaThrottled):
     is_throttle = False
     retryable = False
 
+    @property
+    def blocks_account(self) -> bool:
+        """For its policies."""
+        return True
+
 
 class MetaTooMuchData(MetaError):
     """The call asked for more than Graph would compute at once."""
