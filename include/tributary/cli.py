@@ -311,7 +311,7 @@ def accounts() -> None:
 )
 def resume_account(account_id: str, platform: str) -> None:
     """End the pause of the ad account ACCOUNT_ID."""
-    from tributary.warehouse.load import resume
+    from tributary.warehouse.ad_accounts import resume
 
     account_id = account_id.removeprefix("act_")
     with _warehouse() as connection:

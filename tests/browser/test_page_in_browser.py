@@ -16,7 +16,7 @@ from tributary import warehouse as wh
 from tributary.deliver import brands, intake
 from tributary.settings.apply import apply
 from tributary.settings.read import check
-from tributary.warehouse.load import pause, record_sync
+from tributary.warehouse.ad_accounts import pause, record_sync
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

@@ -19,7 +19,7 @@ import pytest
 from tributary import config
 from tributary import warehouse as wh
 from tributary.errors import SettingsError
-from tributary.warehouse.load import learn, resume
+from tributary.warehouse.ad_accounts import learn, resume
 
 from sandbox.faults import Fault
 from sandbox.graph import Token

@@ -10,7 +10,7 @@ import pytest
 from tributary import config
 from tributary import warehouse as wh
 from tributary.deliver import brands, intake
-from tributary.warehouse.load import resume
+from tributary.warehouse.ad_accounts import resume
 
 from sandbox.google import Click, GoogleFault
 from sandbox.server import Sandbox

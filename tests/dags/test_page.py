@@ -168,7 +168,7 @@ def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None
     """If this fails, an account that Meta blocked stays so for ever, and no page says why or
     helps.
     """
-    from tributary.warehouse.load import pause, record_sync
+    from tributary.warehouse.ad_accounts import pause, record_sync
 
     with wh.connect(warehouse, autocommit=True) as connection:
         pause(connection, "meta", "1000000009", None, "Meta blocks the account for policy.")

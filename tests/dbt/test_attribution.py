@@ -236,7 +236,7 @@ def test_platforms_are_read_from_the_destinations(built: Warehouse) -> None:
             built.execute(
                 "insert into ops.conversion_deliveries "
                 "(event, destination, sync_status, outcome, next_attempt_at, deadline) "
-                "select id, %s, %s, null, now(), now() from ops.conversion_events "
+                "select events.id, %s, %s, null, now(), now() from ops.conversion_events as events "
                 "inner join ops.brands on brands.id = brand_id where slug = 'acme'",
                 name, status,
             )  # fmt: skip

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from tributary import config, event
 from tributary import warehouse as wh
 from tributary.errors import WarehouseError
-from tributary.local import embedded
+from tributary.local import programs
 from tributary.warehouse import check_version, migrate, schema
 
 from tests.support.loads import query
@@ -31,7 +31,7 @@ def _relations(uri: str) -> set[str]:
 
 def _schema(uri: str) -> str:
     """The statements that create our schemas, as Postgres writes them."""
-    dump = [embedded.BIN / "pg_dump", "--schema-only", "--restrict-key=none", uri]
+    dump = [programs.BIN / "pg_dump", "--schema-only", "--restrict-key=none", uri]
     return subprocess.run(dump, check=True, capture_output=True, text=True).stdout
 
 

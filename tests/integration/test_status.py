@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from tributary import warehouse as wh
 from tributary.cli import _SECTIONS, main
-from tributary.warehouse.load import pause, record_sync
+from tributary.warehouse.ad_accounts import pause, record_sync
 
 from tests.support.loads import query
 from tests.support.outgoing import configure, execute, meta_destination, purchase, take

@@ -24,7 +24,8 @@ from tributary.platforms.meta.source import MetaSource
 from tributary.platforms.source import Account, Memory, Notes
 from tributary.settings.apply import apply
 from tributary.settings.read import check
-from tributary.warehouse.load import Fence, Run, learn
+from tributary.warehouse.ad_accounts import learn
+from tributary.warehouse.load import Fence, Run
 
 from sandbox import reports
 from sandbox.call import Answer, Call

@@ -35,7 +35,7 @@ from tributary.api.problems import ApiError
 from tributary.deliver import destinations, outbox, overview
 from tributary.errors import SettingsError, TributaryError
 from tributary.platforms import registry
-from tributary.warehouse import account_days, load
+from tributary.warehouse import account_days, ad_accounts
 
 router = APIRouter(tags=["operations"])
 
@@ -175,6 +175,6 @@ def resume_account(
     """End an ad account's pause, whoever began it; the next run loads it."""
     with database(request).connection() as connection:
         try:
-            return Resumed(was_paused=load.resume(connection, platform, account_id))
+            return Resumed(was_paused=ad_accounts.resume(connection, platform, account_id))
         except SettingsError as error:
             raise ApiError(404, str(error)) from None

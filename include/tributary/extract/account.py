@@ -41,7 +41,7 @@ from tributary.errors import (
 )
 from tributary.extract.window import Window
 from tributary.platforms.source import Account, Context, Figures, Memory, Row, Source
-from tributary.warehouse import Connection, load
+from tributary.warehouse import Connection, ad_accounts, load, objects
 from tributary.warehouse.load import Fence, Run, Totals
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class _Extraction:
             client,
             Context(
                 account,
-                load.learned(connection, source.platform, account.account_id),
+                ad_accounts.learned(connection, source.platform, account.account_id),
                 task.memory,
                 series=str(task.run.clear_number),
                 now=lambda: load.clock(connection),
@@ -254,7 +254,7 @@ class _Extraction:
     def _learn(self) -> None:
         found = self.source.learned
         if found != self.learned:
-            load.learn(self.connection, self.source.platform, self.account.account_id, found)
+            ad_accounts.learn(self.connection, self.source.platform, self.account.account_id, found)
             self.learned = found
 
     def days_of(self, window: Window) -> list[date]:
@@ -281,7 +281,7 @@ class _Extraction:
     def _load_account(self) -> None:
         began = load.clock(self.connection)
         stored = partial(
-            load.stored_object, self.connection, self.layout.account, self.account.account_id
+            objects.stored_object, self.connection, self.layout.account, self.account.account_id
         )
         described = self.source.account(stored)
         if described.is_new:
@@ -329,7 +329,7 @@ class _Extraction:
             wrong = self.source.unreadable_fields(row)
             if wrong:
                 log.warning("%s %s: %s; null in the marts", table, row["id"], ", ".join(wrong))
-        load.upsert_objects(
+        objects.upsert_objects(
             self.connection, table, self.account.account_id, [rows], self.task.run, at
         )
 
@@ -434,12 +434,12 @@ class _Extraction:
 
     def _known_ids(self, field: str, below: tuple[str, list[str]] | None) -> list[str]:
         table = self.layout.objects[self.layout.parents[field]]
-        return load.object_ids(self.connection, self.account.account_id, table, below)
+        return objects.object_ids(self.connection, self.account.account_id, table, below)
 
     def _fetch_missing_parents(self) -> None:
         """Rows may name objects that no listing has any more; by id the platform may give them."""
         for column, kind in self.layout.parents.items():
-            ids = load.missing_parents(
+            ids = objects.missing_parents(
                 self.connection, self.layout, self.account.account_id, column
             )
             ids = [one for one in ids if one not in self.source.unreadable]

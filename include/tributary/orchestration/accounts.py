@@ -103,7 +103,7 @@ def loading(platform: str, account_id: str, context: Any) -> Iterator[Load]:
             back, which is no retry.
     """
     from tributary.warehouse import connect
-    from tributary.warehouse.load import pause, record_sync
+    from tributary.warehouse.ad_accounts import pause, record_sync
 
     uri = warehouse_uri()
     with connect(uri) as connection:

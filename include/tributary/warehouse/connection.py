@@ -1,10 +1,12 @@
-"""Connections to the warehouse."""
+"""Connections to the warehouse, and JSON as Postgres takes it."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import psycopg
 from psycopg.rows import dict_row
 
@@ -49,3 +51,14 @@ def connect(uri: str, *, autocommit: bool = False, timeout: int = 10) -> Connect
             f"{str(error).strip().splitlines()[-1]} "
             "Start it (`make env` starts the embedded one) or correct TRIBUTARY_WAREHOUSE."
         ) from None
+
+
+# Postgres' jsonb cannot hold U+0000, which JSON allows. Backslashes before it come in pairs: an
+# odd one belongs to it.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def as_jsonb(value: dict[str, Any]) -> str:
+    """A JSON object as text that a jsonb column takes."""
+    text = orjson.dumps(value).decode()
+    return _NUL.sub(r"\1", text) if "\\u0000" in text else text

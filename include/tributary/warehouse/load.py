@@ -1,8 +1,8 @@
-"""Writing what a platform said: COPY into a staging table, then whole days in one transaction each.
+"""Daily figures of ad accounts: COPY into a staging table, then a day in one transaction each.
 
 An account's day is replaced as one: rows that vanished are deleted, rows that differ are written,
 equal rows stay (a reload of unchanged days does not grow the table). Two tries of one task may run
-at once, since a task whose supervisor was killed lives on; three things keep them apart: an
+at once, since a task whose supervisor was killed goes on; three things keep them apart: an
 advisory lock per account, "a read that began before the stored one is discarded", and a fence that
 is called just before the commit.
 """
@@ -10,19 +10,16 @@ is called just before the commit.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import orjson
 import psycopg
 from psycopg import sql
 
-from tributary.errors import SettingsError
-from tributary.warehouse import Connection
+from tributary.warehouse.connection import Connection, as_jsonb
 
 log = logging.getLogger(__name__)
 
@@ -110,43 +107,6 @@ def clock(connection: Connection) -> datetime:
     return moment
 
 
-def upsert_objects(
-    connection: Connection,
-    table: str,
-    account_id: str,
-    pages: Iterable[list[Row]],
-    run: Run,
-    extracted_at: datetime,
-) -> int:
-    """Write objects into `raw.<table>` by (account_id, id), page by page; an older read never
-    overwrites a newer one. Returns the number of objects received.
-
-    Each page is committed for itself, so that a read that fails on a later one can go on there.
-    """
-    received = 0
-    statement = sql.SQL(
-        "insert into raw.{table} as t (account_id, id, payload, extracted_at, run_id) "
-        "select distinct on (id) %(account)s, id, payload, %(at)s, %(run)s from staged_objects "
-        "on conflict (account_id, id) do update set payload = excluded.payload, "
-        "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
-        "where t.extracted_at <= excluded.extracted_at"
-    ).format(table=sql.Identifier(table))
-    connection.execute(
-        "create temp table if not exists staged_objects (id text, payload jsonb) "
-        "on commit delete rows"
-    )
-    for page in pages:
-        received += len(page)
-        with connection.transaction():
-            with connection.cursor().copy("copy staged_objects from stdin") as copy:
-                for row in page:
-                    copy.write_row((row["id"], _jsonb(row)))
-            connection.execute(
-                statement, {"account": account_id, "at": extracted_at, "run": run.run_id}
-            )
-    return received
-
-
 def stage_rows(
     connection: Connection, layout: Layout, pages: Iterable[tuple[int, list[Row] | None]]
 ) -> None:
@@ -170,7 +130,7 @@ def stage_rows(
             continue
         with connection.cursor().copy("copy staged_rows from stdin") as copy:
             for row in rows:
-                copy.write_row((query, *layout.row_key(row), _jsonb(row)))
+                copy.write_row((query, *layout.row_key(row), as_jsonb(row)))
     unique = f"create unique index on staged_rows ({layout.key_columns})"
     try:
         with connection.transaction():
@@ -201,37 +161,6 @@ def _same_key(layout: Layout, one: str, other: str) -> str:
     return " and ".join(f"{one}.{name} = {other}.{name}" for name in ("date", *layout.key))
 
 
-def missing_parents(
-    connection: Connection, layout: Layout, account_id: str, column: str
-) -> list[str]:
-    """Ids in a field of the staged rows that name no object of `raw` yet."""
-    found = connection.execute(
-        sql.SQL(
-            "select distinct payload ->> {column} as id from staged_rows as s "
-            "where payload ->> {column} <> '' and not exists (select 1 from raw.{table} as o "
-            "where o.account_id = %s and o.id = s.payload ->> {column}) order by 1"
-        ).format(
-            column=sql.Literal(column),
-            table=sql.Identifier(layout.objects[layout.parents[column]]),
-        ),
-        [account_id],
-    )
-    return [row["id"] for row in found]
-
-
-def object_ids(
-    connection: Connection, account_id: str, table: str, below: tuple[str, list[str]] | None
-) -> list[str]:
-    """Ids of an account's objects; `below` restricts them, such as ("campaign_id", ids)."""
-    query = sql.SQL("select id from raw.{} where account_id = %s").format(sql.Identifier(table))
-    values: list[Any] = [account_id]
-    if below is not None:
-        query += sql.SQL(" and payload ->> {} = any(%s)").format(sql.Literal(below[0]))
-        values.append(below[1])
-    found = connection.execute(query + sql.SQL(" order by id"), values)
-    return [row["id"] for row in found]
-
-
 def rows_per_day(connection: Connection, layout: Layout, account_id: str) -> int:
     """How many rows a day of the account is likely to have: as lately, else its active objects."""
     lowest = list(layout.objects.values())[-1]
@@ -257,40 +186,6 @@ def stored_totals(
         [account_id, layout.report],
     )
     return {row["date"]: row["payload"] for row in found}
-
-
-def stored_object(connection: Connection, table: str, account_id: str, id: str) -> Row | None:
-    """An object of `raw` as the platform last gave it; None when it is not stored."""
-    row = connection.execute(
-        sql.SQL("select payload from raw.{} where account_id = %s and id = %s").format(
-            sql.Identifier(table)
-        ),
-        [account_id, id],
-    ).fetchone()
-    return row["payload"] if row else None
-
-
-def learned(connection: Connection, platform: str, account_id: str) -> Row:
-    """What was found to work for an account within the last week; empty when nothing was."""
-    row = connection.execute(
-        "select learned from ops.ad_accounts where platform = %s and account_id = %s "
-        "and (learned ->> 'at')::timestamptz > now() - interval '7 days'",
-        [platform, account_id],
-    ).fetchone()
-    return dict(row["learned"]) if row else {}
-
-
-def learn(connection: Connection, platform: str, account_id: str, what: Row) -> None:
-    """Keep what was found to work, for the next runs. A week after the first of it was found, all
-    of it is tried anew.
-    """
-    connection.execute(
-        "update ops.ad_accounts set learned = %s::jsonb || jsonb_build_object('at', case "
-        "when (learned ->> 'at')::timestamptz > now() - interval '7 days' "
-        "then (learned ->> 'at')::timestamptz else now() end) "
-        "where platform = %s and account_id = %s",
-        [_jsonb(what), platform, account_id],
-    )
 
 
 def staged_totals(
@@ -507,7 +402,7 @@ def replace_day(
                 "on conflict (account_id, date) do update set payload = excluded.payload, "
                 "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
                 "where t.payload is distinct from excluded.payload",
-                {**key, "payload": _jsonb(account_row)},
+                {**key, "payload": as_jsonb(account_row)},
             )
         connection.execute(
             "insert into ops.loads (account_id, report, date, rows, spend, impressions, "
@@ -573,68 +468,5 @@ def finished_days(connection: Connection, layout: Layout, account_id: str, run: 
     return {row["date"] for row in found}
 
 
-def pause(
-    connection: Connection, platform: str, account_id: str, seconds: float | None, reason: str
-) -> None:
-    """Leave an account alone for a while; runs until then leave it out and say why.
-
-    Args:
-        seconds: None: until a person resumes it. psycopg cannot read that time (infinity), so it
-            stays in SQL.
-    """
-    connection.execute(
-        "update ops.ad_accounts set paused_until = "
-        "coalesce(now() + make_interval(secs => %s), 'infinity'), "
-        "paused_reason = %s where platform = %s and account_id = %s",
-        [seconds, reason, platform, account_id],
-    )
-
-
-def resume(connection: Connection, platform: str, account_id: str) -> bool:
-    """End an account's pause, whoever began it; whether there was one.
-
-    Raises:
-        SettingsError: there is no such account.
-    """
-    with connection.transaction():
-        known = connection.execute(
-            "select coalesce(paused_until > now(), false) as paused from ops.ad_accounts "
-            "where platform = %s and account_id = %s for update",
-            [platform, account_id],
-        ).fetchone()
-        if known is None:
-            raise SettingsError(
-                f"There is no {platform} ad account {account_id!r}: add it to the settings file "
-                "and apply it with `tributary configure FILE.yaml`."
-            )
-        connection.execute(
-            "update ops.ad_accounts set paused_until = null, paused_reason = null "
-            "where platform = %s and account_id = %s",
-            [platform, account_id],
-        )
-    return bool(known["paused"])
-
-
-def record_sync(
-    connection: Connection, platform: str, account_id: str, status: str, count: int | None
-) -> None:
-    """Keep how an account's latest load ended, for people who look."""
-    connection.execute(
-        "update ops.ad_accounts set last_sync_at = now(), last_sync_status = %s, "
-        "last_sync_count = %s where platform = %s and account_id = %s",
-        [status, count, platform, account_id],
-    )
-
-
 def _lock(connection: Connection, name: str) -> None:
     connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-
-
-# Postgres' jsonb has no place for U+0000, which JSON allows. Backslashes before it come in pairs:
-# an odd one belongs to it.
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-
-
-def _jsonb(row: Row) -> str:
-    text = orjson.dumps(row).decode()
-    return _NUL.sub(r"\1", text) if "\\u0000" in text else text
