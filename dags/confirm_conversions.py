@@ -17,11 +17,12 @@ of a Google ad: no error), `dead` with Google's reason, or `failed` with the tim
 the counts are in `ops.upload_batches.answer` and in the log. The asset `conversion_deliveries`.
 
 ## Triage
-* *Google refuses …*: repair the connection or the account; the destination is paused for an hour.
+* *Google refuses …*: fix the connection or the account; the destination is paused for an hour.
 * Counts of what was refused, by day:
   `select date(started_at), e.key, sum(e.value::int) from ops.upload_batches,
   jsonb_each_text(answer -> 'errors') as e group by 1, 2 order by 1`.
-* *reasons that have no rule here*: the events stay; tell the maintainers.
+* *reasons that have no rule here*: the events stay as they are; report the reason to the
+  maintainers.
 
 Safe to clear, repeat, kill and run twice at once.
 """

@@ -14,7 +14,8 @@ import yaml
 from psycopg.rows import dict_row
 from tributary import config
 from tributary import warehouse as wh
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from sandbox.objects import AccountSpec
 from sandbox.server import Sandbox
@@ -130,7 +131,7 @@ def cleared(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
 
 def configure(uri: str, text: str) -> None:
     with wh.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check(yaml.safe_load(text)))
+        apply(connection, check(yaml.safe_load(text)))
 
 
 def query(uri: str, statement: str) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ from tributary.extract.window import Window
 from tributary.platforms.meta.client import Graph
 from tributary.platforms.meta.source import MetaSource
 from tributary.platforms.source import Account, Memory, Notes
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 from tributary.warehouse.load import Fence, Run, learn
 
 from sandbox import reports
@@ -171,7 +172,7 @@ def known(uri: str, account_id: str = ACCOUNT_ID, **learned: Any) -> None:
         "ad_accounts": [{"platform": "meta", "account_id": account_id, "conn_id": "meta"}],
     }
     with wh.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
         if learned:
             learn(connection, "meta", account_id, learned)
 

@@ -23,11 +23,10 @@ from tributary.api.sources import Links, Meaning, Settings
 from tributary.deliver import amend, contacts, destinations, erasure
 from tributary.deliver.brands import Brand
 from tributary.deliver.clicks import with_clicks
-from tributary.deliver.contacts import CLICKS
 from tributary.deliver.parse import NO
 from tributary.deliver.reading import Raw
 from tributary.deliver.store import in_one_transaction, locked
-from tributary.event import CONSENTS, PERSON
+from tributary.event import CONSENTS, FIELDS
 from tributary.warehouse import Connection
 
 # How long a payment that may be a renewal waits for its invoice, where the setting needs it.
@@ -35,8 +34,10 @@ from tributary.warehouse import Connection
 HELD = timedelta(hours=1)
 _MOST = 30  # reports that are read again in one step; a customer may have thousands
 _HOPS = 4  # from intent to charge, invoice, subscription, customer
-_OF_PERSON = {*PERSON, *CONSENTS, *CLICKS, "contact_id", "gbraid", "wbraid", "ip",
-              "user_agent"}  # fmt: skip
+_OF_PERSON = {
+    "contact_id", "user_agent", "ad_id", *CONSENTS,
+    *(n for n, field in FIELDS.items() if field.kind in ("person", "click", "cookie", "ip")),
+}  # fmt: skip
 _NAMES = ("Purchase", "Subscribe")
 
 Parse = Callable[[bytes, datetime], Meaning | None]

@@ -46,6 +46,7 @@ from tributary.deliver.store import locked
 from tributary.errors import SettingsError, WarehouseDown
 from tributary.event import INHERITED, EventRefused, by_column
 from tributary.platforms.hook import connection
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 router = APIRouter(tags=["webhooks"])
@@ -161,7 +162,8 @@ class Hooks:
         now = outbox.now_of(connection)
         retention.forget_payloads(connection, now)  # also where every DAG is paused
         behind = now - datetime.now(UTC)
-        hook = Hook(Brand(**row), source, secret, plain, behind, own)
+        owner = Brand(row["id"], row["slug"], models.Brand.of_stored(row["settings"]))
+        hook = Hook(owner, source, secret, plain, behind, own)
         self._known[key] = time.monotonic() + _REMEMBERED, hook
         return hook
 
@@ -257,7 +259,7 @@ def take(
         raise EventRefused("id", "must be an id of at most 256 characters")
     if personal_in(meaning.id):  # it is kept in clear
         meaning = replace(meaning, id=hashlib.sha256(meaning.id.encode()).hexdigest())
-    hashes = _hashes(meaning, brand.settings.get("default_country"))
+    hashes = _hashes(meaning, brand.settings.default_country)
     to_be = uuid4()
     if meaning.event is not None and meaning.own_id is not None:  # whatever id it is sent with
         name = meaning.event["event_name"]
@@ -517,7 +519,7 @@ def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receip
             return intake.Receipt("duplicate", there["id"]), notes
     while True:
         transaction, pixels = given.get("transaction_id"), given.get("event_id")
-        if transaction and not pixels and not brand.settings.get("event_id_template"):
+        if transaction and not pixels and not brand.settings.event_id_template:
             given["event_id"] = transaction
         receipt = intake.take(
             connection, brand, [given], source=post.source, now=post.now, internal=True

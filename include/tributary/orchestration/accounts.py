@@ -19,6 +19,7 @@ from tributary import config
 from tributary.errors import SettingsError, StillRunning, TributaryError
 from tributary.orchestration.callbacks import wrapped
 from tributary.orchestration.connections import warehouse_uri
+from tributary.settings import models
 
 if TYPE_CHECKING:
     from tributary.warehouse import Connection
@@ -53,7 +54,12 @@ def asked(context: Any) -> list[str]:
 
 def of(connection: Connection, platform: str) -> list[dict[str, Any]]:
     """All accounts of a platform: a row each of `ops.ad_accounts`, with brand and pause."""
-    return connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+    rows = connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+    return [_typed(platform, row) for row in rows]
+
+
+def _typed(platform: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "settings": models.ad_account(platform, row["settings"])}
 
 
 def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any
             f"The ad account {account_id} is not in the settings: add it to the settings file "
             "and apply it with `tributary configure FILE.yaml`."
         )
-    return row
+    return _typed(platform, row)
 
 
 def label(row: dict[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ A new platform is a folder beside this file and one line here.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tributary.errors import SettingsError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tributary.platforms.source import Source
 
 # By the name that the settings file uses: a `Platform`, or the module whose `PLATFORM` it is.
-PLATFORMS: dict[str, str | Platform] = {
+PLATFORMS: dict[str, str | Platform[Any]] = {
     "meta": "tributary.platforms.meta.destination",
     "google_data_manager": "tributary.platforms.google_data_manager.destination",
     "google_ads": "tributary.platforms.google_ads.destination",
@@ -32,7 +32,7 @@ def names() -> list[str]:
     return list(PLATFORMS)
 
 
-def platform(name: str) -> Platform:
+def platform(name: str) -> Platform[Any]:
     """The platform of that name.
 
     Raises:

@@ -44,7 +44,7 @@ def accounts_to_load(
         return [known.get(one, {"account_id": one, "name": one}) for one in wanted]
     active = [row for row in found if row["is_active"]]
     if only_changed and not context["params"].get("days"):
-        active = [row for row in active if row["settings"].get("reread_days", 90)]
+        active = [row for row in active if row["settings"].reread_days]
     if not active:
         raise SettingsError(
             f"No active {registry.platform(platform).title} ad account is configured: write one "
@@ -76,7 +76,7 @@ def load_one(
         row, settings = load.row, load.row["settings"]
         wanted = window(context)
         if only_changed:
-            days = context["params"].get("days") or settings.get("reread_days", 90)
+            days = context["params"].get("days") or settings.reread_days
             wanted = replace(wanted, since=None, until=None, days=days)
         result = (reread_changed if only_changed else extract_account)(
             registry.source(platform),
@@ -87,10 +87,10 @@ def load_one(
                 row["conn_id"],
                 brand=row["brand"],
                 name=row["name"],
-                lookback_days=settings["lookback_days"],
-                reconcile=settings["reconcile"],
-                tolerance=settings["tolerance"],
-                attribution_windows=settings["attribution_windows"],
+                lookback_days=settings.lookback_days,
+                reconcile=settings.reconcile,
+                tolerance=settings.tolerance,
+                attribution_windows=settings.attribution_windows,
             ),
             wanted,
             Task(
