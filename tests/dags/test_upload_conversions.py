@@ -199,6 +199,16 @@ def test_people_are_forgotten_whatever_is_paused(run: Any, warehouse: str) -> No
     assert [row["event_id"] for row in kept] == ["acme-event-1", "lumen-event-1"]
 
 
+def test_a_run_that_sends_nothing_says_why_and_when_the_next_is_due(run: Any, told: Told) -> None:
+    """Somebody whose conversions do not leave would look for the cause in the wrong place."""
+    run()
+    assert "acme-meta: nothing was due: none waits. `tributary status` shows" in str(told)
+    again = run()
+    assert "upload[0]" not in again.states
+    for name in ("acme-meta", "lumen-meta"):
+        assert re.search(rf"{name} is not due before \d{{4}}-\d\d-\d\d \d\d:\d\d UTC", str(told))
+
+
 def test_one_broken_brand_is_red_and_the_other_is_served(
     run: Any, warehouse: str, sandbox: Sandbox, told: Told
 ) -> None:

@@ -14,10 +14,12 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
+from psycopg import sql
 from tributary import config
 from tributary import warehouse as wh
-from tributary.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseDown
+from tributary.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseBusy, WarehouseDown
 from tributary.platforms.meta import reports
 from tributary.platforms.meta.client import Graph
 from tributary.warehouse.load import META, ensure_partitions, stage_rows, staged_totals
@@ -746,6 +748,26 @@ def test_a_warehouse_that_goes_away_is_one_sentence(
     assert caught.value.retryable
     assert sorted(_stati(warehouse)) == _days()[:3]
     assert load(warehouse, sandbox).skipped_days == 3
+
+
+def test_a_lock_that_is_held_too_long_is_no_outage(warehouse: str, sandbox: MeetingSandbox) -> None:
+    """A load that meets a lock would send somebody to a warehouse that is up."""
+    with psycopg.connect(warehouse, autocommit=True) as other:
+        other.execute(
+            sql.SQL("alter database {} set lock_timeout = '100ms'").format(
+                sql.Identifier(other.info.dbname)
+            )
+        )
+        with other.transaction():
+            other.execute("lock table raw.meta_ads in access exclusive mode")
+            with pytest.raises(WarehouseBusy) as caught:
+                load(warehouse, sandbox)
+    assert str(caught.value) == (
+        f"The warehouse at {wh.where(warehouse)} was busy with other work (LockNotAvailable): "
+        "finished days are kept, a retry loads the rest."
+    )
+    assert caught.value.retryable
+    load(warehouse, sandbox)
 
 
 def test_staging_takes_any_number_of_pages_in_little_memory(warehouse: str) -> None:

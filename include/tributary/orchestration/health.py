@@ -1,7 +1,8 @@
 """What keeps Airflow or conversions from their work, in sentences: what tasks' states do not show.
 
 For processes that may ask Airflow's metadata: its API server, and commands that set
-`_AIRFLOW_PROCESS_CONTEXT`.
+`_AIRFLOW_PROCESS_CONTEXT`. For what is asked here (heartbeats, import errors, pools, users) Airflow
+has no public interface but its REST API, which needs a login: so its models are read.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 The page of Airflow 3.3 asks with `port: 0` where none is stored, and its API takes that for another
 port than the stored one and answers 400. Without the 0 it tests what is stored.
+
+Airflow has corrected this in its API (https://github.com/apache/airflow/pull/73298), after 3.3.2:
+with a version that has it, delete this file and its line in `plugins/tributary_plugin.py`.
 """
 
 from __future__ import annotations
