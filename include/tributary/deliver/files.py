@@ -84,12 +84,6 @@ def import_file(connection: Connection, path: Path, brand: str | None, now: date
     Raises:
         SettingsError: the file as a whole cannot be read; nothing was imported.
     """
-    # pandas' own strings cannot hold bytes that are no UTF-8; Python's can.
-    with pd.option_context("future.infer_string", False):
-        return _import(connection, path, brand, now)
-
-
-def _import(connection: Connection, path: Path, brand: str | None, now: datetime) -> Report:
     known = brands.load(connection)
     if brand is not None and brand not in known:
         raise SettingsError(f"There is no brand {brand!r}{_close(brand, known)}.")
@@ -213,7 +207,11 @@ def _csv_frames(path: Path) -> Iterator[pd.DataFrame]:
                 fields += [""] * (width - len(fields))
                 del fields[width:]
             yield pd.DataFrame(
-                list(lines.values()), index=list(lines), columns=header, dtype=object
+                list(lines.values()),
+                index=list(lines),
+                # pandas' own strings cannot hold bytes that are not UTF-8; Python's can.
+                columns=pd.Index(header, dtype=object),
+                dtype=object,
             )
 
 
@@ -294,7 +292,11 @@ def _not_erased(
 
 
 def _write(target: Path, lines: pd.DataFrame) -> Path:
-    lines = lines.map(lambda v: v.removeprefix(_SURPLUS) if isinstance(v, str) else v)
+    for place in range(lines.shape[1]):  # not by name: a header may have one twice
+        values = [
+            v.removeprefix(_SURPLUS) if isinstance(v, str) else v for v in lines.iloc[:, place]
+        ]
+        lines.isetitem(place, pd.Series(values, index=lines.index, dtype=object))
     # Personal data, as it was handed in.
     with private_file(target) as file:
         if target.suffix.lower() == ".csv":
