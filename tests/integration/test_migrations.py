@@ -31,7 +31,7 @@ def _relations(uri: str) -> set[str]:
 
 def _schema(uri: str) -> str:
     """The statements that create our schemas, as Postgres writes them."""
-    dump = [programs.BIN / "pg_dump", "--schema-only", "--restrict-key=none", uri]
+    dump = [f"{programs.BIN}/pg_dump", "--schema-only", "--restrict-key=none", uri]
     return subprocess.run(dump, check=True, capture_output=True, text=True).stdout
 
 
