@@ -467,26 +467,6 @@ where d.event = v.event and d.destination = %s and d.batch_id = %s and d.sync_st
 """
 
 
-def retire(connection: Connection, now: datetime, destination: str | None = None) -> int:
-    """Skip the deliveries that wait for a destination that is no longer active: `inactive`.
-
-    Args:
-        destination: its name; None: all.
-
-    Returns:
-        How many deliveries were skipped.
-    """
-    return connection.execute(
-        "update ops.conversion_deliveries as dl set sync_status = 'skipped', "
-        "outcome = 'inactive', lease_until = null, updated_at = %(now)s "
-        "from ops.destinations as d where d.name = dl.destination and not d.is_active "
-        "and (%(destination)s::text is null or d.name = %(destination)s) "
-        "and (dl.sync_status in ('pending', 'failed') "
-        "or (dl.sync_status = 'queued' and dl.lease_until <= %(now)s))",
-        {"now": now, "destination": destination},
-    ).rowcount
-
-
 def retry(
     connection: Connection,
     now: datetime,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from tributary.deliver import destinations, outbox
 from tributary.platforms import registry
-from tributary.warehouse import Connection
+from tributary.warehouse import Connection, deliveries
 
 _PAYLOADS_KEPT = timedelta(days=7)
 # Payloads that wait for their payment: delayed payment methods take up to 14 days.
@@ -39,7 +39,7 @@ def enforce(connection: Connection, now: datetime) -> dict[str, int]:
             ended[what] += swept[what]
     return {
         **ended,
-        "inactive": outbox.retire(connection, now),
+        "inactive": deliveries.retire(connection, now=now),
         "people": forget_people(connection, now),
         "payloads": forget_payloads(connection, now),
         "audit": forget_audit(connection, now),

@@ -12,14 +12,13 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from tributary.deliver import outbox
 from tributary.errors import SettingsError
 from tributary.platforms import registry
 from tributary.platforms.settings import DestinationSettings
 from tributary.settings import models
 from tributary.settings.models import Brand, Settings
 from tributary.settings.read import check
-from tributary.warehouse import Connection
+from tributary.warehouse import Connection, deliveries
 
 
 class NotOurs(SettingsError):
@@ -264,7 +263,7 @@ def _prune(connection: Connection, kind: str, table: str, key: str, names: list[
 
 
 def _retire(connection: Connection, destination: str) -> str:
-    number = outbox.retire(connection, outbox.now_of(connection), destination)
+    number = deliveries.retire(connection, destination)
     return f", {number} waiting deliveries skipped" if number else ""
 
 
