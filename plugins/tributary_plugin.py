@@ -7,7 +7,7 @@ request to either needs a logged-in user of Airflow.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 from tributary.orchestration.test_button import WithoutPortZero
@@ -45,12 +45,14 @@ class Tributary(AirflowPlugin):
 
     name = "tributary"
     # Airflow takes the first prefix that fits, so the longer one comes first.
-    fastapi_apps = [
+    fastapi_apps: ClassVar = [
         {"app": _Api(), "url_prefix": "/tributary/api", "name": "Tributary API"},
         {"app": _page, "url_prefix": "/tributary", "name": "Tributary"},
     ]
-    fastapi_root_middlewares = [{"middleware": WithoutPortZero, "name": "Tests of connections"}]
-    external_views = [
+    fastapi_root_middlewares: ClassVar = [
+        {"middleware": WithoutPortZero, "name": "Tests of connections"}
+    ]
+    external_views: ClassVar = [
         {
             "name": "Tributary",
             "href": "tributary/page/",

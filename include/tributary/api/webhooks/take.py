@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -76,12 +76,13 @@ class _Post(NamedTuple):
         return Key(self.brand.id, self.source.name, self.parsed.id)
 
 
-class _Result(NamedTuple):
+@dataclass(frozen=True)
+class _Result:
     """What became of it."""
 
     posted: Posted
-    events: list[UUID] = []
-    used: list[Report] = []  # what came before and was used with it
+    events: list[UUID] = field(default_factory=list)
+    used: list[Report] = field(default_factory=list)  # what came before and was used with it
 
 
 def take(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tributary.errors import SettingsError
 from tributary.event import Event
@@ -52,7 +52,7 @@ class Meta(Platform[MetaDestination]):
     max_batch = conversions.MAX_BATCH
     # The outbox repeats requests itself. Several minutes of a platform that accepts and does not
     # answer must not outlast the lease.
-    client_options = {"attempts": 1, "timeout": (10, 60)}
+    client_options: ClassVar[Mapping[str, Any]] = {"attempts": 1, "timeout": (10, 60)}
     match_keys = MatchKeys(("meta", "em"), ("meta", "ph"), ("fbc",))
     place_key = "pixel_id"
     has_match_quality = True

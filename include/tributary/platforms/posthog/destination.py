@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tributary.event import Event
 from tributary.platforms.base import (
@@ -41,7 +41,7 @@ class Posthog(Platform[PosthogDestination]):
     longest_age = form.LONGEST_AGE
     max_batch = 1000  # of 20 MB that PostHog takes at most
     # As Meta's: it must not outlast the lease.
-    client_options = {"timeout": (10, 60)}
+    client_options: ClassVar[Mapping[str, Any]] = {"timeout": (10, 60)}
 
     def deadline(self, event: Event) -> datetime:
         """As `Platform.deadline`."""
