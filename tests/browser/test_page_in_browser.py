@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from tributary import warehouse as wh
 from tributary.deliver import brands, intake
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 from tributary.warehouse.load import pause, record_sync
 
 CHROMIUM = next(
@@ -83,7 +84,7 @@ def address(api_server: str, module_warehouse: str) -> Iterator[str]:
     assert run is not None
     now = datetime.now(UTC)
     with wh.connect(module_warehouse, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": BRANDS}))
+        apply(connection, check({"brands": BRANDS}))
         for brand in brands.load(connection).values():
             events = [
                 {

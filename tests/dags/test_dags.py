@@ -73,9 +73,11 @@ def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
     for task in dag.tasks:
         assert task.owner == "tributary"
         # Else SIGTERM would not end it, and its log would end with a traceback.
-        assert _names(task.on_execute_callback) == ["end_on_sigterm"]
-        assert _names(task.on_failure_callback) == ["say_last"]
-        assert type(task.retry_policy).__name__ == "AsTheErrorSays"
+        assert _names(task.on_execute_callback) == ["restore_sigterm"]
+        assert _names(task.on_failure_callback) == ["log_error_last"]
+        assert type(task.retry_policy).__name__ == "RetryByError"
+        # Else a platform that never answers would hold a worker slot for ever.
+        assert timedelta(0) < task.execution_timeout <= timedelta(hours=6)
         # Also of a task that only fails the run: what dies with the scheduler is tried again.
         assert task.retries > 0
         assert not task.depends_on_past
@@ -87,6 +89,17 @@ def test_the_daily_load_has_a_data_interval_from_midnight_to_midnight(bag: Any) 
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     assert dag.timetable.expression == "0 0 * * *"
     assert str(dag.timetable.timezone) in ("UTC", "Timezone('UTC')")
+
+
+def test_the_marts_are_assets_and_the_deliveries_have_a_reader(bag: Any) -> None:
+    """An analyst's DAG could not start when the mart that it reads was built."""
+    folder = config.ROOT / "dbt/models/marts"
+    task = bag.dags["build_marts"].get_task("dbt_build")
+    built = {asset.name for asset in task.outlets}
+    assert built == {f"marts.{path.stem}" for path in folder.rglob("*.sql")}
+    assert {asset.name for asset in task.inlets} == {"raw_meta_ads", "conversion_deliveries"}
+    # An upload every 15 minutes must not start a build each time.
+    assert bag.dags["build_marts"].timetable.asset_condition.name == "raw_meta_ads"
 
 
 _PARSE = """
@@ -148,7 +161,7 @@ def test_retries_wait_as_the_error_says(
 ) -> None:
     """Red: a dead token would be tried for an hour, a throttle be met at once."""
     from tributary.errors import SettingsError, WarehouseDown
-    from tributary.orchestration.retry import AsTheErrorSays
+    from tributary.orchestration.retry import RetryByError
     from tributary.platforms.meta.errors import MetaThrottled
 
     if cap is None:
@@ -161,6 +174,6 @@ def test_retries_wait_as_the_error_says(
         "settings": SettingsError("wrong"),
         "other": KeyError("a mishap"),
     }[error]
-    found = AsTheErrorSays().evaluate(exception, tries, 3)
+    found = RetryByError().evaluate(exception, tries, 3)
     assert found.action.value == action
     assert found.retry_delay == (None if waits is None else timedelta(seconds=waits))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -193,6 +193,22 @@ def test_a_blocked_account_is_paused_until_a_person_resumes_it(
         assert sums(warehouse) == expected(sandbox, DAYS)
 
 
+def test_a_report_that_takes_long_leaves_the_worker_slot_and_uses_up_no_retry(
+    run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow report of Meta's would hold a slot of the pool for an hour, or fail its account."""
+    with wh.connect(warehouse, autocommit=True) as connection:
+        learn(connection, "meta", ID, {"asynchronous": True})
+    sandbox.limits.change(report_seconds=600)
+    monkeypatch.setattr(sandbox.clock, "advance_per_request", timedelta(seconds=10))
+    ran = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
+    assert (ran.states, ran.state) == (LOADED, "success")
+    assert ran.tries["load_account[1]"] == 1
+    assert ran.reschedules("load_account") == {1: 3}
+    assert sandbox.graph.tally["POST", "insights", ID] == 1
+    assert sums(warehouse) == expected(sandbox, DAYS)
+
+
 def test_a_cleared_task_reads_its_account_anew(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +239,7 @@ def test_a_task_that_waits_for_meta_ends_on_sigterm(
     or take with it what had been loaded.
     """
     with wh.connect(warehouse, autocommit=True) as connection:
-        learn(connection, ID, {"days": 3})  # the second three days hang
+        learn(connection, "meta", ID, {"days": 3})  # the second three days hang
     fault = sandbox.faults.add(
         Fault("hang", edge="insights", level="ad", after=1, seconds=120.0, times=None)
     )

@@ -91,7 +91,7 @@ def _ledger(uri: str) -> dict[tuple[str, str, str | None], int]:
 def test_conversions_leave_and_are_told_later(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: what the settings say would not reach Google, or its answer would not reach us."""
+    """The settings do not reach Google, or its answer does not reach the ledger."""
     _take(warehouse)
     sandbox.google.processing = timedelta(0)
     uploaded = run("upload_conversions")
@@ -125,7 +125,7 @@ def test_conversions_leave_and_are_told_later(
 def test_a_revoked_token_makes_the_run_red_once(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: a dead refresh token would be tried by every retry of the task."""
+    """A revoked refresh token is tried by every retry of the task."""
     _take(warehouse)
     sandbox.google.refresh_tokens.clear()
     for name, kind, host in (("GOOGLE_ACME", "google_data_manager", sandbox.url),):
@@ -226,7 +226,7 @@ def test_a_prohibited_account_is_paused_and_its_clicks_come_when_it_is_resumed(
 def test_the_connections_can_be_tested(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: the Test button would not tell good credentials from revoked ones."""
+    """The Test button does not distinguish valid credentials from revoked ones."""
     from tributary.orchestration.tasks.upload import send_test_event
     from tributary.platforms.google_ads.hook import GoogleAdsHook
     from tributary.platforms.google_data_manager.hook import GoogleDataManagerHook

@@ -97,13 +97,14 @@ def _pendulum(moment: datetime) -> Any:
 
 def _days(run: Any) -> list[tuple[str, str]]:
     """First and last day of the run for an account in each of ZONES that looks back 3 days."""
-    from tributary.extract.account import Account
     from tributary.orchestration.tasks.window import window
+    from tributary.platforms.meta.source import MetaSource
+    from tributary.platforms.source import Account
 
     account = Account("1", "meta_acme", name="Acme", lookback_days=3)
     names = ("since", "until", "lookback_days")
     found = window({"params": dict.fromkeys(names), "dag_run": run})
-    spans = [found.dates(account, zone, NOW) for zone in ZONES]
+    spans = [found.dates(account, zone, NOW, MetaSource) for zone in ZONES]
     return [(days[0].strftime("%m-%d"), days[-1].strftime("%m-%d")) for days in spans]
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from tributary import warehouse as wh
+from tributary.platforms import registry
 from tributary.warehouse import api_keys as keys
 
 from tests.support.edge import Client, connections, edge, empty_outbox, key, serving, two_brands
@@ -131,6 +132,17 @@ def test_a_wrong_conversion_is_refused_by_field(
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
     assert "jane" not in answer.text.lower()
     assert acme("GET", "/conversions").json()["count"] == 0
+
+
+def test_all_faults_of_a_conversion_are_in_one_answer(acme: Client) -> None:
+    """A caller corrects one field, and learns of the next one only by the next request."""
+    wrong = sale(value="much", currency="DOLLAR", event_time="yesterday", colour="red")
+    one = acme("POST", "/conversions", json=wrong)
+    assert one.status_code == 422
+    fields = ["colour", "event_time", "value", "currency"]
+    assert [fault["field"] for fault in one.json()["errors"]] == fields
+    batch = acme("POST", "/conversions/batch", json={"events": [wrong]}).json()
+    assert batch["results"][0]["errors"] == one.json()["errors"]
 
 
 def test_what_is_no_json_is_refused(acme: Client) -> None:
@@ -498,7 +510,6 @@ def test_what_was_erased_never_leaves(acme: Client, uri: str) -> None:
     from tributary.deliver import destinations, outbox
     from tributary.deliver.upload import upload
     from tributary.platforms.meta.client import Graph
-    from tributary.platforms.meta.destination import MetaSender
 
     from tests.support.outgoing import sandbox_with_pixels
 
@@ -513,7 +524,13 @@ def test_what_was_erased_never_leaves(acme: Client, uri: str) -> None:
     from tests.support.outgoing import TOKEN
 
     with sandbox_with_pixels() as sandbox:
-        upload(uri, target, lambda: MetaSender(Graph(TOKEN, host=sandbox.url), target.settings))
+        upload(
+            uri,
+            target,
+            lambda: registry.platform("meta").sender(
+                Graph(TOKEN, host=sandbox.url), target.settings
+            ),
+        )
         assert sandbox.events.ledger("2000000077") == {}
     assert states(uri) == {("skipped", "erased"): 1}
 

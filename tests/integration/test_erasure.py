@@ -98,7 +98,7 @@ def _traces(uri: str, *folders: Path) -> list[str]:
 def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
     http: Client, uri: str, tmp_path: Path
 ) -> None:
-    """If this fails, somebody asks to be forgotten, reads that it is done, and is still there."""
+    """A person asks to be erased, reads that it is done, and is still stored."""
     # REST: with everything; by the phone alone; by the external id alone; by the contact alone.
     api = Client(http.url, key(uri))
     whole = {
@@ -179,9 +179,7 @@ def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
 
 
 def test_what_others_carry_as_well_says_nothing_of_a_person(http: Client, uri: str) -> None:
-    """If this fails, to erase one customer erases, and keeps out, all whose till writes the shop's
-    phone.
-    """
+    """Erasing one customer erases all customers for whom the till writes the shop's phone."""
     shop = "+12125550123"
     _take(uri, *({"event_id": f"till-{n}", "email": f"till.{n}@example.com", "phone": shop,
                   "external_id": "guest", "contact_id": f"c-{n}"} for n in range(3)),
@@ -195,9 +193,7 @@ def test_what_others_carry_as_well_says_nothing_of_a_person(http: Client, uri: s
 
 
 def test_a_contact_that_many_people_have_is_no_person(http: Client, uri: str) -> None:
-    """If this fails, to erase one walk-in customer refuses all others, or the other half of a
-    household.
-    """
+    """Erasing one walk-in customer refuses all others, or the rest of a household."""
     _take(uri, *({"event_id": f"till-{n}", "email": f"till.{n}@example.com", "contact_id": "guest"}
                  for n in range(5)))  # fmt: skip
     assert _erase(http, uri, email="till.0@example.com")["events"] == 1
@@ -213,9 +209,7 @@ def test_a_contact_that_many_people_have_is_no_person(http: Client, uri: str) ->
 def test_a_phone_is_read_for_an_erasure_as_it_was_at_intake(
     http: Client, uri: str, tmp_path: Path
 ) -> None:
-    """If this fails, who gives the number as the shop has it is not found, and is said to be
-    gone.
-    """
+    """Who gives the number as the shop has it is not found, and reads that all is erased."""
     phone = "(212) 555-0188"
     assert _take(uri, {"event_id": "national", "phone": phone}) == ["accepted"]
     assert _erase(http, uri, phone=phone)["events"] == 1
@@ -230,7 +224,7 @@ def test_a_phone_is_read_for_an_erasure_as_it_was_at_intake(
 
 
 def test_a_file_on_another_machine_is_said_to_be_left(http: Client, uri: str) -> None:
-    """If this fails, the answer says that all is gone, and a file elsewhere has her address."""
+    """The answer says that everything is erased, though a file elsewhere has her address."""
     hashes = erasure.person_hashes({"email": MARKS["mail"]})
     execute(uri, "insert into ops.refused_files (host, path, brand_id, hashes) select "
                  "'elsewhere', '/data/leads.refused.csv', id, %s from ops.brands where "
@@ -240,9 +234,7 @@ def test_a_file_on_another_machine_is_said_to_be_left(http: Client, uri: str) ->
 
 
 def test_no_downgrade_forgets_who_is_to_be_forgotten(warehouse: str) -> None:
-    """If this fails, a release is taken back and up again, and erased people are taken as new
-    ones.
-    """
+    """A release is taken back and up again, and erased people are taken as new ones."""
     two_brands(warehouse)
     _take(warehouse, {"event_id": "e-1", **HER})
     with wh.connect(warehouse, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""The file drop: every line is accepted, a duplicate, or refused with one clear sentence."""
+"""The file import: each line is accepted, a duplicate, or refused with a sentence per fault."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -44,7 +44,7 @@ def _good(number: int) -> str:
 
 
 def test_bad_lines_cost_only_themselves(warehouse: str, tmp_path: Path) -> None:
-    """A red test here: a file is refused for one line, or a line is lost without a word."""
+    """A file is refused for one line, or a line is lost without a reason."""
     configure(warehouse)
     path = tmp_path / "drop.csv"
     lines = [
@@ -79,8 +79,8 @@ def test_bad_lines_cost_only_themselves(warehouse: str, tmp_path: Path) -> None:
     assert "example.com" not in str(report)
 
 
-def test_refused_lines_can_be_mended_and_imported_again(warehouse: str, tmp_path: Path) -> None:
-    """A red test here: what was refused must be looked for by hand."""
+def test_refused_lines_can_be_corrected_and_imported_again(warehouse: str, tmp_path: Path) -> None:
+    """Refused lines have to be searched for by hand."""
     configure(warehouse)
     path = _write(tmp_path / "drop.csv", _good(1), _good(2).replace("USD", "US$"))
     report = _import(warehouse, path)
@@ -95,7 +95,7 @@ def test_refused_lines_can_be_mended_and_imported_again(warehouse: str, tmp_path
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "xlsx"])
 def test_every_format_says_the_same(warehouse: str, tmp_path: Path, kind: str) -> None:
-    """A red test here: an id or amount changes on its way through a spreadsheet."""
+    """An id or amount changes on its way through a spreadsheet."""
     configure(warehouse)
     frame = pd.DataFrame(
         {
@@ -147,10 +147,10 @@ def test_every_format_says_the_same(warehouse: str, tmp_path: Path, kind: str) -
         (b"", "cannot be read as csv"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_whole(
+def test_a_file_that_cannot_be_read_imports_nothing(
     warehouse: str, tmp_path: Path, content: bytes, sentence: str
 ) -> None:
-    """A red test here: a misspelt column is dropped in silence."""
+    """A misspelt column is dropped silently."""
     configure(warehouse)
     path = tmp_path / "drop.csv"
     path.write_bytes(content)
@@ -267,7 +267,7 @@ def test_an_import_says_why_lines_are_not_sent(
 def test_a_line_without_a_time_is_the_same_when_it_comes_again(
     warehouse: str, tmp_path: Path
 ) -> None:
-    """A red test here: to import a file twice doubles its lines."""
+    """Importing a file twice doubles its lines."""
     configure(warehouse)
     path = tmp_path / "drop.csv"
     path.write_text("event_name,email\nLead,a@example.com\n\nLead,b@example.com\n")
@@ -278,7 +278,7 @@ def test_a_line_without_a_time_is_the_same_when_it_comes_again(
 
 
 def test_one_comma_too_many_shifts_nothing(warehouse: str, tmp_path: Path) -> None:
-    """A red test here: a line's fields move by one column, and are taken like that."""
+    """A line's fields move by one column, and are taken like that."""
     configure(warehouse)
     path = tmp_path / "drop.csv"
     path.write_text("event_name;event_id;contact_id\nLead;e1;c1;\nLead;e2;c2\nLead;e3;c3;x\n")
@@ -290,8 +290,8 @@ def test_one_comma_too_many_shifts_nothing(warehouse: str, tmp_path: Path) -> No
     assert "c3;x" in report.refused_file.read_text()
 
 
-def test_a_file_that_breaks_off_tells_what_was_taken(warehouse: str, tmp_path: Path) -> None:
-    """A red test here: lines are taken of a broken file, and nobody says which."""
+def test_a_file_that_breaks_off_reports_what_was_imported(warehouse: str, tmp_path: Path) -> None:
+    """Lines of a broken file are imported, and the report does not say which."""
     configure(warehouse)
     path = tmp_path / "drop.csv"
     lines = [f"Lead,e{number},c" for number in range(5_100)]
@@ -303,7 +303,7 @@ def test_a_file_that_breaks_off_tells_what_was_taken(warehouse: str, tmp_path: P
 
 
 def test_a_missing_file_a_strange_one_and_a_strange_brand(warehouse: str, tmp_path: Path) -> None:
-    """A red test here: a typing mistake ends in a traceback."""
+    """A typing mistake ends in a traceback."""
     configure(warehouse)
     for path, brand, sentence in (
         (tmp_path / "none.csv", None, "There is no file"),
@@ -315,10 +315,10 @@ def test_a_missing_file_a_strange_one_and_a_strange_brand(warehouse: str, tmp_pa
         assert sentence in str(refused.value)
 
 
-def test_the_command_tells_lines_and_sums(
+def test_the_command_prints_lines_and_sums(
     warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A red test here: the one who imports does not learn what became of the lines."""
+    """The importer does not learn which lines were accepted."""
     configure(warehouse)
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
     path = _write(tmp_path / "drop.csv", _good(1), _good(2).replace("USD", "US$"))
@@ -330,10 +330,10 @@ def test_the_command_tells_lines_and_sums(
     assert "drop.refused.csv" in result.output
 
 
-def test_a_line_that_repeats_an_order_with_another_amount_is_told(
+def test_a_line_that_repeats_an_order_with_another_amount_is_reported(
     warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: a corrected file changes nothing, and its summary calls that a success."""
+    """A corrected file changes nothing, and its summary calls that a success."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
     configure(warehouse)
     configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
@@ -358,7 +358,7 @@ def test_a_line_that_repeats_an_order_with_another_amount_is_told(
 def test_what_was_left_out_or_made_up_is_counted(
     warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A red test here: a file gets the moment of its import, or loses its phones, silently."""
+    """A file gets the time of its import, or loses its phones, silently."""
     configure(warehouse)
     configure(warehouse, "beta", meta_destination("beta-meta", pixel_id="99"))
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
@@ -400,7 +400,7 @@ def _copy(path: Path) -> Path:
 
 
 def test_a_setting_that_changes_makes_no_line_anew(warehouse: str, tmp_path: Path) -> None:
-    """Red: the same file counts twice once a brand gets a default country or another time zone."""
+    """The same file counts twice once a brand gets a default country or another time zone."""
     file = tmp_path / "leads.csv"
     file.write_text(
         "event_name,event_time,email,phone,city\n"

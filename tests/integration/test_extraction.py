@@ -20,7 +20,7 @@ from tributary import warehouse as wh
 from tributary.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseDown
 from tributary.platforms.meta import reports
 from tributary.platforms.meta.client import Graph
-from tributary.warehouse.load import ensure_partitions, stage_insights, staged_totals
+from tributary.warehouse.load import META, ensure_partitions, stage_rows, staged_totals
 
 from sandbox.call import Call
 from sandbox.delivery import Delivery
@@ -741,7 +741,7 @@ def test_a_warehouse_that_goes_away_is_one_sentence(
         load(warehouse, sandbox, fence=fence)
     assert str(caught.value) == (
         f"The warehouse at {wh.where(warehouse)} went away in the middle of a load "
-        "(AdminShutdown); finished days stand, a retry loads the rest."
+        "(AdminShutdown): finished days are kept, a retry loads the rest."
     )
     assert caught.value.retryable
     assert sorted(_stati(warehouse)) == _days()[:3]
@@ -763,10 +763,10 @@ def test_staging_takes_any_number_of_pages_in_little_memory(warehouse: str) -> N
     with wh.connect(warehouse, autocommit=True) as connection:
         for count in (4, 60):
             tracemalloc.start()
-            stage_insights(connection, pages(count))
+            stage_rows(connection, META, pages(count))
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-            totals, unreadable = staged_totals(connection)
+            totals, unreadable = staged_totals(connection, META)
             assert unreadable == {}
             (total,) = totals.values()
             found = (total.rows, total.spend, total.impressions)
@@ -784,7 +784,7 @@ def test_partitions_are_made_by_whoever_comes_first(warehouse: str) -> None:
         try:
             with wh.connect(warehouse, autocommit=True) as connection:
                 gate.wait(10)
-                ensure_partitions(connection, days)
+                ensure_partitions(connection, META, days)
         except BaseException as error:  # noqa: BLE001, shown below
             failures.append(error)
 

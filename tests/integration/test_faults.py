@@ -23,12 +23,14 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from tributary import config
 from tributary import warehouse as wh
-from tributary.errors import TributaryError, Unreconciled, WarehouseDown
-from tributary.extract.account import Account, Result, Task, Window, reread_changed
+from tributary.errors import StillRunning, TributaryError, Unreconciled, WarehouseDown
+from tributary.extract.account import Result, Task, reread_changed
+from tributary.extract.window import Window
 from tributary.platforms.meta import errors
 from tributary.platforms.meta.client import Graph
 from tributary.platforms.meta.hierarchy import AD_STATUSES
-from tributary.platforms.meta.reports import Memory, Notes
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account, Memory, Notes
 from tributary.warehouse.load import Run
 
 from sandbox.faults import Fault
@@ -336,6 +338,58 @@ def test_a_block_of_20_minutes_without_a_hint_is_outlasted(
     assert _left(warehouse) == clean
     assert _posts(sandbox) == (1 if edge in ("report", "results") else 0)
     assert memory == {}
+
+
+def _loaded_while_leaving_the_slot(uri: str, sandbox: MeetingSandbox) -> list[float]:
+    """Load as a task does that leaves its worker slot; how long each try held it, in seconds."""
+    memory, held = Notes(), list[float]()
+    for _ in range(60):
+        began = sandbox.clock.now()
+        try:
+            load(uri, sandbox, memory=memory, longest_wait=120)
+        except StillRunning as error:
+            held.append((sandbox.clock.now() - began).total_seconds())
+            sandbox.clock.advance(timedelta(seconds=error.wait or 0))
+        else:
+            assert memory == {}
+            return held
+    raise AssertionError("the load does not end")
+
+
+@pytest.mark.parametrize("minutes", [10, 40])
+def test_a_report_that_takes_long_frees_the_worker_slot_and_is_made_once(
+    warehouse: str,
+    sandbox: MeetingSandbox,
+    clean: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+) -> None:
+    """A slow report would hold a worker slot as long as it takes, or be asked for several times."""
+    monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
+    known(warehouse, asynchronous=True)
+    sandbox.limits.change(report_seconds=60 * minutes)
+    held = _loaded_while_leaving_the_slot(warehouse, sandbox)
+    assert minutes // 5 <= len(held) <= minutes // 4  # two minutes of waiting, two of leave
+    assert max(held) < 150
+    assert _posts(sandbox) == 1
+    assert _left(warehouse) == clean
+    # The campaigns, ad sets and ads were read by the first try alone.
+    for edge in ("campaigns", "adsets", "ads"):
+        asked = [one for one in sandbox.requests if one.path.endswith(f"/act_{ACCOUNT_ID}/{edge}")]
+        assert len([one for one in asked if "after" not in one.params]) == 1, edge
+
+
+def test_a_report_that_hangs_is_given_up_by_tries_that_leave_the_slot(
+    warehouse: str, sandbox: MeetingSandbox, clean: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries that each wait for a short time would wait for ever for a report that never ends."""
+    monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
+    known(warehouse, asynchronous=True)
+    sandbox.faults.add(Fault("report_stuck"))
+    held = _loaded_while_leaving_the_slot(warehouse, sandbox)
+    assert 4 <= len(held) <= 8
+    assert _posts(sandbox) == 2
+    assert _left(warehouse) == clean
 
 
 def test_used_up_calls_are_not_knocked_for(
@@ -675,6 +729,7 @@ def test_what_worked_is_remembered(
 
 def _reread(uri: str, sandbox: MeetingSandbox, run: str, **window: Any) -> Result:
     return reread_changed(
+        MetaSource,
         _graph(sandbox),
         uri,
         Account(window.pop("account_id", ACCOUNT_ID), "meta", name="Acme",
@@ -913,7 +968,7 @@ def test_a_warehouse_that_restarts_in_the_middle_of_a_copy_costs_nothing(
 
     tried_as_airflow_does(once, sandbox)
     assert [(row["state"], row["query"]) for row in ended] == [
-        ("active", "copy staged_insights from stdin")
+        ("active", "copy staged_rows from stdin")
     ]
     assert "went away in the middle of a load" in str(seen[0])
     assert len(seen) == 1

@@ -17,10 +17,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from tributary import warehouse as wh
 from tributary.errors import DaysVanished, SettingsError, Unreconciled
-from tributary.extract.account import Account, Result, Task, Window, reread_changed
+from tributary.extract.account import Result, Task, reread_changed
+from tributary.extract.window import Window
 from tributary.platforms.meta import errors
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.reports import Notes
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account, Notes
 from tributary.warehouse.load import Run
 
 from sandbox.call import Call
@@ -182,6 +184,7 @@ def test_days_that_had_spend_and_are_empty_now_are_kept_for_three_days(
 
 def _reread(uri: str, sandbox: MeetingSandbox, run: str) -> Result:
     return reread_changed(
+        MetaSource,
         Graph("a-token-that-sees-everything-0123456789", host=sandbox.url),
         uri,
         Account(ACCOUNT_ID, "meta", name="Acme"),
@@ -539,7 +542,7 @@ def test_a_first_day_that_meta_keeps_no_longer_is_left_out(
         sandbox.limits.change(retention_days_less=1)
         known(warehouse, "62", days=days)
         first = Window(now, date(2000, 1, 1), now.date()).dates(
-            Account("62", "meta", name="Acme"), ZoneInfo("UTC"), now
+            Account("62", "meta", name="Acme"), ZoneInfo("UTC"), now, MetaSource
         )[0]
         load(warehouse, sandbox, account_id="62", since=first, until=first + timedelta(days=2))
     found = query(warehouse, "select date, status from ops.loads order by date")

@@ -7,8 +7,8 @@ import pytest
 from tributary import warehouse as wh
 from tributary.deliver import confirm, destinations
 from tributary.deliver.upload import DestinationStopped
+from tributary.platforms import registry
 from tributary.platforms.google_data_manager.client import DataManager
-from tributary.platforms.google_data_manager.destination import DataManagerSender
 
 from sandbox.google import GoogleFault
 from sandbox.server import Sandbox
@@ -237,7 +237,7 @@ def test_asking_counts_against_the_projects_quota(warehouse: str, sandbox: Sandb
     with wh.connect(warehouse, autocommit=True) as connection:
         target = destinations.one(connection, DM, sandbox.clock.now())
     client = DataManager(access(sandbox), host=sandbox.url)
-    sender = DataManagerSender(client, target.settings)
+    sender = registry.platform("google_data_manager").sender(client, target.settings)
     sender.quota = Quota(client.project, 1, 100)
     found = confirm.confirm(warehouse, target, sender, clock=lambda _: sandbox.clock.now())
     assert (found.requests, sandbox.google.counts["status"]) == (1, 1)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from tributary import config
+from tributary import config, event
 from tributary import warehouse as wh
 from tributary.errors import WarehouseError
 from tributary.local import embedded
@@ -153,3 +153,15 @@ def test_processes_that_migrate_at_once_do_not_fail_each_other(
     ended = [(process.communicate(timeout=60)[1], process.returncode) for process in running]
     assert ended == [("", 0)] * 3
     assert _schema(uri) == _schema(make_warehouse("migrated_once"))
+
+
+def test_the_list_of_an_events_fields_has_every_column_of_the_table(warehouse: str) -> None:
+    """A column that the list does not have is never filled, or an insert fails."""
+    with psycopg.connect(warehouse) as connection:
+        rows = connection.execute(
+            "select column_name from information_schema.columns where table_schema = 'ops' "
+            "and table_name = 'conversion_events' and is_generated = 'NEVER'"
+        ).fetchall()
+    table = {name for (name,) in rows}
+    assert set(event.COLUMNS) == table
+    assert {*event.CLAIMED, *event.ERASED, *event.COMPLETED, *event.INHERITED} <= table

@@ -7,7 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tributary.errors import SettingsError
-from tributary.extract.account import Account, Window
+from tributary.extract.window import Window
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account
 
 LOS_ANGELES, JAKARTA = ZoneInfo("America/Los_Angeles"), ZoneInfo("Asia/Jakarta")
 MIDNIGHT = datetime(2025, 3, 20, tzinfo=UTC)
@@ -16,7 +18,7 @@ ACCOUNT = Account("1", "meta_acme", name="Acme", lookback_days=3)
 
 
 def _span(window: Window, zone: ZoneInfo, now: datetime = LATER) -> tuple[str, str, int]:
-    days = window.dates(ACCOUNT, zone, now)
+    days = window.dates(ACCOUNT, zone, now, MetaSource)
     assert days == sorted(set(days))
     return str(days[0]), str(days[-1]), len(days)
 
@@ -98,7 +100,7 @@ def test_nothing_to_load_is_an_error() -> None:
     window = Window(MIDNIGHT, since=date(2025, 3, 19))
     assert _span(window, JAKARTA) == ("2025-03-19", "2025-03-19", 1)
     with pytest.raises(SettingsError) as caught:
-        window.dates(ACCOUNT, LOS_ANGELES, LATER)
+        window.dates(ACCOUNT, LOS_ANGELES, LATER, MetaSource)
     assert str(caught.value) == (
         "Nothing to load for Acme: 2025-03-19 is after 2025-03-18, the last day that could be "
         "asked for in America/Los_Angeles. Give an earlier `since`."

@@ -5,14 +5,6 @@ import csv
 from tributary import config, event
 from tributary.api.models import ConversionIn
 from tributary.deliver import files, outbox, store
-from tributary.warehouse.tables import conversion_events
-
-
-def test_the_list_has_every_column_of_the_table() -> None:
-    """A column that the list does not have is never filled, or an insert fails."""
-    table = {column.name for column in conversion_events.columns if not column.computed}
-    assert set(event.COLUMNS) == table
-    assert {*event.CLAIMED, *event.ERASED, *event.COMPLETED, *event.INHERITED} <= table
 
 
 def test_whatever_names_a_person_is_cleared_when_the_person_is_erased() -> None:

@@ -11,7 +11,7 @@ from tributary.api.webhooks.base import Parsed, Source
 from tributary.api.webhooks.registry import SOURCES
 from tributary.errors import SettingsError
 from tributary.event import EventRefused
-from tributary.settings import apply as settings
+from tributary.settings import read as settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

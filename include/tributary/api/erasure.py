@@ -26,14 +26,14 @@ def erase(body: ErasureRequest, caller: Writer, request: Request) -> Erasures:
             raise EventRefused("brand", "is no brand that you may write to")
         asked = [brand for slug, brand in known.items() if wanted in (None, slug)]
         for brand in asked:
-            _check(person, brand.settings.get("default_country"))
+            _check(person, brand.settings.default_country)
         now = outbox.now_of(connection)
         # No index helps the search: on a large outbox it takes longer than a request may as a rule.
         connection.execute("set statement_timeout = '10min'")
         try:
             return Erasures(
                 erased=[Erasure(brand=brand.slug, **asdict(erasure.erase_person(
-                    connection, brand.id, person, now, brand.settings.get("default_country")
+                    connection, brand.id, person, now, brand.settings.default_country
                 ))) for brand in asked]
             )  # fmt: skip
         finally:

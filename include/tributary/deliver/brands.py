@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 
@@ -16,15 +15,13 @@ class Brand:
 
     id: UUID
     slug: str
-    settings: Mapping[str, Any]
-
-    @property
-    def time_zone(self) -> str:
-        """The zone of times without an offset."""
-        return self.settings.get("time_zone") or "UTC"
+    settings: models.Brand
 
 
 def load(connection: Connection) -> dict[str, Brand]:
     """All brands by slug."""
     rows = connection.execute("select id, slug, settings from ops.brands order by slug")
-    return {row["slug"]: Brand(**row) for row in rows}
+    return {
+        row["slug"]: Brand(row["id"], row["slug"], models.Brand.of_stored(row["settings"]))
+        for row in rows
+    }

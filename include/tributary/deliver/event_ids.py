@@ -41,7 +41,7 @@ def made(
         at: the event's time; None where it was handed in without one.
     """
     fields = {**event, "brand": brand.slug}
-    template = brand.settings.get("event_id_template")
+    template = brand.settings.event_id_template
     if template and all(fields.get(name) for _, name, _, _ in Formatter().parse(template) if name):
         return str(template.format_map(fields))
     if event["transaction_id"]:
@@ -69,7 +69,7 @@ def _contents(
     if at is not None and given.get("event_time") is not None:
         at = parse.moment("event_time", given["event_time"], at, "UTC")
     person = {key: given[key] for key in PERSON if key in given}
-    is_by_rule = brand.settings.get("default_country") is None
+    is_by_rule = brand.settings.default_country is None
     stored = event["user_hashes"] if is_by_rule else identity.user_hashes(person, None)[0]
     hashes = {
         platform: {key: found[:1] if key in ("ct", "st") else found for key, found in by.items()}

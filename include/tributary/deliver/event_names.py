@@ -54,7 +54,7 @@ def event_name(brand: Brand, given: Mapping[str, object]) -> str:
         raise EventRefused(
             "event_name", "must be a name of at most 100 characters, without e-mail or phone"
         )
-    known = {**EVENT_NAMES, **brand.settings.get("event_names", {})}
+    known = {**EVENT_NAMES, **brand.settings.event_names}
     if name in known:
         return str(known[name])
     return _STANDARD.get(name.replace("_", "").replace(" ", "").lower(), name)
@@ -62,4 +62,4 @@ def event_name(brand: Brand, given: Mapping[str, object]) -> str:
 
 def aliases(brand: Brand) -> dict[str, str]:
     """Other names of properties → the names of fields, or of Meta's custom_data."""
-    return {**ALIASES, **brand.settings.get("property_aliases", {})}
+    return {**ALIASES, **brand.settings.property_aliases}

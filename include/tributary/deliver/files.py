@@ -93,9 +93,7 @@ def _import(connection: Connection, path: Path, brand: str | None, now: datetime
     known = brands.load(connection)
     if brand is not None and brand not in known:
         raise SettingsError(f"There is no brand {brand!r}{_close(brand, known)}.")
-    own_aliases = {
-        name for one in known.values() for name in one.settings.get("property_aliases", {})
-    }
+    own_aliases = {name for one in known.values() for name in one.settings.property_aliases}
     report = Report()
     refused: list[pd.DataFrame] = []
     people: dict[UUID | None, set[str]] = {}

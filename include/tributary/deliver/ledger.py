@@ -14,6 +14,7 @@ from uuid import UUID
 from tributary.deliver.destinations import first_state
 from tributary.deliver.destinations import one as destination_of
 from tributary.event import Event, EventRefused
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 Row = dict[str, Any]
@@ -186,7 +187,7 @@ def destinations(connection: Connection, only: UUID | None, name: str | None = N
     Returns:
         Rows with `paused_until` null where the pause lasts until a person ends it.
     """
-    return connection.execute(
+    rows = connection.execute(
         "select d.name, b.slug as brand, d.platform, d.conn_id, d.is_active, b.managed_by, "
         "d.settings, coalesce(d.paused_until > now(), false) as is_paused, "
         "case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until "
@@ -198,6 +199,9 @@ def destinations(connection: Connection, only: UUID | None, name: str | None = N
         "and (%(name)s::text is null or d.name = %(name)s) order by d.name",
         {"only": only, "name": name},
     ).fetchall()
+    for row in rows:
+        row["settings"] = models.destination(row["platform"], row["settings"]).model_dump()
+    return rows
 
 
 def brands(connection: Connection, only: UUID | None, wanted: str | None = None) -> list[Row]:

@@ -129,8 +129,9 @@ class Outbox:
         quota: what every request is counted against before it leaves.
         one_by_one: claims of the destination wait for each other, so that an adjustment and its
             successor are never claimed at the same moment.
-        settings: of the destination, by which the caller sends: nothing is claimed once they are
-            others, since an event whose answer gets lost would go elsewhere at its next try.
+        settings: the destination's, as they are stored while the caller sends: nothing is claimed
+            once they are others, since an event whose answer gets lost would go elsewhere at its
+            next try.
     """
 
     def __init__(
@@ -284,7 +285,7 @@ class Outbox:
         return found.fetchone() is not None
 
     def part(self, batch: Batch) -> Batch:
-        """The same deliveries (all or some that the batch's row stands for) in a new request.
+        """The same deliveries (all or some of the batch's row) in a new request.
 
         Raises:
             LeaseLost: another worker has leased them since.
@@ -569,7 +570,7 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
                 "name": destination,
                 "platform": target.platform,
                 "key": key,
-                "value": key and target.settings.get(key),
+                "value": key and getattr(target.settings, key),
             },
         ).fetchall()
         states = [destinations.first_state(cast(Event, one), target, now) for one in events]

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from tributary.platforms import registry
 from tributary.platforms.meanings import meaning
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 HOURS = 48
@@ -23,9 +24,7 @@ Row = dict[str, Any]
 DESTINATIONS: LiteralString = """
 select b.slug as brand, b.name as brand_name, d.name, d.platform, d.is_active,
     d.conn_id, d.last_sync_at, d.last_sync_status, d.last_sync_count,
-    (d.settings ->> 'sync_interval_minutes')::int as sync_interval_minutes,
-    case when b.managed_by = 'api' then d.settings - array['name', 'platform', 'conn_id'] end
-        as settings,
+    d.settings, b.managed_by,
     coalesce(d.paused_until > now(), false) as is_paused,
     case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until end
         as paused_until,
@@ -150,7 +149,7 @@ def mistakes(connection: Connection) -> list[str]:
     """
     found = []
     for row in _rows(connection, ACTIVE):
-        if mode := registry.platform(row["platform"]).test_mode(row["settings"]):
+        if mode := _test_mode(row["platform"], row["settings"]):
             found.append(f"The destination {row['name']} {mode}")
     built = connection.execute("select to_regclass('marts.data_problems') as there").fetchone()
     for row in _rows(connection, LEFT_OUT) if built and built["there"] else ():
@@ -161,6 +160,10 @@ def mistakes(connection: Connection) -> list[str]:
             f"{row['problem']}{such_as}. marts.data_problems lists them; put the view right."
         )
     return found
+
+
+def _test_mode(platform: str, stored: dict[str, Any]) -> str | None:
+    return registry.platform(platform).test_mode(models.destination(platform, stored))
 
 
 def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
@@ -178,7 +181,7 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
             "hours": hours,
             "lag_days": LAG_DAYS,
             "coverage_days": COVERAGE_DAYS,
-            "destinations": _rows(connection, DESTINATIONS),
+            "destinations": [_settings_shown(row) for row in _rows(connection, DESTINATIONS)],
             "per_hour": _rows(connection, PER_HOUR, hours=hours),
             "errors": [row for row in outcomes if row["sync_status"] != "skipped"],
             "not_sent": [row for row in outcomes if row["sync_status"] == "skipped"],
@@ -186,6 +189,16 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
             "coverage": _rows(connection, COVERAGE, days=COVERAGE_DAYS, match_keys=_match_keys()),
             "expiring": _rows(connection, EXPIRING),
         }
+
+
+def _settings_shown(row: Row) -> Row:
+    """The row of a destination with its settings where the page may change them."""
+    settings = models.destination(row["platform"], row["settings"])
+    row["sync_interval_minutes"] = settings.sync_interval_minutes
+    row["settings"] = None
+    if row.pop("managed_by") == "api":
+        row["settings"] = settings.model_dump(exclude={"name", "platform", "conn_id"})
+    return row
 
 
 def _match_keys() -> Jsonb:

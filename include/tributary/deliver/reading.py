@@ -57,6 +57,8 @@ _T = TypeVar("_T")
 class Faults(list[EventRefused]):
     """The faults of one event."""
 
+    __slots__ = ()
+
     def collect(self, read: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
         """What `read` returns; None where it refuses the value."""
         try:
@@ -181,14 +183,17 @@ def row(
     read = faults.collect
     at_fault = faults.fields()
     name = None if "event_name" in at_fault else read(event_name, brand, fields)
-    at = read(parse.moment, "event_time", fields.get("event_time"), now, brand.time_zone) or now
+    at = (
+        read(parse.moment, "event_time", fields.get("event_time"), now, brand.settings.time_zone)
+        or now
+    )
     if at > now + _FUTURE:
         faults.append(EventRefused("event_time", "must not be in the future"))
     seen_at = fields.get("fbclid_seen_at")
-    seen = read(parse.moment, "fbclid_seen_at", seen_at, at, brand.time_zone) or at
+    seen = read(parse.moment, "fbclid_seen_at", seen_at, at, brand.settings.time_zone) or at
     person = {key: fields[key] for key in PERSON if key in fields}
-    hashes, address = identity.user_hashes(person, brand.settings.get("default_country"))
-    own_parameters = tuple(brand.settings.get("url_parameters") or ())
+    hashes, address = identity.user_hashes(person, brand.settings.default_country)
+    own_parameters = tuple(brand.settings.url_parameters)
     url = read(parse.page_url, "event_source_url", fields.get("event_source_url"), own_parameters)
     simple = {
         column: reader(field, fields.get(field), faults, notes) for column, field, reader in _SIMPLE
@@ -270,7 +275,7 @@ def _consent(brand: Brand, fields: Mapping[str, object], faults: Faults) -> Cons
     countries = country if isinstance(country, list | tuple) else [country]
     known = [code for one in countries if (code := identity.country_alpha2(one))]
     # For a person of unknown country, the default one may require consent; it never lifts it.
-    known = known or list(filter(None, [brand.settings.get("default_country")]))
+    known = known or list(filter(None, [brand.settings.default_country]))
     user_data, personalization = (
         faults.collect(parse.flag, key, fields.get(key)) for key in CONSENTS
     )

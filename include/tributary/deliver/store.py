@@ -80,7 +80,6 @@ class First(NamedTuple):
     """The stored row of an event that is handed in again."""
 
     id: UUID
-    transaction_id: str | None
     differs: bool  # whether the amount is another
     is_taken: bool  # whether its event id belongs to another transaction
 
@@ -150,7 +149,7 @@ def first_rows(connection: Connection, brand: Brand, events: Sequence[Event]) ->
         differs = event["event_value"] is not None and (
             (event["event_value"], event["currency"]) != (first["event_value"], first["currency"])
         )
-        result.append(First(first["id"], first["transaction_id"], differs, is_taken))
+        result.append(First(first["id"], differs, is_taken))
     return result
 
 

@@ -21,10 +21,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_plain_validator_function
 
-from tributary.platforms.google_ads.settings import GoogleAdsAccount, GoogleAdsDestination
-from tributary.platforms.google_data_manager.settings import DataManagerDestination
-from tributary.platforms.meta.settings import MetaAdAccount, MetaDestination
-from tributary.platforms.posthog.settings import PosthogDestination
+from tributary.platforms import registry
+from tributary.platforms.google_ads.settings import GoogleAdsAccount
+from tributary.platforms.meta.settings import MetaAdAccount
 from tributary.platforms.settings import (
     AdAccountSettings,
     Connected,
@@ -74,7 +73,8 @@ class ChosenBy:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"oneOf": [handler(TypeAdapter(m).core_schema) for m in self.models().values()]}
+        models = dict.fromkeys(self.models().values())
+        return {"oneOf": [handler(TypeAdapter(model).core_schema) for model in models]}
 
 
 def _mistake(place: tuple[int | str, ...], sentence: str) -> ValidationError:
@@ -169,17 +169,9 @@ AD_ACCOUNTS: dict[str, type[AdAccountSettings]] = {
 }
 
 
-_DESTINATIONS: dict[str, type[DestinationSettings]] = {
-    "meta": MetaDestination,
-    "google_data_manager": DataManagerDestination,
-    "google_ads": GoogleAdsDestination,
-    "posthog": PosthogDestination,
-}
-
-
 def destination_models() -> dict[str, type[DestinationSettings]]:
     """The models of destinations by platform: of all that are registered now."""
-    return _DESTINATIONS
+    return {name: registry.platform(name).settings for name in registry.names()}
 
 
 class Brand(Model):
@@ -243,11 +235,11 @@ class Brand(Model):
         {},
         description="The brand's own property names → ours, added to the built-in mapping.",
     )
-    ad_accounts: list[
-        Annotated[AdAccountSettings, ChosenBy("platform", lambda: AD_ACCOUNTS)]
-    ] = Field([], description="Ad accounts whose spend is loaded.")
-    destinations: list[Annotated[DestinationSettings, ChosenBy("platform", destination_models)]] = Field(
-        [], description="Where conversions go."
+    ad_accounts: list[Annotated[AdAccountSettings, ChosenBy("platform", lambda: AD_ACCOUNTS)]] = (
+        Field([], description="Ad accounts whose spend is loaded.")
+    )
+    destinations: list[Annotated[DestinationSettings, ChosenBy("platform", destination_models)]] = (
+        Field([], description="Where conversions go.")
     )
     webhooks: list[Annotated[Webhook, ChosenBy("source", lambda: WEBHOOKS)]] = Field(
         [], description="Which providers post conversions."
@@ -262,20 +254,16 @@ class Settings(Model):
     brands: list[Brand] = Field(description="The brands.")
 
 
-def destination(stored: Mapping[str, Any]) -> DestinationSettings:
+def destination(platform: str, stored: Mapping[str, Any]) -> DestinationSettings:
     """The settings of a destination as `ops.destinations` keeps them.
 
     Raises:
-        SettingsError: its platform is unknown.
+        SettingsError: the platform is unknown.
     """
-    return destination_models()[stored["platform"]].of_stored(stored)
+    model: type[DestinationSettings] = registry.platform(platform).settings
+    return model.of_stored(stored)
 
 
-def ad_account(stored: Mapping[str, Any]) -> AdAccountSettings:
+def ad_account(platform: str, stored: Mapping[str, Any]) -> AdAccountSettings:
     """The settings of an ad account as `ops.ad_accounts` keeps them."""
-    return AD_ACCOUNTS[stored["platform"]].of_stored(stored)
-
-
-def webhook(stored: Mapping[str, Any]) -> Webhook:
-    """The settings of a webhook as `ops.webhooks` keeps them."""
-    return WEBHOOKS[stored["source"]].of_stored(stored)
+    return AD_ACCOUNTS[platform].of_stored(stored)

@@ -23,12 +23,11 @@ from tributary.api.webhooks.base import Links, Parsed, Settings
 from tributary.deliver import amend, contacts, destinations, erasure, purchases
 from tributary.deliver.brands import Brand
 from tributary.deliver.clicks import with_clicks
-from tributary.deliver.contacts import CLICKS
 from tributary.deliver.parse import NO
 from tributary.deliver.purchases import Purchase
 from tributary.deliver.reading import Raw
 from tributary.deliver.store import in_one_transaction, locked
-from tributary.event import CONSENTS, PERSON
+from tributary.event import CONSENTS, FIELDS
 from tributary.warehouse import Connection, webhook_payloads
 
 # How long a payment that may be a renewal waits for its invoice, where the setting needs it.
@@ -36,8 +35,10 @@ from tributary.warehouse import Connection, webhook_payloads
 HELD = timedelta(hours=1)
 _MOST = 30  # reports that are read again in one step; a customer may have thousands
 _HOPS = 4  # from intent to charge, invoice, subscription, customer
-_OF_PERSON = {*PERSON, *CONSENTS, *CLICKS, "contact_id", "gbraid", "wbraid", "ip",
-              "user_agent"}  # fmt: skip
+_OF_PERSON = {
+    "contact_id", "user_agent", "ad_id", *CONSENTS,
+    *(n for n, field in FIELDS.items() if field.kind in ("person", "click", "cookie", "ip")),
+}  # fmt: skip
 
 Parse = Callable[[bytes, datetime], Parsed | None]
 

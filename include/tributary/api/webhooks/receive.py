@@ -26,6 +26,7 @@ from tributary.deliver import outbox, retention
 from tributary.deliver.brands import Brand
 from tributary.errors import SettingsError
 from tributary.platforms.hook import connection
+from tributary.settings import models
 from tributary.warehouse import Connection, webhook_payloads
 
 router = APIRouter(tags=["webhooks"])
@@ -133,7 +134,8 @@ class Hooks:
         now = outbox.now_of(connection)
         retention.forget_payloads(connection, now)  # also where every DAG is paused
         behind = now - datetime.now(UTC)
-        hook = Hook(Brand(**row), SOURCES[source], secret, plain, behind, own)
+        owner = Brand(row["id"], row["slug"], models.Brand.of_stored(row["settings"]))
+        hook = Hook(owner, SOURCES[source], secret, plain, behind, own)
         self._known[key] = time.monotonic() + _REMEMBERED, hook
         return hook
 

@@ -109,7 +109,7 @@ def take(
         raise EventRefused("id", "must be an id of at most 256 characters")
     if personal_in(parsed.id):  # it is kept in clear
         parsed = replace(parsed, id=hashlib.sha256(parsed.id.encode()).hexdigest())
-    hashes = _hashes(parsed, brand.settings.get("default_country"))
+    hashes = _hashes(parsed, brand.settings.default_country)
     to_be = uuid4()
     if parsed.event is not None and parsed.own_id is not None:  # whatever id it is sent with
         name = parsed.event["event_name"]
@@ -334,7 +334,7 @@ def _taken(connection: Connection, post: _Post, raw: Raw) -> tuple[intake.Receip
             return intake.Receipt("duplicate", there), notes
     while True:
         transaction, pixels = given.get("transaction_id"), given.get("event_id")
-        if transaction and not pixels and not brand.settings.get("event_id_template"):
+        if transaction and not pixels and not brand.settings.event_id_template:
             given["event_id"] = transaction
         receipt = intake.take(
             connection, brand, [given], source=post.source.name, now=post.now, internal=True

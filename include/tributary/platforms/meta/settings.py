@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tributary.platforms.settings import AdAccountSettings, DestinationSettings, Digits, EventNames, Text
+from tributary.platforms.settings import (
+    AdAccountSettings,
+    DestinationSettings,
+    Digits,
+    EventNames,
+    Text,
+)
 
 Window = Literal["1d_click", "7d_click", "28d_click", "1d_view", "1d_ev"]
 
