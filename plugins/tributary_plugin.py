@@ -7,7 +7,7 @@ request to either needs a logged-in user of Airflow.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 from tributary.orchestration.test_button import WithoutPortZero
@@ -45,14 +45,12 @@ class Tributary(AirflowPlugin):
 
     name = "tributary"
     # Airflow takes the first prefix that fits, so the longer one comes first.
-    fastapi_apps: ClassVar = [
+    fastapi_apps = [
         {"app": _Api(), "url_prefix": "/tributary/api", "name": "Tributary API"},
         {"app": _page, "url_prefix": "/tributary", "name": "Tributary"},
     ]
-    fastapi_root_middlewares: ClassVar = [
-        {"middleware": WithoutPortZero, "name": "Tests of connections"}
-    ]
-    external_views: ClassVar = [
+    fastapi_root_middlewares = [{"middleware": WithoutPortZero, "name": "Tests of connections"}]
+    external_views = [
         {
             "name": "Tributary",
             "href": "tributary/page/",

@@ -6,7 +6,7 @@ strategies as plugins; their base class and `DagRunType` are outside `airflow.sd
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from airflow.plugins_manager import AirflowPlugin
 from airflow.task.priority_strategy import PriorityWeightStrategy
@@ -32,4 +32,4 @@ class Priorities(AirflowPlugin):
     """Registers the rule; Airflow finds this plugin through the entry point in `pyproject.toml`."""
 
     name = "tributary_priorities"
-    priority_weight_strategies: ClassVar = [BackfillsLast]
+    priority_weight_strategies = [BackfillsLast]
