@@ -19,8 +19,8 @@ file names.
 identifier.
 
 ## Triage
-Nothing is lost while an upload is red: deliveries wait in the outbox until the platform refuses them
-for their age (Meta: after 7 days).
+Nothing is lost while an upload is red: deliveries wait in the outbox until the platform refuses
+them for their age (Meta: after 7 days).
 
 * *The access token is refused*, *a permission is missing*: fix the connection. The destination is
   paused for an hour; then one request probes it and, if the platform takes it, the rest follows.
