@@ -10,7 +10,6 @@ import asyncio
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-from tributary.orchestration.test_button import WithoutPortZero
 
 
 class _Api:
@@ -49,7 +48,6 @@ class Tributary(AirflowPlugin):
         {"app": _Api(), "url_prefix": "/tributary/api", "name": "Tributary API"},
         {"app": _page, "url_prefix": "/tributary", "name": "Tributary"},
     ]
-    fastapi_root_middlewares = [{"middleware": WithoutPortZero, "name": "Tests of connections"}]
     external_views = [
         {
             "name": "Tributary",

@@ -266,7 +266,7 @@ def _act(connection: Connection, post: _Post, reports: list[Report]) -> _Result:
         same = [one for one in others if payments.speaks_of(parsed.contact, one)]
         used = [*used, *own, *same]
     if related.posted.status == "duplicate":  # a second report of what is stored
-        return related._replace(used=used)
+        return replace(related, used=used)
     reason = "; ".join(filter(None, (parsed.ignored, related.posted.reason)))
     return _Result(Posted(status="ignored", reason=reason), related.events, used)
 

@@ -95,7 +95,7 @@ def connection_type(conn_type: str, title: str, hook: str, endpoint: str) -> Con
         conn_type,
         title,
         hook,
-        hidden=("port", "schema", "login", "password", "extra"),
+        hidden=("schema", "login", "password", "extra"),
         relabeled={"host": "Endpoint"},
         placeholders={"host": endpoint},
         fields={

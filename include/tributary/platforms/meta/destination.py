@@ -37,7 +37,7 @@ class Meta(Platform[MetaDestination]):
         "meta",
         "Meta Ads",
         "tributary.platforms.meta.hook.MetaHook",
-        hidden=("port", "schema", "login", "extra"),
+        hidden=("schema", "login", "extra"),
         relabeled={"password": "Access token", "host": "Graph base URL"},
         placeholders={"host": "https://graph.facebook.com"},
         fields={

@@ -33,7 +33,7 @@ class Posthog(Platform[PosthogDestination]):
         "posthog",
         "PostHog",
         "tributary.platforms.posthog.hook.PosthogHook",
-        hidden=("port", "schema", "login", "extra"),
+        hidden=("schema", "login", "extra"),
         relabeled={"password": "Project key", "host": "Host"},
         placeholders={"host": "https://us.i.posthog.com", "password": "phc_…"},
     )
