@@ -56,7 +56,7 @@ def test_what_was_loaded_is_in_the_marts(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Red: the marts would miss spend, or a failed dbt test would pass for a success."""
+    """The marts would miss spend, or a failed dbt test would pass for a success."""
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(config.ROOT / "dags").dags

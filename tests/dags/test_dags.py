@@ -47,7 +47,7 @@ def bag(airflow: None) -> Any:
 
 
 def test_the_bag_holds_what_the_folder_promises(bag: Any) -> None:
-    """Red: a DAG would be missing, broken, or not be called as its file is."""
+    """A DAG would be missing, broken, or not be called as its file is."""
     assert bag.import_errors == {}
     assert set(bag.dags) == DAGS
     assert {"extract_meta_ads", "build_marts"} <= DAGS
@@ -61,7 +61,7 @@ def _names(callbacks: Any) -> list[str]:
 
 @pytest.mark.parametrize("dag_id", sorted(DAGS))
 def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
-    """Red: a DAG would catch up for years, load on another calendar, or say nothing when red."""
+    """A DAG would catch up for years, load on another calendar, or say nothing when red."""
     dag = bag.dags[dag_id]
     assert dag.start_date == datetime(2023, 1, 1, tzinfo=UTC)
     assert dag.catchup is False
@@ -84,7 +84,7 @@ def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
 
 
 def test_the_daily_load_has_a_data_interval_from_midnight_to_midnight(bag: Any) -> None:
-    """Red: with a plain cron string the interval is empty, and a backfill day would be none."""
+    """With a plain cron string the interval is empty, and a backfill day would be none."""
     dag = bag.dags["extract_meta_ads"]
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     assert dag.timetable.expression == "0 0 * * *"
@@ -116,7 +116,7 @@ print(json.dumps(found))
 
 
 def test_parsing_is_quick_and_imports_nothing_heavy(postgres: str) -> None:
-    """Red: every Airflow process would import an SDK, again and again, every 30 seconds."""
+    """Every Airflow process would import an SDK, again and again, every 30 seconds."""
     paths = [str(config.ROOT / "dags" / name) for name in FILES]
     paths += [str(config.ROOT / "plugins" / name) for name in PLUGINS]
     ended = subprocess.run(
@@ -159,7 +159,7 @@ def test_retries_wait_as_the_error_says(
     action: str,
     waits: int | None,
 ) -> None:
-    """Red: a dead token would be tried for an hour, a throttle be met at once."""
+    """A dead token would be tried for an hour, a throttle be met at once."""
     from tributary.errors import SettingsError, WarehouseDown
     from tributary.orchestration.retry import RetryByError
     from tributary.platforms.meta.errors import MetaThrottled

@@ -142,7 +142,7 @@ def test_a_revoked_token_makes_the_run_red_once(
 def test_clicks_of_the_latest_days(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: a gclid could not be joined to the ad that it came from."""
+    """A gclid could not be joined to the ad that it came from."""
     for hours in (30, 31):
         at = datetime.now(UTC) - timedelta(hours=hours)
         sandbox.google.clicks[f"click-{hours}"] = Click("1112223333", at)
@@ -174,7 +174,7 @@ def _account(uri: str) -> tuple[str | None, int | None, bool | None]:
 def test_clicks_that_google_keeps_no_more_are_refused(
     run: Callable[..., Ran], warehouse: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a run over days older than 90 would be green, with nothing loaded."""
+    """A run over days older than 90 would be green, with nothing loaded."""
     today = datetime.now(UTC).date()
     oldest = today - timedelta(days=90)
     last = oldest - timedelta(days=1)
@@ -197,7 +197,7 @@ def test_clicks_that_google_keeps_no_more_are_refused(
 def test_a_prohibited_account_is_paused_and_its_clicks_come_when_it_is_resumed(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: the run would be red every day for what a person knows, or the account "never loaded"
+    """The run would be red every day for what a person knows, or the account "never loaded"
     for who looks.
     """
     sandbox.google.clicks["click-1"] = Click("1112223333", datetime.now(UTC) - timedelta(hours=30))

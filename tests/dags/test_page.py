@@ -90,7 +90,7 @@ def _kill(uri: str, event_id: str, outcome: str) -> None:
 
 
 def test_a_stranger_sees_nothing(ask: Any) -> None:
-    """If this fails, plugin apps are open to everybody by default."""
+    """Plugin apps are open to everybody by default."""
     for path in ("overview", "loads", "problems", "match-quality"):
         assert ask(None, "GET", f"{API}/{path}").status_code == 401
     for method, path in BUTTONS:
@@ -107,7 +107,7 @@ def test_a_stranger_sees_nothing(ask: Any) -> None:
 
 
 def test_a_viewer_sees_and_a_user_acts(ask: Any, warehouse: str) -> None:
-    """If this fails, whoever may look could stop a brand's conversions."""
+    """Whoever may look could stop a brand's conversions."""
     assert ask("viewer", "GET", f"{API}/overview").json()["may_act"] is False
     assert ask("user", "GET", f"{API}/overview").json()["may_act"] is True
     for method, path in BUTTONS:
@@ -116,7 +116,7 @@ def test_a_viewer_sees_and_a_user_acts(ask: Any, warehouse: str) -> None:
 
 
 def test_another_site_cannot_press_a_button(ask: Any, warehouse: str) -> None:
-    """If this fails, a link in an e-mail could stop a brand's conversions."""
+    """A link in an e-mail could stop a brand's conversions."""
     form = {"content-type": "application/x-www-form-urlencoded"}
     for method, path in BUTTONS:
         refused = ask("admin", method, path, data=b"a=b", headers=form)
@@ -130,7 +130,7 @@ def test_another_site_cannot_press_a_button(ask: Any, warehouse: str) -> None:
 
 
 def test_pause_and_resume(ask: Any, warehouse: str) -> None:
-    """If this fails, a pressed button would do nothing, or nobody would know who pressed it."""
+    """A pressed button would do nothing, or nobody would know who pressed it."""
     headers = {"Sec-Fetch-Site": "same-origin"}
     pause = {"paused": True, "reason": "a new pixel"}
     answer = ask("user", "PATCH", DESTINATION, json=pause, headers=headers)
@@ -165,7 +165,7 @@ def test_pause_and_resume(ask: Any, warehouse: str) -> None:
 
 
 def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None:
-    """If this fails, an account that Meta blocked stays so for ever, and no page says why or
+    """An account that Meta blocked stays so for ever, and no page says why or
     helps.
     """
     from tributary.warehouse.ad_accounts import pause, record_sync
@@ -203,7 +203,7 @@ def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None
 def test_what_keeps_airflow_from_its_work_is_shown(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, tasks wait for a pool without slots, or fail for a deleted connection,
+    """Tasks wait for a pool without slots, or fail for a deleted connection,
     unseen.
     """
     from airflow.models.pool import Pool
@@ -236,7 +236,7 @@ def test_what_keeps_airflow_from_its_work_is_shown(
 
 
 def test_a_dag_that_cannot_be_imported_is_named(ask: Any) -> None:
-    """If this fails, a DAG that vanished with an import error is only seen by who looks at
+    """A DAG that vanished with an import error is only seen by who looks at
     Airflow's home.
     """
     from airflow.models.errors import ParseImportError
@@ -258,7 +258,7 @@ def test_a_dag_that_cannot_be_imported_is_named(ask: Any) -> None:
 
 
 def test_an_airflow_without_the_plugin_is_told(ask: Any, api_server: str) -> None:
-    """If this fails, `make up` takes the UI's HTML, which Airflow gives for any path, for our
+    """`make up` takes the UI's HTML, which Airflow gives for any path, for our
     page.
     """
     services.check_page({"AIRFLOW__API__BASE_URL": api_server})
@@ -268,7 +268,7 @@ def test_an_airflow_without_the_plugin_is_told(ask: Any, api_server: str) -> Non
 
 
 def test_a_run_under_way_is_named_beside_missing_days(ask: Any) -> None:
-    """If this fails, a day that is being loaded at this moment looks lost."""
+    """A day that is being loaded at this moment looks lost."""
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.utils.types import DagRunTriggeredByType
 
@@ -280,7 +280,7 @@ def test_a_run_under_way_is_named_beside_missing_days(ask: Any) -> None:
 
 
 def test_retry_puts_back_what_is_dead(ask: Any, warehouse: str) -> None:
-    """If this fails, what may count twice would be sent again without being asked for by its
+    """What may count twice would be sent again without being asked for by its
     name.
     """
     _sell(warehouse, 4)
@@ -299,7 +299,7 @@ def test_retry_puts_back_what_is_dead(ask: Any, warehouse: str) -> None:
 
 
 def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
-    """If this fails, the button would start nothing, or an upload of everybody."""
+    """The button would start nothing, or an upload of everybody."""
     answer = ask("user", "POST", SYNC)
     started = answer.json()
     assert (answer.status_code, started["dag_id"]) == (202, "upload_conversions")
@@ -321,7 +321,7 @@ def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
 
 
 def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
-    """If this fails, the calendar would lead nowhere, or to a page that says 404."""
+    """The calendar would lead nowhere, or to a page that says 404."""
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.utils.types import DagRunTriggeredByType
 
@@ -341,7 +341,7 @@ def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
 
 
 def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) -> None:
-    """If this fails, the page and the settings file overwrite each other, or nonsense is stored."""
+    """The page and the settings file overwrite each other, or nonsense is stored."""
     path, wish = DESTINATION, {"settings": {"batch_size": 10}}
     (one,) = ask("user", "GET", f"{API}/overview").json()["destinations"]
     assert one["settings"] is None
@@ -364,7 +364,7 @@ def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) 
 def test_metas_own_match_quality_where_the_connection_may_read_it(
     ask: Any, warehouse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, the page shows no score of Meta's, asks Meta each minute, or hides why there
+    """The page shows no score of Meta's, asks Meta each minute, or hides why there
     is none.
     """
     from tributary.platforms.meta.client import Graph
@@ -398,7 +398,7 @@ def test_metas_own_match_quality_where_the_connection_may_read_it(
 def test_a_warehouse_that_is_down_is_told_in_words(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, the page would stay empty, or show a traceback with the password in it."""
+    """The page would stay empty, or show a traceback with the password in it."""
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:secret-word@127.0.0.1:9/w")
     told = ask("viewer", "GET", f"{API}/overview")
     assert told.status_code == 503
@@ -425,7 +425,7 @@ def test_a_warehouse_that_is_down_is_told_in_words(
 def test_the_test_button_of_connections(
     ask: Any, conn_type: str, fields: dict[str, str], works: bool, says: str
 ) -> None:
-    """If this fails, the button would say yes to a wrong key, or not know the type."""
+    """The button would say yes to a wrong key, or not know the type."""
     from sandbox.server import Sandbox
 
     with Sandbox() as sandbox:
@@ -442,7 +442,7 @@ def test_the_test_button_of_connections(
 
 
 def test_the_form_knows_our_connection_types(ask: Any) -> None:
-    """If this fails, a connection of ours could not be made in the UI."""
+    """A connection of ours could not be made in the UI."""
     types = {
         one["connection_type"]: one
         for one in ask("admin", "GET", "/ui/connections/hook_meta").json()

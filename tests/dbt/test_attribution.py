@@ -155,7 +155,7 @@ def _computed(world: Warehouse, slices: str = "slices") -> set[str]:
 
 
 def test_who_won_and_why_not(built: Warehouse) -> None:
-    """Red: a purchase is lost, or has an ad that nothing speaks for, or hides its reason."""
+    """A purchase is lost, or has an ad that nothing speaks for, or hides its reason."""
     found = {
         row["transaction_id"]: (
             row["fb_ad_id"], row["fb_campaign_id"], row["source_platform"], row["match_method"],
@@ -203,7 +203,7 @@ def test_who_won_and_why_not(built: Warehouse) -> None:
 
 
 def test_how_far_the_conversion_came(built: Warehouse) -> None:
-    """Red: nobody sees that a purchase never reached a platform."""
+    """Nobody sees that a purchase never reached a platform."""
     row = _attribution(built, "A")
     assert (row["meta_delivery_status"], row["meta_delivery_outcome"]) == ("sent", "accepted")
     assert (row["google_delivery_status"], row["google_delivery_outcome"]) == ("dead", "X")
@@ -253,7 +253,7 @@ def test_platforms_are_read_from_the_destinations(built: Warehouse) -> None:
 
 
 def test_performance_has_every_day_and_ad(built: Warehouse) -> None:
-    """Red: conversions without spend, spend without conversions, or ads that are gone are lost."""
+    """Conversions without spend, spend without conversions, or ads that are gone are lost."""
     model = "model = 'last_paid_touch'"
 
     def one(day: str, ad_id: str, currency: str = "USD") -> Row:
@@ -294,7 +294,7 @@ def test_performance_has_every_day_and_ad(built: Warehouse) -> None:
 
 
 def test_platform_claims_by_window(built: Warehouse) -> None:
-    """Red: what Meta claims is compared with the wrong window, or the sign is the other way."""
+    """What Meta claims is compared with the wrong window, or the sign is the other way."""
     found = {
         row["attribution_window"]: row
         for row in built.rows(
@@ -317,7 +317,7 @@ ANALYSES = sorted(path.stem for path in (config.ROOT / "dbt/analyses").glob("*.s
 
 
 def test_analyses_run(built: Warehouse) -> None:
-    """Red: a question that analysts ask ends in an error."""
+    """A question that analysts ask ends in an error."""
     environment = config.dbt_environment(built.uri)
     with patch.dict(os.environ):
         result = dbt_run.invoke(
@@ -357,7 +357,7 @@ def test_analyses_run(built: Warehouse) -> None:
     ],
 )  # fmt: skip
 def test_tampering_is_found(built: Warehouse, tampering: str, found_by: set[str]) -> None:
-    """Red: figures that do not add up are published with a green build."""
+    """Figures that do not add up are published with a green build."""
     built.execute(tampering)
     try:
         # One by one: a build skips the tests that lie behind one that failed.
@@ -372,7 +372,7 @@ def test_tampering_is_found(built: Warehouse, tampering: str, found_by: set[str]
 
 
 def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
-    """Red: an ad gets no credit, since what a touch stands for came to be known after the sale; or
+    """An ad gets no credit, since what a touch stands for came to be known after the sale; or
     it gets it in one mart and not in the other, since a build stopped between them.
     """
     world = built
@@ -422,7 +422,7 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
 
 
 def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
-    """Red: each visit of a customer has all that he ever bought computed anew, every night; or a
+    """Each visit of a customer has all that he ever bought computed anew, every night; or a
     late touch, or one that vanished, changes nothing, since it came with others that do not count.
     """
     world = built
@@ -467,7 +467,7 @@ def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
 
 
 def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
-    """Red: what came late is missing until somebody rebuilds by hand, or an analyst's view, that
+    """What came late is missing until somebody rebuilds by hand, or an analyst's view, that
     was made on a mart, is gone after a build. Comes last: it changes the world.
     """
     world = built

@@ -95,7 +95,7 @@ SOUND = {("acme", "A"): (100, "1", 1), ("lumen", "A"): (70, "91", 1)}
 def test_a_row_with_a_mistake_stops_nobody(
     world: Warehouse, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Red: one wrong row of one shop leaves every shop without attribution, or it poisons a sum, or
+    """One wrong row of one shop leaves every shop without attribution, or it poisons a sum, or
     it is left out and nobody can see which one and since when.
     """
     _make_mistakes(world)
@@ -178,7 +178,7 @@ def test_a_row_with_a_mistake_stops_nobody(
 
 
 def test_a_view_that_is_wrong_as_a_whole(world: Warehouse) -> None:
-    """Red: a shop whose brand is misspelt copies all its visits into a mart, at every build."""
+    """A shop whose brand is misspelt copies all its visits into a mart, at every build."""
     world.execute(
         "insert into app.touchpoints (touchpoint_id, brand_slug, profile_id, touched_at) "
         "select n::text, 'Acme', 'p', '2026-03-10' from generate_series(1, 3000) as n"
@@ -194,7 +194,7 @@ def test_a_view_that_is_wrong_as_a_whole(world: Warehouse) -> None:
 
 
 def test_an_update_from_keys_without_a_brand(world: Warehouse) -> None:
-    """Red: the first build after the update fails on the old key, keeps half of the old rows, or
+    """The first build after the update fails on the old key, keeps half of the old rows, or
     takes an analyst's views along.
     """
     world.execute("delete from app.transactions where brand_slug = 'lumen'")

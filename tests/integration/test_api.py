@@ -67,7 +67,7 @@ def sale(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_conversion_comes_in_once(acme: Client, uri: str) -> None:
-    """If this fails, a client that posts again after a timeout would double a purchase."""
+    """A client that posts again after a timeout would double a purchase."""
     first = acme("POST", "/conversions", json=sale())
     assert first.status_code == 201
     row = first.json()
@@ -84,7 +84,7 @@ def test_a_conversion_comes_in_once(acme: Client, uri: str) -> None:
 
 
 def test_nobody_is_shown(acme: Client, uri: str) -> None:
-    """If this fails, who has a key could read whom the conversions are about."""
+    """Who has a key could read whom the conversions are about."""
     made = acme("POST", "/conversions", json=sale(contact_id="c-1", fbclid="IwAR_abcdef")).json()
     page = acme("GET", "/conversions").text
     stored = query(uri, "select user_hashes, fbc from ops.conversion_events")[0]
@@ -125,7 +125,7 @@ def test_nobody_is_shown(acme: Client, uri: str) -> None:
 def test_a_wrong_conversion_is_refused_by_field(
     acme: Client, changes: dict[str, Any], field: str
 ) -> None:
-    """If this fails, the sender is not told what to mend, or is told a person's data."""
+    """The sender is not told what to mend, or is told a person's data."""
     answer = acme("POST", "/conversions", json=sale(**changes))
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
@@ -157,7 +157,7 @@ def test_what_is_no_json_is_refused(acme: Client) -> None:
 
 
 def test_a_batch_is_judged_item_by_item(acme: Client, uri: str) -> None:
-    """If this fails, one wrong item costs the others, or nobody knows which one it was."""
+    """One wrong item costs the others, or nobody knows which one it was."""
     items = [
         sale(1),
         sale(2, value="-1"),
@@ -191,7 +191,7 @@ def test_a_batch_is_judged_item_by_item(acme: Client, uri: str) -> None:
 
 
 def test_conversions_are_found(acme: Client, lumen: Client) -> None:
-    """If this fails, a growth team looks for its events and sees others, or none."""
+    """A growth team looks for its events and sees others, or none."""
     now = datetime.now(UTC)
     for number in range(5):
         at = (now - timedelta(hours=number + 1)).isoformat()
@@ -225,7 +225,7 @@ def test_conversions_are_found(acme: Client, lumen: Client) -> None:
 
 
 def test_a_brand_never_sees_another_ones_rows(acme: Client, lumen: Client, uri: str) -> None:
-    """If this fails, a client of one brand reads, changes or erases another brand's conversions."""
+    """A client of one brand reads, changes or erases another brand's conversions."""
     row = acme("POST", "/conversions", json=sale()).json()
     path = f"/conversions/{row['id']}"
     wish = {"destination": "acme-meta", "sync_status": "skipped"}
@@ -246,7 +246,7 @@ def test_a_brand_never_sees_another_ones_rows(acme: Client, lumen: Client, uri: 
 
 
 def test_what_is_another_brands_does_not_exist(acme: Client, lumen: Client, uri: str) -> None:
-    """If this fails, a client of one brand learns what another brand, its destinations or its
+    """A client of one brand learns what another brand, its destinations or its
     events are.
     """
     row = acme("POST", "/conversions", json=sale()).json()
@@ -291,7 +291,7 @@ def test_what_is_another_brands_does_not_exist(acme: Client, lumen: Client, uri:
 
 
 def test_a_twin_of_ones_own_is_named(lumen: Client, uri: str) -> None:
-    """If this fails, a client asks those who run it about a destination that it sees itself."""
+    """A client asks those who run it about a destination that it sees itself."""
     execute(
         uri,
         "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, settings) "
@@ -307,7 +307,7 @@ def test_a_twin_of_ones_own_is_named(lumen: Client, uri: str) -> None:
 
 
 def test_no_answer_has_anything_of_a_person(acme: Client, lumen: Client) -> None:
-    """If this fails, the documentation promises it, and a contact, a page or a name goes out."""
+    """The documentation promises it, and a contact, a page or a name goes out."""
     of_them: dict[str, Any] = {
         "contact_id": "contact-4711", "event_source_url": "https://shop.example/ann?utm_source=x",
         "custom_params": {"content_name": "Call with Ann"}, "external_id": "crm-4711",
@@ -337,7 +337,7 @@ def test_no_answer_has_anything_of_a_person(acme: Client, lumen: Client) -> None
 
 
 def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Client) -> None:
-    """If this fails, anybody may read and write conversions."""
+    """Anybody may read and write conversions."""
     valid = key(uri)
     expired = key(uri, expires=datetime.now(UTC) - timedelta(seconds=1))
     later = key(uri, expires=datetime.now(UTC) + timedelta(minutes=1))
@@ -366,7 +366,7 @@ def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Client) -> No
 
 
 def test_a_key_has_so_many_requests_a_minute(uri: str) -> None:
-    """If this fails, a client in a loop takes the API away from all others."""
+    """A client in a loop takes the API away from all others."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIBUTARY_RATE_LIMIT", "3/minute")
         with edge(uri) as url:
@@ -383,7 +383,7 @@ def _set(uri: str, status: str, outcome: str | None = None) -> None:
 
 
 def test_deliveries_change_by_hand_where_they_may(acme: Client, uri: str) -> None:
-    """If this fails, a person cannot mend what is dead, or sends twice what was sent."""
+    """A person cannot mend what is dead, or sends twice what was sent."""
     made = acme("POST", "/conversions", json=sale()).json()
     path = f"/conversions/{made['id']}"
 
@@ -425,7 +425,7 @@ _PERSONAL = (
 def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(
     acme: Client, uri: str
 ) -> None:
-    """If this fails, personal data stays after the request to delete it, or returns with the next
+    """Personal data stays after the request to delete it, or returns with the next
     import.
     """
     full = sale(
@@ -455,7 +455,7 @@ def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(
 
 
 def test_a_person_is_forgotten(acme: Client, uri: str) -> None:
-    """If this fails, a data-subject request leaves something, takes somebody else's, or is undone
+    """A data-subject request leaves something, takes somebody else's, or is undone
     later.
     """
     gmail = {"email": "j.roe@gmail.com", "phone": None}
@@ -503,7 +503,7 @@ def test_a_person_is_forgotten(acme: Client, uri: str) -> None:
 
 
 def test_what_was_erased_never_leaves(acme: Client, uri: str) -> None:
-    """If this fails, a delivery that was with a worker, or is retried, sends an erased person's
+    """A delivery that was with a worker, or is retried, sends an erased person's
     event.
     """
     from tributary.deliver import destinations, outbox
@@ -532,7 +532,7 @@ def test_what_was_erased_never_leaves(acme: Client, uri: str) -> None:
 
 
 def test_a_contact_keeps_its_click(acme: Client, uri: str) -> None:
-    """If this fails, Meta attributes a purchase to the day it was made, not to the click weeks
+    """Meta attributes a purchase to the day it was made, not to the click weeks
     before.
     """
     at = datetime.now(UTC) - timedelta(days=3)
@@ -556,7 +556,7 @@ def test_a_contact_keeps_its_click(acme: Client, uri: str) -> None:
 
 
 def test_destinations_pause_and_resume(acme: Client, uri: str) -> None:
-    """If this fails, a person cannot stop a destination, or an upload under way resumes it."""
+    """A person cannot stop a destination, or an upload under way resumes it."""
     from tributary.deliver import destinations
 
     paused = acme("PATCH", "/destinations/acme-meta", json={"paused": True, "reason": "Audit"})
@@ -576,7 +576,7 @@ def test_destinations_pause_and_resume(acme: Client, uri: str) -> None:
 
 
 def test_only_the_apis_own_settings_change(acme: Client, lumen: Client) -> None:
-    """If this fails, the settings file and the API overwrite each other, or nonsense is stored."""
+    """The settings file and the API overwrite each other, or nonsense is stored."""
     refused = acme("PATCH", "/destinations/acme-meta", json={"settings": {"batch_size": 10}})
     assert refused.status_code == 409
     assert "managed_by" in refused.json()["detail"]
@@ -597,7 +597,7 @@ def test_only_the_apis_own_settings_change(acme: Client, lumen: Client) -> None:
 
 
 def test_sync_status_counts_what_waits(acme: Client, uri: str) -> None:
-    """If this fails, the growth team sees that all is sent while events wait."""
+    """The growth team sees that all is sent while events wait."""
     acme("POST", "/conversions", json=sale())
     execute(uri, "update ops.destinations set last_sync_at = now(), last_sync_status = 'ok', "
                  "last_sync_count = 3 where name = 'acme-meta'")  # fmt: skip
@@ -614,7 +614,7 @@ def test_sync_status_counts_what_waits(acme: Client, uri: str) -> None:
 
 
 def test_nothing_can_be_triggered_without_an_airflow(acme: Client) -> None:
-    """If this fails, the caller believes that an upload has started."""
+    """The caller believes that an upload has started."""
     answer = acme("POST", "/conversions/sync")
     assert answer.status_code == 503
     assert "TRIBUTARY_AIRFLOW_URL" in answer.json()["detail"]
@@ -627,7 +627,7 @@ def test_nothing_can_be_triggered_without_an_airflow(acme: Client) -> None:
 
 
 def test_a_restart_of_the_warehouse_is_not_noticed(acme: Client, uri: str) -> None:
-    """If this fails, after a restart as many requests fail as the pool had connections."""
+    """After a restart as many requests fail as the pool had connections."""
     assert acme("GET", "/conversions").status_code == 200
     gone = query(  # and waits, up to 10 s, until they are
         uri, "select pg_terminate_backend(pid, 10000) as done from pg_stat_activity "
@@ -639,7 +639,7 @@ def test_a_restart_of_the_warehouse_is_not_noticed(acme: Client, uri: str) -> No
 
 
 def test_a_warehouse_that_moved_is_followed(uri: str) -> None:
-    """If this fails, after a change of the connection's password the API is down until it is
+    """After a change of the connection's password the API is down until it is
     restarted.
     """
     from tributary.api.app import edge as make
@@ -656,7 +656,7 @@ def test_a_warehouse_that_moved_is_followed(uri: str) -> None:
 
 
 def test_a_warehouse_that_is_down_is_told_so(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """If this fails, a client gives up on an outage, or the log names the password."""
+    """A client gives up on an outage, or the log names the password."""
     from tributary.api.app import edge as make
 
     before = os.environ.get("TRIBUTARY_WAREHOUSE")

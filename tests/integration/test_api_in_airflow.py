@@ -45,7 +45,7 @@ def login(url: str) -> Callable[[str], Client]:
 
 
 def test_nobody_gets_in_without_a_login(url: str) -> None:
-    """If this fails, plugin apps of Airflow are open to everybody unless they ask who it is."""
+    """Plugin apps of Airflow are open to everybody unless they ask who it is."""
     for token in (None, "garbage", "tk_" + "0" * 12 + "_" + "A" * 43):
         for method, path in ROUTES:
             assert Client(url, token)(method, path).status_code == 401, (method, path)
@@ -55,7 +55,7 @@ def test_nobody_gets_in_without_a_login(url: str) -> None:
 
 
 def test_an_expired_or_forged_login_is_none(url: str, login: Callable[[str], Client]) -> None:
-    """If this fails, yesterday's token still opens, or one that somebody signed himself."""
+    """Yesterday's token still opens, or one that somebody signed himself."""
     import jwt
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -73,7 +73,7 @@ def test_an_expired_or_forged_login_is_none(url: str, login: Callable[[str], Cli
 
 
 def test_a_cookie_is_a_login_too(url: str, login: Callable[[str], Client]) -> None:
-    """If this fails, the page in the browser cannot call the API."""
+    """The page in the browser cannot call the API."""
     token = str(login("viewer").bearer).removeprefix("Bearer ")
     cookies = {"_token": token}
     assert Client(url)("GET", "/conversions", cookies=cookies).status_code == 200
@@ -85,7 +85,7 @@ def test_a_cookie_is_a_login_too(url: str, login: Callable[[str], Client]) -> No
 
 
 def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Client]) -> None:
-    """If this fails, who may only look can erase people, or who may trigger the upload cannot use
+    """Who may only look can erase people, or who may trigger the upload cannot use
     the API.
     """
     viewer, user = login("viewer"), login("user")
@@ -110,7 +110,7 @@ def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Client]) -> Non
 
 
 def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Client]) -> None:
-    """If this fails, who erased a person, or handed in a sale, cannot be found; or the log names
+    """Who erased a person, or handed in a sale, cannot be found; or the log names
     people.
     """
     from airflow.models import Log
@@ -161,7 +161,7 @@ def airflows(login: Callable[[str], Client], api_server: str) -> Callable[..., r
 def test_an_upload_is_started_as_the_caller(
     login: Callable[[str], Client], airflows: Callable[..., requests.Response]
 ) -> None:
-    """If this fails, a run that waits for ever is told as started, or is not of the one who
+    """A run that waits for ever is told as started, or is not of the one who
     asked.
     """
     path, wanted = "dags/upload_conversions", {"brand_id": "acme"}
@@ -187,7 +187,7 @@ def test_airflows_own_refusals_are_told(
     airflows: Callable[..., requests.Response],
     sync_dags: Callable[[], None],
 ) -> None:
-    """If this fails, a missing DAG looks like a started upload."""
+    """A missing DAG looks like a started upload."""
     assert airflows("DELETE", "dags/upload_conversions").ok
     try:
         answer = login("user")("POST", "/conversions/sync", params={"brand_id": "acme"})

@@ -90,7 +90,7 @@ def trickled(one: socket.socket, piece: bytes) -> None:
 
 
 def test_headers_without_end_are_refused_and_take_no_memory(uri: str) -> None:
-    """If this fails, a connection without a key makes the server keep what it sends, 300 MB or
+    """A connection without a key makes the server keep what it sends, 300 MB or
     more.
     """
     with edge(uri) as url:
@@ -122,7 +122,7 @@ def test_headers_without_end_are_refused_and_take_no_memory(uri: str) -> None:
 
 
 def test_a_request_has_its_time_to_come_in(uri: str) -> None:
-    """If this fails, a few hundred half-open requests, or ones that trickle, stay for ever."""
+    """A few hundred half-open requests, or ones that trickle, stay for ever."""
     quick = Bounds(head_seconds=0.2, body_seconds=0.2, answer_seconds=0.2)
     head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nContent-Length: 1000\r\n\r\n"
     with edge(uri, bounds=quick) as url:
@@ -146,7 +146,7 @@ def test_a_request_has_its_time_to_come_in(uri: str) -> None:
 
 
 def test_an_answer_has_its_time_to_be_read(uri: str) -> None:
-    """If this fails, a client that reads nothing keeps its answers in memory for ever."""
+    """A client that reads nothing keeps its answers in memory for ever."""
     with edge(uri, bounds=Bounds(answer_seconds=0.2)) as url:
         bearer = key(uri)
         leads = [{"event_name": "Lead", "event_id": f"l{n}", "email": "a@example.com"}
@@ -164,7 +164,7 @@ def test_an_answer_has_its_time_to_be_read(uri: str) -> None:
 
 
 def test_many_connections_push_out_only_those_that_wait(uri: str) -> None:
-    """If this fails, who opens many connections and asks for nothing keeps all others out."""
+    """Who opens many connections and asks for nothing keeps all others out."""
     few = Bounds(connections=12, connections_of_address=4)
     with edge(uri, bounds=few) as url:
         half = b"GET /health HTTP/1.1\r\nX: "
@@ -181,7 +181,7 @@ def test_many_connections_push_out_only_those_that_wait(uri: str) -> None:
 
 
 def test_bodies_that_do_not_end_push_out_the_largest(uri: str) -> None:
-    """If this fails, a hundred clients without a key fill the memory with halves of bodies."""
+    """A hundred clients without a key fill the memory with halves of bodies."""
     with edge(uri, bounds=Bounds(bodies=2**20)) as url:
         head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
         largest = opened(url, head + b"x" * 500_000)
@@ -194,7 +194,7 @@ def test_bodies_that_do_not_end_push_out_the_largest(uri: str) -> None:
 
 
 def test_bodies_of_one_address_leave_room_for_others(uri: str) -> None:
-    """If this fails, one brand's batches take all room for bodies, and another brand's are
+    """One brand's batches take all room for bodies, and another brand's are
     refused.
     """
     with edge(uri, bounds=Bounds(bodies=2**20)) as url:
@@ -210,7 +210,7 @@ def test_bodies_of_one_address_leave_room_for_others(uri: str) -> None:
 
 
 def test_a_body_that_goes_on_has_more_time(uri: str) -> None:
-    """If this fails, a slow line never brings a batch of some megabytes in."""
+    """A slow line never brings a batch of some megabytes in."""
     with edge(uri, bounds=Bounds(body_seconds=0.3, pace=50_000)) as url:
         head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nConnection: close\r\n"
         slow = opened(url, head + b"Content-Length: 100000\r\n\r\n")
@@ -221,7 +221,7 @@ def test_a_body_that_goes_on_has_more_time(uri: str) -> None:
 
 
 def test_pipelined_requests_have_an_end(uri: str) -> None:
-    """If this fails, one packet holds thousands of requests, each of which is kept."""
+    """One packet holds thousands of requests, each of which is kept."""
     with edge(uri) as url:
         answers = said(opened(url, b"GET /health HTTP/1.1\r\n\r\n" * 5000))
         assert answers.count(b"HTTP/1.1 200") <= 10
@@ -229,7 +229,7 @@ def test_pipelined_requests_have_an_end(uri: str) -> None:
 
 
 def test_an_edge_without_bounds_does_not_start() -> None:
-    """If this fails, under another server the bounds are silently gone."""
+    """Under another server the bounds are silently gone."""
     sent: list[Any] = []
 
     async def receive() -> dict[str, str]:
@@ -248,7 +248,7 @@ def test_an_edge_without_bounds_does_not_start() -> None:
 
 
 def test_ipv6_hosts_of_one_network_are_one_client() -> None:
-    """If this fails, one host counts as 2^64, and no limit of an address holds."""
+    """One host counts as 2^64, and no limit of an address holds."""
     assert bounds.address("2001:db8:1:2:3:4:5:6") == bounds.address("2001:db8:1:2::1")
     assert bounds.address("2001:db8:1:3::1") != bounds.address("2001:db8:1:2::1")
     assert bounds.address("::ffff:192.0.2.7") == bounds.address("192.0.2.7") == "192.0.2.7"
@@ -263,7 +263,7 @@ def locked(uri: str, brand: str) -> Iterator[Callable[[], None]]:
 
 
 def test_a_brand_that_waits_slows_no_other(uri: str) -> None:
-    """If this fails, an erasure of one brand holds every connection, and /health says that all is
+    """An erasure of one brand holds every connection, and /health says that all is
     down.
     """
     with edge(uri) as url, ThreadPoolExecutor(60) as pool:
@@ -305,7 +305,7 @@ def _number(uri: str, statement: Any) -> int:
 
 
 def test_what_waits_too_long_is_to_come_again(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, a lock of another process looks like an outage, or like a fault of ours."""
+    """A lock of another process looks like an outage, or like a fault of ours."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", uri)
     app = make()
     app.state.database.shares.patience = 0.1
@@ -327,7 +327,7 @@ def test_what_waits_too_long_is_to_come_again(uri: str, monkeypatch: pytest.Monk
 
 
 def test_a_brand_that_is_busy_is_no_outage(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, one brand's erasure, a timeout or a deadlock is reported as a warehouse that
+    """One brand's erasure, a timeout or a deadlock is reported as a warehouse that
     is down.
     """
     quick = database._OPTIONS.replace("lock_timeout=5s", "lock_timeout=50ms")
@@ -356,7 +356,7 @@ def test_a_brand_that_is_busy_is_no_outage(uri: str, monkeypatch: pytest.MonkeyP
 def test_a_deadlock_is_busy_and_a_stop_is_not(
     uri: str, monkeypatch: pytest.MonkeyPatch, what: type[psycopg.Error], words: str
 ) -> None:
-    """If this fails, who reads the log looks for an outage where two requests crossed, or the
+    """Who reads the log looks for an outage where two requests crossed, or the
     reverse.
     """
 
@@ -373,7 +373,7 @@ def test_a_deadlock_is_busy_and_a_stop_is_not(
 
 
 def test_shares_leave_one_for_who_has_none() -> None:
-    """If this fails, two or three slow brands together take what one alone may not."""
+    """Two or three slow brands together take what one alone may not."""
 
     async def run() -> list[int]:
         shares, taken = Shares(12), []
@@ -405,7 +405,7 @@ def test_shares_leave_one_for_who_has_none() -> None:
 
 
 def test_slow_brands_leave_places_for_look_ups() -> None:
-    """If this fails, five slow brands hold every place, and no key of a sixth is even looked up."""
+    """Five slow brands hold every place, and no key of a sixth is even looked up."""
 
     async def run() -> list[int]:
         shares, counts = Shares(16, 2), dict.fromkeys("abcdef", 0)
@@ -437,7 +437,7 @@ def test_slow_brands_leave_places_for_look_ups() -> None:
 
 
 def test_pages_follow_one_another_while_rows_come_in(uri: str) -> None:
-    """If this fails, a client that walks through its conversions skips some, or sees some twice."""
+    """A client that walks through its conversions skips some, or sees some twice."""
     with edge(uri) as url:
         acme, lumen = Client(url, key(uri)), Client(url, key(uri, "lumen"))
         leads = [{"event_name": "Lead", "event_id": f"l{n}", "email": "a@example.com"}
@@ -493,7 +493,7 @@ def silent() -> Iterator[Silent]:
 def test_a_warehouse_that_is_silent_is_asked_by_one_at_a_time(
     uri: str, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, 200 posts wait 10 to 40 s for their 503, each with a thread."""
+    """200 posts wait 10 to 40 s for their 503, each with a thread."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", f"postgresql://a:b@127.0.0.1:{silent.port}/c")
     app = make()
     app.state.database.patience = 2.0
@@ -517,7 +517,7 @@ def test_without_redis_each_process_counts_by_itself(
     uri: str, how: str, silent: Silent, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """If this fails, Redis is down, and everybody gets a 500, or nobody is limited any more."""
+    """Redis is down, and everybody gets a 500, or nobody is limited any more."""
     port = silent.port if how == "silent" else _closed_port()
     monkeypatch.setenv("TRIBUTARY_RATE_LIMIT_STORAGE", f"redis://127.0.0.1:{port}/1")
     monkeypatch.setenv("TRIBUTARY_RATE_LIMIT", "3/minute")
@@ -546,7 +546,7 @@ def _closed_port() -> int:
 def test_failed_keys_are_limited_and_valid_ones_are_not(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, one who tries keys has them looked up for ever; or locks out who shares its
+    """One who tries keys has them looked up for ever; or locks out who shares its
     address.
     """
     monkeypatch.setenv("TRIBUTARY_FAILURE_LIMIT", "5/minute")
@@ -568,7 +568,7 @@ def said_by(url: str, source: str) -> int:
 def test_failed_signatures_are_limited_and_valid_ones_are_not(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, anybody may try secrets without end; or keeps the provider's own posts out."""
+    """Anybody may try secrets without end; or keeps the provider's own posts out."""
     monkeypatch.setenv("TRIBUTARY_FAILURE_LIMIT", "5/minute")
     lead = {"contact_id": "B1", "qualified": True, "email": "jane@example.com"}
     with edge(uri) as url:
@@ -586,7 +586,7 @@ def test_failed_signatures_are_limited_and_valid_ones_are_not(
 
 
 def test_plain_secrets_are_not_tried_without_end(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, who is over the limit goes on guessing a short secret, and sees which one is
+    """Who is over the limit goes on guessing a short secret, and sees which one is
     right.
     """
     monkeypatch.setenv("TRIBUTARY_FAILURE_LIMIT", "5/minute")
@@ -607,7 +607,7 @@ def test_plain_secrets_are_not_tried_without_end(uri: str, monkeypatch: pytest.M
 
 
 def test_what_cannot_be_a_key_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If this fails, garbage costs a connection to the warehouse each time."""
+    """Garbage costs a connection to the warehouse each time."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", f"postgresql://a:b@127.0.0.1:{_closed_port()}/c")
     with serving(make()) as url:
         for bad in (None, "tk_", "x" * 60, "tk_" + "0" * 12 + "_" + "ä" * 43):
@@ -619,7 +619,7 @@ def test_what_cannot_be_a_key_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) 
 def test_the_log_says_what_was_asked_and_by_which_key(
     uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If this fails, the log keeps addresses, e-mails or secrets; or says nothing at all."""
+    """The log keeps addresses, e-mails or secrets; or says nothing at all."""
     caplog.set_level(logging.INFO)
     with edge(uri) as url:
         bearer = key(uri)

@@ -157,7 +157,7 @@ def of_old(number: int) -> list[Payload]:
 def test_every_order_of_the_reports_makes_the_same_purchase(
     http: Client, uri: str, kind: Any
 ) -> None:
-    """If this fails, the purchase is not sent, or sent twice, because of the order of Stripe's
+    """The purchase is not sent, or sent twice, because of the order of Stripe's
     posts.
     """
     orders = list(permutations(kind(0)))
@@ -173,7 +173,7 @@ def test_every_order_of_the_reports_makes_the_same_purchase(
 
 
 def test_a_subscription_of_the_new_api_in_every_order(http: Client, uri: str) -> None:
-    """If this fails, the first payment of a subscription leaves without e-mail, click and the
+    """The first payment of a subscription leaves without e-mail, click and the
     shop's own id of the customer, by which the consent is known.
     """
     orders = [one for n, one in enumerate(permutations(range(5))) if n % 5 == 0]
@@ -190,7 +190,7 @@ def test_a_subscription_of_the_new_api_in_every_order(http: Client, uri: str) ->
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_an_unpaid_session_is_kept_for_its_payment(http: Client, uri: str, turned: bool) -> None:
-    """If this fails, what the customer typed in at the checkout is forgotten before the money
+    """What the customer typed in at the checkout is forgotten before the money
     comes.
     """
     reports = [session(payment_status="unpaid"), intent()]
@@ -207,7 +207,7 @@ def test_an_unpaid_session_is_kept_for_its_payment(http: Client, uri: str, turne
 
 
 def test_a_charge_brings_the_address_that_its_payment_lacks(http: Client, uri: str) -> None:
-    """If this fails, payments of Stripe's elements name no person since `latest_charge` is an id
+    """Payments of Stripe's elements name no person since `latest_charge` is an id
     only.
     """
     billed = {"email": "jane.1@example.com", "phone": "+12125550123"}
@@ -228,7 +228,7 @@ def test_a_charge_brings_the_address_that_its_payment_lacks(http: Client, uri: s
 def test_a_customer_fills_in_and_never_overrides(
     http: Client, uri: str, order: tuple[int, ...]
 ) -> None:
-    """If this fails, a customer's stale address replaces the one of the payment, or is not used at
+    """A customer's stale address replaces the one of the payment, or is not used at
     all.
     """
     other = customer(1, email="old@example.com", phone="+12125550123", name="Somebody Else")
@@ -245,7 +245,7 @@ def test_a_customer_fills_in_and_never_overrides(
 
 
 def test_nobody_elses_data_is_mixed_in(http: Client, uri: str) -> None:
-    """If this fails, a payment is sent with the hashes of another customer, payment or brand."""
+    """A payment is sent with the hashes of another customer, payment or brand."""
     hand(http, [customer(1), session(2, payment_status="unpaid", customer="cus_Q2")])
     hand(http, [session(1, payment_status="unpaid", customer="cus_Q1")], "lumen")
     hand(http, [intent(3, customer="cus_Q3"), intent(1, customer=None)])
@@ -261,7 +261,7 @@ def test_nobody_elses_data_is_mixed_in(http: Client, uri: str) -> None:
 
 
 def test_two_people_of_one_customer_are_never_mixed(http: Client, uri: str) -> None:
-    """If this fails, a payment is sent with the name of one colleague and the phone of the other;
+    """A payment is sent with the name of one colleague and the phone of the other;
     or the customer's phone stays on a payment that turns out to be another person's.
     """
     ann = {"email": "a@example.com", "name": "Ann Aa"}
@@ -288,7 +288,7 @@ def test_two_people_of_one_customer_are_never_mixed(http: Client, uri: str) -> N
 
 
 def test_a_second_report_brings_the_click_of_its_contact(http: Client, uri: str) -> None:
-    """If this fails, the click that a chat brought is lost, since the intent came before the
+    """The click that a chat brought is lost, since the intent came before the
     session.
     """
     seen = {"contact_id": "contact-1", "status": "talking", "fbclid": "IwAR_abcdef"}
@@ -299,7 +299,7 @@ def test_a_second_report_brings_the_click_of_its_contact(http: Client, uri: str)
 
 
 def test_what_has_left_is_not_changed_by_a_kept_report(http: Client, uri: str) -> None:
-    """If this fails, the ledger says what was never sent."""
+    """The ledger says what was never sent."""
     hand(http, [intent(1, customer="cus_Q1", receipt_email="first@example.com")])
     execute(uri, "update ops.conversion_deliveries set sync_status = 'sent'")
     before = rows(uri)
@@ -308,7 +308,7 @@ def test_what_has_left_is_not_changed_by_a_kept_report(http: Client, uri: str) -
 
 
 def test_kept_reports_reach_the_wire(http: Client, uri: str) -> None:
-    """If this fails, the outbox has the address, and Meta does not get it; or the browser counts
+    """The outbox has the address, and Meta does not get it; or the browser counts
     beside.
     """
     hand(http, [*delayed(1)[::-1], said(session(2), metadata={"event_id": "browser-2"})])
@@ -329,7 +329,7 @@ def test_kept_reports_reach_the_wire(http: Client, uri: str) -> None:
 
 
 def test_what_is_no_payment_makes_no_purchase(http: Client, uri: str) -> None:
-    """If this fails, an authorisation, a failed method or a free invoice is sent as a purchase."""
+    """An authorisation, a failed method or a free invoice is sent as a purchase."""
     failed = {**session(1, payment_status="unpaid"), "id": "evt_f",
               "type": "checkout.session.async_payment_failed"}  # fmt: skip
     authorised = charge(2, captured=False, billing_details={"email": "jane.2@example.com"})
@@ -346,7 +346,7 @@ def test_what_is_no_payment_makes_no_purchase(http: Client, uri: str) -> None:
 
 
 def test_kept_reports_go_with_their_person(http: Client, uri: str) -> None:
-    """If this fails, somebody asks to be forgotten, and the next payment brings the address
+    """Somebody asks to be forgotten, and the next payment brings the address
     back.
     """
     client = Client(http.url, key(uri))
@@ -374,7 +374,7 @@ def test_kept_reports_go_with_their_person(http: Client, uri: str) -> None:
 def test_erasing_one_person_leaves_the_others_of_the_customer(
     http: Client, uri: str, status: str
 ) -> None:
-    """If this fails, one of a firm's people asks to be forgotten, and their colleague's purchases
+    """One of a firm's people asks to be forgotten, and their colleague's purchases
     are erased, too, and dropped from then on; or what names neither of them is kept.
     """
     firm: Payload = {"customer": "cus_firm"}
@@ -399,7 +399,7 @@ def test_erasing_one_person_leaves_the_others_of_the_customer(
 
 
 def test_a_report_that_cannot_be_read_costs_no_payment(http: Client, uri: str) -> None:
-    """If this fails, one wrong word in a session's or a refund's metadata refuses the payment
+    """One wrong word in a session's or a refund's metadata refuses the payment
     itself.
     """
     odd = {"consent_ad_user_data": "perhaps"}
@@ -414,7 +414,7 @@ def test_a_report_that_cannot_be_read_costs_no_payment(http: Client, uri: str) -
 
 
 def test_what_waits_for_a_payment_stays_for_thirty_days(http: Client, uri: str) -> None:
-    """If this fails, a bank transfer takes nine days, and by then nothing is known of who made
+    """A bank transfer takes nine days, and by then nothing is known of who made
     it.
     """
     hand(http, [session(1, payment_status="unpaid"), session(2)])
@@ -426,7 +426,7 @@ def test_what_waits_for_a_payment_stays_for_thirty_days(http: Client, uri: str) 
 
 
 def test_reports_of_the_same_moment_find_each_other(http: Client, uri: str) -> None:
-    """If this fails, two posts of one payment at once each miss the other, and no person is
+    """Two posts of one payment at once each miss the other, and no person is
     named.
     """
     with ThreadPoolExecutor(8) as pool:
@@ -465,7 +465,7 @@ def deliveries(uri: str, number: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("brand", ["acme", "lumen", "umbra"])
 def test_renewals_are_what_the_setting_says(http: Client, uri: str, brand: str) -> None:
-    """If this fails, each month's renewal counts as a new sale, or is lost, by the order of the
+    """Each month's renewal counts as a new sale, or is lost, by the order of the
     posts.
     """
     name = "Subscribe" if brand == "umbra" else "Purchase"
@@ -493,7 +493,7 @@ def test_renewals_are_what_the_setting_says(http: Client, uri: str, brand: str) 
 
 
 def test_a_payment_that_may_be_a_renewal_waits_for_its_invoice(http: Client, uri: str) -> None:
-    """If this fails, a renewal leaves as a sale before Stripe's next post says what it is; or a
+    """A renewal leaves as a sale before Stripe's next post says what it is; or a
     sale waits for ever for an invoice that never comes.
     """
     alone = intent(1, customer="cus_Q1", receipt_email="jane.1@example.com")
@@ -521,7 +521,7 @@ def test_a_payment_that_may_be_a_renewal_waits_for_its_invoice(http: Client, uri
 
 
 def test_without_the_link_an_invoice_of_the_same_amount_decides(http: Client, uri: str) -> None:
-    """If this fails, an endpoint that does not ask for invoice_payment.paid sends renewals as
+    """An endpoint that does not ask for invoice_payment.paid sends renewals as
     sales.
     """
     for number, order in ((1, 1), (2, -1)):
@@ -534,7 +534,7 @@ def test_without_the_link_an_invoice_of_the_same_amount_decides(http: Client, ur
 
 
 def test_an_older_invoice_makes_no_sale_a_renewal(http: Client, uri: str) -> None:
-    """If this fails, whoever has a subscription buys something else, or subscribes anew, and the
+    """Whoever has a subscription buys something else, or subscribes anew, and the
     sale is skipped as a renewal; or a renewal is sent as a sale because of the first month's
     invoice.
     """
@@ -551,7 +551,7 @@ def test_an_older_invoice_makes_no_sale_a_renewal(http: Client, uri: str) -> Non
 
 @pytest.mark.parametrize("brand", ["lumen", "umbra"])
 def test_a_wrong_guess_is_undone(http: Client, uri: str, brand: str) -> None:
-    """If this fails, a sale that was taken for a renewal stays one when its own invoice comes."""
+    """A sale that was taken for a renewal stays one when its own invoice comes."""
     whose = {"customer": "cus_Q1"}
     hand(http, [invoice(1, "subscription_cycle"), intent(2, **whose)], brand)
     name = "Subscribe" if brand == "umbra" else "Purchase"
@@ -567,7 +567,7 @@ def test_a_wrong_guess_is_undone(http: Client, uri: str, brand: str) -> None:
 
 
 def test_the_first_payment_after_a_trial_is_a_sale(http: Client, uri: str) -> None:
-    """If this fails, whoever pays after a free trial is skipped as a renewal: those are the
+    """Whoever pays after a free trial is skipped as a renewal: those are the
     sales.
     """
     trial = said(invoice(1, amount_paid=0), id="in_trial")
@@ -587,7 +587,7 @@ def test_the_first_payment_after_a_trial_is_a_sale(http: Client, uri: str) -> No
 def test_a_completed_purchase_completes_its_refund(
     http: Client, uri: str, order: tuple[int, ...]
 ) -> None:
-    """If this fails, Google gets the purchase and never the refund, which names no person."""
+    """Google gets the purchase and never the refund, which names no person."""
     for brand, names in (("acme", ACME), ("lumen", LUMEN)):
         reports = [intent(), refund(500), session(payment_status="unpaid")]
         hand(http, [reports[place] for place in order], brand)
@@ -622,7 +622,7 @@ def values(uri: str, brand: str) -> list[str]:
 
 
 def test_a_thin_event_is_ignored_with_a_reason(http: Client, uri: str) -> None:
-    """If this fails, Stripe is answered with 422, posts it for three days and switches the endpoint
+    """Stripe is answered with 422, posts it for three days and switches the endpoint
     off.
     """
     thin = {
@@ -639,7 +639,7 @@ def test_a_thin_event_is_ignored_with_a_reason(http: Client, uri: str) -> None:
 
 
 def test_a_dispute_is_a_refund_where_the_setting_says_so(http: Client, uri: str) -> None:
-    """If this fails, what the bank took back counts as revenue for ever, or is not given back when
+    """What the bank took back counts as revenue for ever, or is not given back when
     won.
     """
     opened, taken = dispute("created", "needs_response"), dispute("funds_withdrawn", "under_review")
@@ -665,7 +665,7 @@ def test_a_dispute_is_a_refund_where_the_setting_says_so(http: Client, uri: str)
 
 
 def test_disputes_and_refunds_add_up_in_every_order(http: Client, uri: str) -> None:
-    """If this fails, a dispute that is won gives back what was refunded, or keeps what was not."""
+    """A dispute that is won gives back what was refunded, or keeps what was not."""
     for number, order in enumerate(permutations(range(4)), 1):
         for end, left in (("won", "14.90"), ("lost", "4.90"))[: 2 if number % 4 == 0 else 1]:
             one = 2 * number + (end == "won")
@@ -683,7 +683,7 @@ def test_disputes_and_refunds_add_up_in_every_order(http: Client, uri: str) -> N
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_the_pixels_id_is_the_events(http: Client, uri: str, order: tuple[int, ...]) -> None:
-    """If this fails, the browser's pixel and the server count one purchase twice."""
+    """The browser's pixel and the server count one purchase twice."""
     for brand in ("acme", "lumen"):
         reports = [session(metadata={"event_id": "browser-1"}), intent(), refund(500)]
         if order.index(2) == 0:
@@ -695,7 +695,7 @@ def test_the_pixels_id_is_the_events(http: Client, uri: str, order: tuple[int, .
 
 
 def test_a_payment_links_id_loses_no_purchase(http: Client, uri: str) -> None:
-    """If this fails, a payment link copies its metadata to each purchase, and the second one is
+    """A payment link copies its metadata to each purchase, and the second one is
     refused.
     """
     first, second = hand(http, [session(n, metadata={"event_id": "of-the-link"}) for n in (1, 2)])
@@ -713,7 +713,7 @@ def test_a_payment_links_id_loses_no_purchase(http: Client, uri: str) -> None:
 
 
 def test_erasing_one_buyer_of_a_payment_link_costs_no_other(http: Client, uri: str) -> None:
-    """If this fails, one buyer asks to be forgotten, and all later sales of the link are
+    """One buyer asks to be forgotten, and all later sales of the link are
     dropped.
     """
     link: dict[str, Any] = {"metadata": {"event_id": "of-the-link"}}
@@ -740,7 +740,7 @@ def test_erasing_one_buyer_of_a_payment_link_costs_no_other(http: Client, uri: s
 def test_an_id_that_is_none_refuses_no_report(
     http: Client, uri: str, odd: str, turned: bool
 ) -> None:
-    """If this fails, an unfilled variable refuses every later report of its payment, and its
+    """An unfilled variable refuses every later report of its payment, and its
     refunds.
     """
     reports = [session(1, metadata={"event_id": odd}), intent(1)]
@@ -756,7 +756,7 @@ def test_an_id_that_is_none_refuses_no_report(
 
 
 def test_an_odd_ad_or_campaign_costs_no_payment(http: Client, uri: str) -> None:
-    """If this fails, a phone number in `metadata.ad_id` refuses the payment."""
+    """A phone number in `metadata.ad_id` refuses the payment."""
     odd = {"ad_id": "+4915112345678", "campaign_id": "z" * 300}
     answers = hand(http, [session(1, metadata=odd), intent(2), session(2, metadata=odd)])
     assert "ad_id" in answers[0]["reason"]
@@ -774,7 +774,7 @@ def both(http: Client, *payloads: Payload) -> list[Any]:
 
 
 def test_two_payments_want_one_id_at_the_same_moment(http: Client, uri: str) -> None:
-    """If this fails, one of them is answered with 500, and its person is not named."""
+    """One of them is answered with 500, and its person is not named."""
     for number in range(1, 20, 2):
         hand(http, [intent(number), intent(number + 1)])
         link = {"metadata": {"event_id": f"link-{number}"}}
@@ -787,7 +787,7 @@ def test_two_payments_want_one_id_at_the_same_moment(http: Client, uri: str) -> 
 
 
 def test_a_deadlock_is_tried_again(http: Client, uri: str) -> None:
-    """If this fails, a report of two payments meets one who holds the other first, and gets 503."""
+    """A report of two payments meets one who holds the other first, and gets 503."""
     whose = {"customer": "cus_Q1"}
     hand(http, [intent(1, **whose), intent(2, **whose)])
     first, last = query(uri, "select id from ops.conversion_events order by id")
@@ -806,7 +806,7 @@ def test_a_deadlock_is_tried_again(http: Client, uri: str) -> None:
 
 
 def test_a_refund_locks_as_everybody_else(http: Client, uri: str) -> None:
-    """If this fails, a refund and an import of the same order wait for each other for ever."""
+    """A refund and an import of the same order wait for each other for ever."""
     hand(http, [session(1)])
     (row,) = rows(uri)
     waits = ("select 1 from pg_stat_activity where wait_event_type = 'Lock' "
@@ -824,7 +824,7 @@ def test_a_refund_locks_as_everybody_else(http: Client, uri: str) -> None:
 
 
 def test_a_pixels_id_that_comes_too_late_is_said(http: Client, uri: str) -> None:
-    """If this fails, the purchase counts twice, and nothing says why."""
+    """The purchase counts twice, and nothing says why."""
     hand(http, [intent(receipt_email="jane.1@example.com")])
     execute(uri, "update ops.conversion_deliveries set sync_status = 'sent'")
     answer = hand(http, [session(metadata={"event_id": "browser-1"})])[0]
@@ -837,7 +837,7 @@ def test_a_pixels_id_that_comes_too_late_is_said(http: Client, uri: str) -> None
 
 
 def test_an_id_of_the_users_own_transaction_stays(http: Client, uri: str) -> None:
-    """If this fails, what the shop's own table says of its pixel is overwritten by a payment
+    """What the shop's own table says of its pixel is overwritten by a payment
     link.
     """
     with wh.connect(uri, autocommit=True) as connection:
@@ -865,7 +865,7 @@ def test_an_id_of_the_users_own_transaction_stays(http: Client, uri: str) -> Non
 def test_other_sources_bring_the_pixels_id_too(
     http: Client, uri: str, source: str, payload: Payload
 ) -> None:
-    """If this fails, a form or a booking with a browser pixel counts twice; or one id for all of
+    """A form or a booking with a browser pixel counts twice; or one id for all of
     them makes the second person's a duplicate.
     """
     assert post(http, source, payload).json()["status"] == "accepted"
@@ -902,7 +902,7 @@ def test_a_pixels_id_makes_no_second_event(
     http: Client, uri: str, source: str, name: str, own: str, plain: Payload, with_pixel: Payload,
     turned: bool,
 ) -> None:  # fmt: skip
-    """If this fails, a booking, form or lead that is posted with the pixel's id and without it
+    """A booking, form or lead that is posted with the pixel's id and without it
     counts twice; so does one that is posted again after an update.
     """
     posts = [with_pixel, plain] if turned else [plain, with_pixel]
@@ -941,7 +941,7 @@ GHL: dict[str, dict[str, Any]] = {
 
 
 def test_only_appointments_are_booked_calls(http: Client, uri: str) -> None:
-    """If this fails, each new contact, note and message is sent to Meta as a booked call."""
+    """Each new contact, note and message is sent to Meta as a booked call."""
     for kind, payload in GHL.items():
         answer = post(http, "ghl", {"type": kind, "locationId": "ve9EPM428h8vShlRW1KT", **payload},
                       brand="lumen").json()  # fmt: skip
@@ -955,7 +955,7 @@ def test_only_appointments_are_booked_calls(http: Client, uri: str) -> None:
 
 
 def test_a_mapping_makes_events_of_other_types(http: Client, uri: str) -> None:
-    """If this fails, a shop that wants its new contacts as leads cannot have them; or they come
+    """A shop that wants its new contacts as leads cannot have them; or they come
     twice.
     """
     for kind, payload in GHL.items():
@@ -995,7 +995,7 @@ def test_a_mapping_makes_events_of_other_types(http: Client, uri: str) -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_kind_is_no_event(http: Client, uri: str, source: str, payload: Payload) -> None:
-    """If this fails, an instalment, a deleted contact or a chat message is sent as a conversion."""
+    """An instalment, a deleted contact or a chat message is sent as a conversion."""
     answer = post(http, source, {**payload, "email": "jane@example.com"}).json()
     assert answer["status"] == "ignored"
     assert answer["reason"]
@@ -1003,7 +1003,7 @@ def test_an_unknown_kind_is_no_event(http: Client, uri: str, source: str, payloa
 
 
 def test_new_plans_are_purchases_still(http: Client, uri: str) -> None:
-    """If this fails, with the instalments the plans are gone, too."""
+    """With the instalments the plans are gone, too."""
     for number, kind in enumerate(
         (
             "contract.active",
@@ -1027,7 +1027,7 @@ def test_new_plans_are_purchases_still(http: Client, uri: str) -> None:
 
 @pytest.mark.parametrize("as_list", [False, True])
 def test_manychats_custom_fields_are_read(http: Client, uri: str, as_list: bool) -> None:
-    """If this fails, the click that the bot has kept for its lead is dropped."""
+    """The click that the bot has kept for its lead is dropped."""
     custom: Any = {"fbclid": "IwAR_abcdef", "Consent Ad User Data": "no", "qualified": True,
                    "prop_county": None}  # fmt: skip
     if as_list:
@@ -1044,7 +1044,7 @@ def test_manychats_custom_fields_are_read(http: Client, uri: str, as_list: bool)
 
 
 def test_an_id_among_manychats_fields_is_no_contact(http: Client, uri: str) -> None:
-    """If this fails, the bot's own field `lead_id` makes all partners one contact, or one two."""
+    """The bot's own field `lead_id` makes all partners one contact, or one two."""
     for number in (1, 2):
         contact = {"key": "user:1", "id": f"47{number}", "custom_fields": {
             "lead_id": "campaign-7", "qualified": True}}  # fmt: skip
@@ -1053,7 +1053,7 @@ def test_an_id_among_manychats_fields_is_no_contact(http: Client, uri: str) -> N
 
 
 def test_a_time_ahead_is_the_receipts(http: Client, uri: str) -> None:
-    """If this fails, a provider's wrong clock refuses a payment, or it is sent as of a day to
+    """A provider's wrong clock refuses a payment, or it is sent as of a day to
     come.
     """
     ahead = int(time.time()) + 40 * 86_400
@@ -1074,5 +1074,5 @@ def test_a_time_ahead_is_the_receipts(http: Client, uri: str) -> None:
 
 
 def test_the_event_of_an_unknown_type_is_ignored(http: Client, uri: str) -> None:
-    """If this fails, a new type of Stripe's is answered with an error."""
+    """A new type of Stripe's is answered with an error."""
     assert hand(http, [stripe_event("payout.paid", {"id": "po_1"})])[0]["status"] == "ignored"

@@ -106,7 +106,7 @@ def _log(since: int = 0) -> list[tuple[int, str, str | None, str | None, Any]]:
 
 
 def test_no_route_is_without_a_permission(airflow: None) -> None:
-    """If this fails, a new route is open to whoever may see, because nobody wrote who may use
+    """A new route is open to whoever may see, because nobody wrote who may use
     it.
     """
     from tributary.api import app, permissions
@@ -127,7 +127,7 @@ def test_no_route_is_without_a_permission(airflow: None) -> None:
 
 @pytest.mark.parametrize("route", LEAST)
 def test_each_route_asks_for_its_permission(as_: Callable[..., Client], route: str) -> None:
-    """If this fails, who may only start an upload pauses a destination, or erases people."""
+    """Who may only start an upload pauses a destination, or erases people."""
     least = ROLES.index(LEAST[route])
     for number, role in enumerate(ROLES):
         refused = _ask(as_(role), route) in (401, 403)
@@ -138,7 +138,7 @@ def test_each_route_asks_for_its_permission(as_: Callable[..., Client], route: s
 
 
 def test_the_page_offers_what_a_person_may(as_: Callable[..., Client]) -> None:
-    """If this fails, a button is dead for whom the API obeys, or alive for whom it refuses."""
+    """A button is dead for whom the API obeys, or alive for whom it refuses."""
     shown = {
         role: as_(role)("GET", "/api/overview").json() for role in ("viewer", "trigger", "editor")
     }
@@ -148,7 +148,7 @@ def test_the_page_offers_what_a_person_may(as_: Callable[..., Client]) -> None:
 
 
 def test_every_change_leaves_the_same_kind_of_row(as_: Callable[..., Client]) -> None:
-    """If this fails, a person is erased, or a destination paused, and it is nowhere written by
+    """A person is erased, or a destination paused, and it is nowhere written by
     whom.
     """
     changes = [route for route in LEAST if LEAST[route] != "viewer"]
@@ -186,7 +186,7 @@ def test_every_change_leaves_the_same_kind_of_row(as_: Callable[..., Client]) ->
 
 
 def test_the_edge_keeps_the_same_trail(as_: Callable[..., Client], module_warehouse: str) -> None:
-    """If this fails, which key of a brand erased a person, or stopped its uploads, cannot be
+    """Which key of a brand erased a person, or stopped its uploads, cannot be
     found.
     """
     uri = module_warehouse
@@ -232,7 +232,7 @@ PAGES = {
 def test_only_our_own_pages_change_anything(
     as_: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    """If this fails, a page that a person opens elsewhere stops a brand's conversions with their
+    """A page that a person opens elsewhere stops a brand's conversions with their
     cookie.
 
     Or, where `[api] base_url` is not set, which Airflow does not ask for, every change fails.

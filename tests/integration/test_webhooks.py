@@ -74,7 +74,7 @@ def events(uri: str, columns: str = "*") -> list[dict[str, Any]]:
 
 
 def test_a_purchase_counts_once_whoever_reports_it(http: Client, uri: str) -> None:
-    """If this fails, Stripe tells of one purchase twice, and Meta counts two."""
+    """Stripe tells of one purchase twice, and Meta counts two."""
     assert said(post(http, "stripe", session())) == "accepted"
     assert said(post(http, "stripe", intent())) == "duplicate"
     assert said(post(http, "stripe", intent(2))) == "accepted"
@@ -94,7 +94,7 @@ def test_a_purchase_counts_once_whoever_reports_it(http: Client, uri: str) -> No
 
 
 def test_a_second_report_changes_nothing_that_has_left(http: Client, uri: str) -> None:
-    """If this fails, an event that a platform has is changed, and the ledger no longer says what
+    """An event that a platform has is changed, and the ledger no longer says what
     was sent.
     """
     post(http, "stripe", intent(receipt_email="first@example.com"))
@@ -110,7 +110,7 @@ def test_a_second_report_changes_nothing_that_has_left(http: Client, uri: str) -
 
 
 def test_the_same_purchase_from_the_users_own_transactions(http: Client, uri: str) -> None:
-    """If this fails, a purchase that the nightly view and Stripe both tell of is sent twice."""
+    """A purchase that the nightly view and Stripe both tell of is sent twice."""
     from tributary.deliver import intake
 
     with wh.connect(uri, autocommit=True) as connection:
@@ -122,7 +122,7 @@ def test_the_same_purchase_from_the_users_own_transactions(http: Client, uri: st
 
 
 def test_a_replay_changes_nothing(http: Client, uri: str) -> None:
-    """If this fails, Stripe's own retries, or an operator's replay, double what was taken."""
+    """Stripe's own retries, or an operator's replay, double what was taken."""
     posts = [session(), intent(), refund(500), intent(4)]
     for payload in posts:
         post(http, "stripe", payload)
@@ -139,7 +139,7 @@ def test_a_replay_changes_nothing(http: Client, uri: str) -> None:
 
 
 def test_refunds_adjust_the_purchase(http: Client, uri: str) -> None:
-    """If this fails, Google keeps the value of what was given back, or an old refund undoes a newer
+    """Google keeps the value of what was given back, or an old refund undoes a newer
     one.
     """
     post(http, "stripe", session())
@@ -157,7 +157,7 @@ def test_refunds_adjust_the_purchase(http: Client, uri: str) -> None:
 
 
 def test_a_refund_waits_for_its_purchase(http: Client, uri: str) -> None:
-    """If this fails, a refund that overtakes its purchase is lost."""
+    """A refund that overtakes its purchase is lost."""
     early = post(http, "stripe", refund(500, 7))
     assert early.status_code == 409
     assert said(post(http, "stripe", session(7))) == "accepted"
@@ -180,13 +180,13 @@ def test_a_refund_waits_for_its_purchase(http: Client, uri: str) -> None:
 def test_stripes_minor_units(
     http: Client, uri: str, currency: str, amount: int, value: str
 ) -> None:
-    """If this fails, a purchase in yen is worth a hundredth."""
+    """A purchase in yen is worth a hundredth."""
     post(http, "stripe", intent(5, currency=currency, amount_received=amount))
     assert str(events(uri)[0]["event_value"]) == value
 
 
 def test_what_is_no_purchase_is_left_alone(http: Client, uri: str) -> None:
-    """If this fails, Stripe is told to post again what will never be used, or an unpaid session
+    """Stripe is told to post again what will never be used, or an unpaid session
     counts.
     """
     unpaid = session(payment_status="unpaid", metadata={"fbp": "fb.1.1700000000000.5"})
@@ -208,13 +208,13 @@ def test_what_is_no_purchase_is_left_alone(http: Client, uri: str) -> None:
 
 
 def test_test_mode_is_test(http: Client, uri: str) -> None:
-    """If this fails, a purchase of Stripe's test mode reaches the campaign."""
+    """A purchase of Stripe's test mode reaches the campaign."""
     post(http, "stripe", {**session(), "livemode": False})
     assert states(uri) == {("skipped", "test"): 1}
 
 
 def test_only_stripe_is_believed(http: Client, uri: str) -> None:
-    """If this fails, anybody who knows the address makes up purchases."""
+    """Anybody who knows the address makes up purchases."""
     payload = session()
     body = json.dumps(payload).encode()
     good = signed(body)
@@ -247,7 +247,7 @@ def test_only_stripe_is_believed(http: Client, uri: str) -> None:
 
 
 def test_a_body_that_is_no_event_is_refused(http: Client, uri: str) -> None:
-    """If this fails, a provider's change of format raises a 500 for ever and nobody knows which
+    """A provider's change of format raises a 500 for ever and nobody knows which
     field.
     """
     bad: list[tuple[dict[str, Any], list[str]]] = [
@@ -270,7 +270,7 @@ def test_a_body_that_is_no_event_is_refused(http: Client, uri: str) -> None:
 
 
 def test_what_intake_refused_is_kept_until_its_cause_is_mended(http: Client, uri: str) -> None:
-    """If this fails, a purchase is lost because of a setting that a person mends an hour later."""
+    """A purchase is lost because of a setting that a person mends an hour later."""
     payload: dict[str, Any] = {
         "event_id": "d-1", "data": {"contract_id": "K1", "amount": "$1,200.50",
                "currency": "points", "customer": {"email": "jane@example.com"}}}  # fmt: skip
@@ -290,7 +290,7 @@ def test_what_intake_refused_is_kept_until_its_cause_is_mended(http: Client, uri
 
 
 def test_a_replay_makes_nothing_younger(http: Client, uri: str) -> None:
-    """If this fails, a nightly replay keeps personal data for ever, or moves a call to the
+    """A nightly replay keeps personal data for ever, or moves a call to the
     night.
     """
     appointment = {
@@ -317,7 +317,7 @@ def test_a_replay_makes_nothing_younger(http: Client, uri: str) -> None:
 
 
 def test_a_payload_of_a_lost_key_stops_no_replay(http: Client, uri: str) -> None:
-    """If this fails, after the key was changed without keeping the old one, nothing can be
+    """After the key was changed without keeping the old one, nothing can be
     replayed.
     """
     for number in (1, 2):
@@ -377,7 +377,7 @@ def test_a_payload_of_a_lost_key_stops_no_replay(http: Client, uri: str) -> None
 def test_each_source_becomes_its_event(
     http: Client, uri: str, source: str, payload: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
-    """If this fails, a booked call, a form, a qualified chat or a plan does not reach the
+    """A booked call, a form, a qualified chat or a plan does not reach the
     campaign.
     """
     assert said(post(http, source, payload)) == "accepted"
@@ -411,7 +411,7 @@ def test_each_source_becomes_its_event(
 def test_what_is_not_yet_an_event_teaches_the_contact(
     http: Client, uri: str, source: str, payload: dict[str, Any]
 ) -> None:
-    """If this fails, a cancelled call counts as booked, or the click of a chat is forgotten."""
+    """A cancelled call counts as booked, or the click of a chat is forgotten."""
     assert said(post(http, source, payload)) == "ignored"
     assert events(uri) == []
     if source == "chatbot":
@@ -427,7 +427,7 @@ def test_what_is_not_yet_an_event_teaches_the_contact(
 
 
 def test_a_sender_without_hmac_may_send_the_secret_where_allowed(http: Client, uri: str) -> None:
-    """If this fails, a funnel builder that can only set a header is locked out, or a wrong one is
+    """A funnel builder that can only set a header is locked out, or a wrong one is
     let in.
     """
     payload = {"id": "P1", "funnelName": "Quiz", "profile": {"email": "jane@example.com"}}
@@ -439,7 +439,7 @@ def test_a_sender_without_hmac_may_send_the_secret_where_allowed(http: Client, u
 
 
 def test_an_erased_person_stays_away_and_so_do_the_payloads(http: Client, uri: str) -> None:
-    """If this fails, the raw payload outlives the person's erasure, or a retry of Stripe brings
+    """The raw payload outlives the person's erasure, or a retry of Stripe brings
     them back.
     """
     post(http, "stripe", session())
@@ -459,7 +459,7 @@ def test_an_erased_person_stays_away_and_so_do_the_payloads(http: Client, uri: s
 
 
 def test_no_payload_outlives_its_person(http: Client, uri: str) -> None:
-    """If this fails, a payload that only filled in an event, or was refused, keeps an erased
+    """A payload that only filled in an event, or was refused, keeps an erased
     address.
     """
     client = Client(http.url, key(uri))
@@ -488,7 +488,7 @@ def test_no_payload_outlives_its_person(http: Client, uri: str) -> None:
 
 
 def test_an_erased_contact_stays_away(http: Client, uri: str) -> None:
-    """If this fails, the next payload that names only the contact's id brings the person's click
+    """The next payload that names only the contact's id brings the person's click
     back.
     """
     client = Client(http.url, key(uri))
@@ -510,7 +510,7 @@ def test_an_erased_contact_stays_away(http: Client, uri: str) -> None:
 
 
 def test_ids_that_are_addresses_or_numbers_are_not_kept_in_clear(http: Client, uri: str) -> None:
-    """If this fails, a chat bot whose ids are phone numbers is refused, or numbers are kept as
+    """A chat bot whose ids are phone numbers is refused, or numbers are kept as
     ids.
     """
     seen = {"contact_id": "+1 212 555 0144", "id": "wa-jane@example.com", "qualified": True}
@@ -525,7 +525,7 @@ def test_ids_that_are_addresses_or_numbers_are_not_kept_in_clear(http: Client, u
 
 
 def test_the_click_of_this_visit_goes_before_an_older_one(http: Client, uri: str) -> None:
-    """If this fails, a purchase is credited to the click of a visit weeks ago, though its page
+    """A purchase is credited to the click of a visit weeks ago, though its page
     names one.
     """
     old = {
@@ -543,7 +543,7 @@ def test_the_click_of_this_visit_goes_before_an_older_one(http: Client, uri: str
 
 
 def test_payloads_go_after_a_week(http: Client, uri: str) -> None:
-    """If this fails, raw personal data is kept for ever."""
+    """Raw personal data is kept for ever."""
     post(http, "stripe", session())
     with wh.connect(uri, autocommit=True) as connection:
         now = outbox.now_of(connection)
@@ -553,7 +553,7 @@ def test_payloads_go_after_a_week(http: Client, uri: str) -> None:
 
 
 def test_the_same_post_many_times_at_once(http: Client, uri: str) -> None:
-    """If this fails, two workers of a provider post at the same moment, and both count."""
+    """Two workers of a provider post at the same moment, and both count."""
     with ThreadPoolExecutor(16) as pool:
         jobs = [
             lambda: post(Client(http.url), "stripe", session()),
@@ -566,7 +566,7 @@ def test_the_same_post_many_times_at_once(http: Client, uri: str) -> None:
 
 
 def test_without_its_secret_a_webhook_says_what_is_missing(uri: str) -> None:
-    """If this fails, a forgotten setting looks like an outage, or posts are taken unproven."""
+    """A forgotten setting looks like an outage, or posts are taken unproven."""
     with pytest.MonkeyPatch.context() as patch:
         connections(patch)
         patch.delenv("AIRFLOW_CONN_GHL_ACME")
@@ -606,7 +606,7 @@ def _started(uri: str, port: int, log: Path) -> subprocess.Popen[bytes]:
 def test_a_killed_server_loses_no_acknowledged_event(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, Stripe was told 200, and the purchase is nowhere. And the log names nobody."""
+    """Stripe was told 200, and the purchase is nowhere. And the log names nobody."""
     connections(monkeypatch)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -656,7 +656,7 @@ def test_a_killed_server_loses_no_acknowledged_event(
 
 
 def test_what_was_sold_is_not_who_bought_it(http: Client, uri: str) -> None:
-    """If this fails, the plan's name and state are hashed as the person's, and the platforms match
+    """The plan's name and state are hashed as the person's, and the platforms match
     nobody.
     """
     post(http, "stripe", session())
@@ -672,7 +672,7 @@ def test_what_was_sold_is_not_who_bought_it(http: Client, uri: str) -> None:
 
 @pytest.mark.parametrize("status", ["paid", "unpaid"])
 def test_an_address_is_no_contacts_id(http: Client, uri: str, status: str) -> None:
-    """If this fails, an e-mail address stands in clear among the contacts, or its purchase is never
+    """An e-mail address stands in clear among the contacts, or its purchase is never
     taken.
     """
     paid = session(
@@ -687,7 +687,7 @@ def test_an_address_is_no_contacts_id(http: Client, uri: str, status: str) -> No
 
 
 def test_an_odd_contact_id_is_no_servers_error(http: Client, uri: str) -> None:
-    """If this fails, one character raises a 500, and the provider posts it for three days."""
+    """One character raises a 500, and the provider posts it for three days."""
     seen = {"contact_id": "B\x001", "status": "talking", "fbclid": "IwAR_abcdef"}
     assert said(post(http, "chatbot", seen)) == "ignored"
     assert said(post(http, "chatbot", {**seen, "contact_id": "B" * 9000, "id": "m"})) == "ignored"
@@ -701,7 +701,7 @@ def test_an_odd_contact_id_is_no_servers_error(http: Client, uri: str) -> None:
 
 
 def test_who_saw_the_contact_first(http: Client, uri: str) -> None:
-    """If this fails, each post of a contact makes it look newer."""
+    """Each post of a contact makes it look newer."""
     at = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     booked = {"id": "A1", "contactId": "c-1", "fbclid": "IwAR_abcdef", "dateAdded": at}
     post(http, "ghl", {"appointment": booked})
