@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
@@ -55,6 +56,11 @@ class _Group(click.Group):
             return super().invoke(context)
         except TributaryError as error:
             raise click.ClickException(str(error)) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise click.ClickException(
+                f"The warehouse refuses it: {error.diag.message_primary}. Use a role that may read "
+                "and write the schema ops; docs/marts.md says what an analyst's role may read."
+            ) from error
 
 
 class _NoKey(click.ClickException):
@@ -74,7 +80,7 @@ def main() -> None:
 def configure(file: Path, prune: bool) -> None:
     """Apply a settings FILE (YAML): brands, ad accounts, destinations, webhooks."""
     wanted = read(file)
-    with _warehouse() as connection:
+    with _warehouse(migrates=True) as connection:
         for line in apply(connection, wanted, prune=prune):
             click.echo(line)
     click.echo(f"Written to the warehouse at {warehouse.where(_warehouse_uri())}.")
@@ -92,7 +98,7 @@ def status() -> None:
     from tributary.platforms.meanings import meaning
 
     uri = _warehouse_uri()
-    warehouse.migrate(uri)
+    warehouse.check_version(uri)
     with warehouse.connect(uri) as connection:
         accounts = run_state.accounts(connection)
         destinations = run_state.destinations(connection)
@@ -333,7 +339,7 @@ def destinations_() -> None:
 def test(name: str, test_event_code: str | None) -> None:
     """Send one test event to the destination NAME and print the platform's answer."""
     uri = _warehouse_uri()
-    warehouse.migrate(uri)
+    warehouse.check_version(uri)
     airflow = _airflow_to_ask(uri)
     if airflow is None:
         airflow = _local_installation()
@@ -416,9 +422,9 @@ def replay(brand: str | None, source: str | None) -> None:
 
 
 @contextmanager
-def _warehouse() -> Iterator[warehouse.Connection]:
+def _warehouse(*, migrates: bool = False) -> Iterator[warehouse.Connection]:
     uri = _warehouse_uri()
-    warehouse.migrate(uri)
+    (warehouse.migrate if migrates else warehouse.check_version)(uri)
     with warehouse.connect(uri, autocommit=True) as connection:
         yield connection
 

@@ -186,6 +186,17 @@ def test_an_analyst_makes_the_documentation_with_reading_rights(
     assert not (tmp_path / "airflow").exists()
     assert not (tmp_path / "postgres").exists()
 
+    # What this role may not read is a sentence.
+    status = subprocess.run(
+        [sys.executable, "-m", "tributary", "status"],
+        cwd=config.ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (status.returncode, status.stderr) == (
+        1,
+        "Error: The warehouse refuses it: permission denied for schema ops. Use a role that may "
+        "read and write the schema ops; docs/marts.md says what an analyst's role may read.\n",
+    )
+
     # What goes wrong is shown, and the password is not.
     environment["TRIBUTARY_WAREHOUSE"] = reader.replace("a-password", "another-password")
     refused = docs()
