@@ -36,9 +36,10 @@ env: $(VENV)/ready  ## eval "$(make -s env)" makes plain airflow, dbt and psql w
 docs: $(VENV)/ready  ## dbt's documentation of all models as one HTML page
 	@$(CLI) docs
 
-lint: $(VENV)/ready $(LINT)/ready  ## ruff, mypy, sqlfluff
+lint: $(VENV)/ready $(LINT)/ready  ## ruff, import-linter, mypy, sqlfluff
 	@$(LINT)/bin/ruff format --check .
 	@$(LINT)/bin/ruff check .
+	@PYTHONPATH=include:. $(LINT)/bin/lint-imports --no-logo
 	@$(LINT)/bin/mypy --python-executable $(VENV)/bin/python
 	@$(LINT)/bin/sqlfluff lint --disable-progress-bar dbt
 
@@ -58,7 +59,7 @@ lock: $(VENV)/ready  ## compile requirements*.in into requirements*.txt
 
 clean:  ## remove local state: services, data, virtual environments
 	@if [ -e $(VENV)/ready ]; then $(CLI) down; fi
-	@rm -rf $(VENV) $(LINT) "$${TRIBUTARY_HOME:-.tributary}" include/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt/target dbt/logs
+	@rm -rf $(VENV) $(LINT) "$${TRIBUTARY_HOME:-.tributary}" include/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dbt/target dbt/logs
 
 # uv is in the lock itself, so that syncing keeps it.
 $(VENV)/ready: requirements-dev.txt pyproject.toml

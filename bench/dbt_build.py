@@ -26,7 +26,7 @@ from typing import Any
 from tributary import config, dbt_run
 from tributary.local import embedded
 from tributary.warehouse import Connection, connect
-from tributary.warehouse.load import ensure_partitions
+from tributary.warehouse.load import META, ensure_partitions
 
 from bench import fresh_warehouse
 
@@ -113,7 +113,7 @@ def _measure(days: int, options: argparse.Namespace) -> Figures:
 def generate(connection: Connection, ads: int, days: int) -> None:
     """Fill a migrated database: settings, hierarchy, insights, the ledgers."""
     first = NEWEST - timedelta(days=days - 1)
-    ensure_partitions(connection, [first + timedelta(days=n) for n in range(days)])
+    ensure_partitions(connection, META, [first + timedelta(days=n) for n in range(days)])
     size = {"ads": ads, "accounts": ACCOUNTS, "first": first, "newest": NEWEST, "again": READ_AGAIN}
     with connection.transaction():
         for statement in _GENERATE:

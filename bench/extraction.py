@@ -27,10 +27,12 @@ import psycopg
 import requests
 from rich.console import Console
 from rich.table import Table
-from tributary.extract.account import Account, Task, Window, extract_account
+from tributary.extract.account import Task, extract_account
+from tributary.extract.window import Window
 from tributary.local import embedded
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.reports import Notes
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account, Notes
 from tributary.warehouse.load import Run
 
 from bench import fresh_warehouse
@@ -103,6 +105,7 @@ def _floor(url: str, uri: str, since: date, until: date) -> dict[str, Any]:
 def _ours(url: str, uri: str, since: date, until: date) -> dict[str, Any]:
     """One account's load as its task does it: hierarchy, insights, totals, verdicts."""
     result = extract_account(
+        MetaSource,
         Graph(TOKEN, host=url),
         uri,
         Account(ACCOUNT, "bench", name="Bench"),

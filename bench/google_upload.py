@@ -29,12 +29,12 @@ from tributary import warehouse
 from tributary.deliver import destinations, outbox
 from tributary.deliver.upload import upload
 from tributary.local import embedded
+from tributary.platforms import registry
 from tributary.platforms.google.credentials import ADS, DATA_MANAGER, Access
 from tributary.platforms.google_ads.client import GoogleAds
-from tributary.platforms.google_ads.destination import GoogleAdsSender
 from tributary.platforms.google_data_manager.client import DataManager
-from tributary.platforms.google_data_manager.destination import DataManagerSender
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from bench import fresh_warehouse
 from sandbox.server import Sandbox
@@ -160,9 +160,11 @@ def _ours(name: str, url: str, uri: str, events: int) -> dict[str, Any]:
     def make() -> Any:
         if name == "google-ads":
             client = GoogleAds(Access({}, host=url, scope=ADS, who="bench"), host=url)
-            return GoogleAdsSender(client, target.settings)
+            return registry.platform("google_ads").sender(client, target.settings)
         access = Access({}, host=url, scope=DATA_MANAGER, who="bench")
-        return DataManagerSender(DataManager(access, host=url), target.settings)
+        return registry.platform("google_data_manager").sender(
+            DataManager(access, host=url), target.settings
+        )
 
     summary = upload(uri, target, make)
     assert summary.succeeded == events, summary
@@ -216,7 +218,7 @@ def _prepared(events: int) -> str:
         ],
     }  # fmt: skip
     with warehouse.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
         for statement in (_EVENTS, _DELIVERIES):
             connection.execute(statement, {"events": events})
         connection.execute("analyze")

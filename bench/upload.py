@@ -27,9 +27,10 @@ from tributary import warehouse
 from tributary.deliver import destinations, outbox, transactions
 from tributary.deliver.upload import upload
 from tributary.local import embedded
+from tributary.platforms import registry
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.destination import MetaSender
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from bench import fresh_warehouse
 from sandbox.graph import Token
@@ -113,7 +114,11 @@ def _ours(url: str, uri: str, events: int) -> dict[str, Any]:
     with warehouse.connect(uri, autocommit=True) as connection:
         target = destinations.one(connection, "bench", outbox.now_of(connection))
     summary = upload(
-        uri, target, lambda: MetaSender(Graph(TOKEN, host=url, attempts=1), target.settings)
+        uri,
+        target,
+        lambda: registry.platform("meta").sender(
+            Graph(TOKEN, host=url, attempts=1), target.settings
+        ),
     )
     assert summary.succeeded == events, summary
     return {"requests": summary.requests}
@@ -159,7 +164,7 @@ def _prepared(events: int) -> str:
         ],
     }  # fmt: skip
     with warehouse.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
         for statement in (_PROFILES, _TRANSACTIONS, _TOUCHPOINTS):
             connection.execute(statement, {"events": events, "agent": _AGENT})
         connection.execute("analyze")

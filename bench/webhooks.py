@@ -28,7 +28,8 @@ from rich.table import Table
 from stripe import WebhookSignature
 from tributary import config, warehouse
 from tributary.local import embedded
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 DATABASE = "bench_webhooks"
 SECRET = "whsec_of-the-bench"
@@ -96,7 +97,7 @@ def _prepared() -> str:
         "webhooks": [{"source": "stripe", "conn_id": "stripe_bench"}],
     }  # fmt: skip
     with warehouse.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
     return uri
 
 

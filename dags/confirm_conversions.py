@@ -1,7 +1,11 @@
-"""# confirm_conversions: what became of the conversions that Google Data Manager took
+"""# confirm_conversions: how Google Data Manager processed the conversions that it took
 
-Data Manager only says that it has received a request; half an hour later, or some hours, it says
-what became of its events, in counts. Every 30 minutes one mapped task per destination asks about
+**Look first** at the last lines of the log of the red `confirm`: one sentence says what to do. Then
+at the page *Tributary* (or `tributary status`): it shows which destinations are paused and why. The
+platform's counts are in `ops.upload_batches.answer`.
+
+Data Manager only answers that it has received a request. Half an hour or some hours later it says
+how it processed the events, in counts. Every 30 minutes one mapped task per destination asks about
 the requests that are due (30 minutes after the upload, then after 60, 120, … minutes).
 
 **Needs**: the connection `warehouse`, and for each destination the connection that the settings
@@ -10,16 +14,15 @@ file names.
 **Leaves**: deliveries `sent / confirmed`, `duplicate` (delivered before) or `unmatched` (no click
 of a Google ad: no error), `dead` with Google's reason, or `failed` with the time of the next try
 (*too recent*: 6 hours). Where counts do not say which events they mean, these stay `accepted`, and
-the counts stand in `ops.upload_batches.answer` and in the log. The asset `conversion_deliveries`.
+the counts are in `ops.upload_batches.answer` and in the log. The asset `conversion_deliveries`.
 
 ## Triage
-The log of a red `confirm` ends with one sentence that says what to mend.
-
-* *Google refuses …*: mend the connection or the account; the destination is paused for an hour.
+* *Google refuses …*: fix the connection or the account; the destination is paused for an hour.
 * Counts of what was refused, by day:
   `select date(started_at), e.key, sum(e.value::int) from ops.upload_batches,
   jsonb_each_text(answer -> 'errors') as e group by 1, 2 order by 1`.
-* *reasons that have no rule here*: the events stay; tell the maintainers.
+* *reasons that have no rule here*: the events stay as they are; report the reason to the
+  maintainers.
 
 Safe to clear, repeat, kill and run twice at once.
 """

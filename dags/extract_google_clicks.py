@@ -1,5 +1,9 @@
 """# extract_google_clicks: which ad a Google click id belongs to
 
+**Look first** at the last lines of the log of the red `load_clicks`: one sentence says what to do.
+Then at the page *Tributary* (or `tributary status`): it shows how each account's latest load ended
+and which accounts are paused.
+
 Daily, for each active Google Ads account of the settings file: the clicks of its last three days,
 one query per day, so that a `gclid` of a touchpoint can be joined to campaign, ad group and ad.
 
@@ -13,9 +17,8 @@ the one day of its interval: run `backfill__2026-11-19T00:00:00+00:00` loads 18 
 last loaded in `ops.ad_accounts` (`tributary status`).
 
 ## Triage
-The log of a red `load_clicks` ends with one sentence that says what to mend: most often the
-connection's refresh token, or its access to the account. The other accounts are loaded.
-
+* A red `load_clicks`: most often the connection's refresh token is refused, or it has no access to
+  the account. The other accounts are loaded.
 * A *skipped* `load_clicks`: the account is paused, and the last line of its log says why. Google
   has prohibited access, or a person has paused it; it is skipped until a person resumes it, on the
   page *Tributary* or with `tributary accounts resume ID --platform google_ads`.

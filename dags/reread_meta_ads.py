@@ -1,5 +1,8 @@
 """# reread_meta_ads: what Meta restated further back than the daily run looks
 
+**Look first** at the last lines of the log of the red `load_account`: one sentence says what to do.
+What Meta has changed is in `ops.restatements` and `marts.ad_restatements`.
+
 Once a week, for each active ad account: one call compares the account's own totals of its last
 `reread_days` days with the stored ones; only the days that differ, or were never reconciled, are
 loaded again. What changed is kept in `ops.restatements`.
@@ -10,13 +13,13 @@ loaded again. What changed is kept in `ops.restatements`.
 **Needs** and **leaves**: as `extract_meta_ads`.
 
 ## Triage
-As `extract_meta_ads`. Many changed days in a week are no fault of ours: Meta restated them; look at
-`marts.ad_restatements`.
+As `extract_meta_ads`. Many changed days in a week are no fault of the load: Meta restated them.
 """
 
 from datetime import datetime
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
+from tributary.orchestration.assets import RAW_META_ADS
 from tributary.orchestration.defaults import ACCOUNTS, DEFAULT_ARGS, load_accounts
 
 
@@ -41,7 +44,7 @@ from tributary.orchestration.defaults import ACCOUNTS, DEFAULT_ARGS, load_accoun
     },
 )
 def reread_meta_ads() -> None:
-    load_accounts(only_changed=True)
+    load_accounts("meta", RAW_META_ADS, only_changed=True)
 
 
 reread_meta_ads()

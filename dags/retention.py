@@ -1,4 +1,6 @@
-"""# retention: what may be kept no longer goes
+"""# retention: deletes what may be kept no longer
+
+**Look first** at the last lines of the log of the red `enforce`: one sentence says what to do.
 
 Daily, whatever else is paused: IP and user agent of conversions whose deliveries have all ended are
 cleared, webhook payloads go after seven days, rows of the edge's audit log after 400, and
@@ -11,8 +13,8 @@ same after each of its runs.
 **Leaves**: in XCom how many rows were ended, cleared and dropped; no identifiers.
 
 ## Triage
-The log of a red `enforce` ends with one sentence that says what to do. While this DAG is paused,
-and no upload runs, personal data is kept longer than the documents say: keep it on.
+While this DAG is paused, and no upload runs, personal data is kept longer than the documents say:
+keep it on.
 
 Safe to clear, repeat, kill and run twice at once.
 """

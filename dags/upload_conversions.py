@@ -1,6 +1,11 @@
-"""# upload_conversions: pending conversions to the ad platforms, once and only once
+"""# upload_conversions: send pending conversions to the platforms, each once
 
-Every 15 minutes: confirmed transactions that are not in the outbox yet are put there, then one
+**Look first** at the last lines of the log of the red `upload`: one sentence says what to do. Then
+at the page *Tributary* (or `tributary status`): it shows what waits, what was sent and what failed,
+by destination, and which destinations are paused. Where a green run sent nothing, the log of
+`list_due` says why, and when each destination is due.
+
+Every 15 minutes: completed transactions that are not in the outbox yet are put there, then one
 mapped task per destination that is due sends what is pending, in batches.
 
 **Parameters**: `brand` (its slug), `destination` (its name), `limit` (deliveries per destination).
@@ -14,22 +19,23 @@ file names.
 identifier.
 
 ## Triage
-The log of a red `upload` ends with one sentence that says what to mend. Nothing is lost meanwhile:
-deliveries wait in the outbox until the platform takes them no longer (Meta: 7 days).
+Nothing is lost while an upload is red: deliveries wait in the outbox until the platform refuses
+them for their age (Meta: after 7 days).
 
-* *The access token is refused*, *a permission is missing*: mend the connection. The destination is
-  paused for an hour; then one request probes it and, if it is taken, the rest follows.
+* *The access token is refused*, *a permission is missing*: fix the connection. The destination is
+  paused for an hour; then one request probes it and, if the platform takes it, the rest follows.
 * *Google refuses the credentials*: the refresh token was revoked or has expired: give consent anew.
 * *Google does not let … upload conversions over the Google Ads API*: make it a
   `google_data_manager` destination.
 * *Meta had a temporary failure*, *could not be reached*: nothing to do, the next runs go on.
 * *Meta throttles …* is only a warning: the destination waits as long as Meta says.
-* *Events were refused one by one and none was taken*: not the events but something that all have
-  in common is wrong; the code in the sentence says what.
-* *… events are refused one by one* is only a warning: the destination takes others, so it is these
-  events. Each is tried five times, after and apart from the others, and is then `dead / attempts`.
+* *Events were refused one by one, and none was taken*: the cause is not one event but what all have
+  in common; the code in the sentence says what.
+* *… events are refused one by one* is only a warning: the destination takes others, so these events
+  are the cause. Each is tried five times, after and apart from the others, and is then
+  `dead / attempts`.
 * Dead deliveries: `select outcome, count(*) from ops.conversion_deliveries where sync_status =
-  'dead' group by 1`; when their cause is mended, `tributary deliveries retry`.
+  'dead' group by 1`; when the cause is fixed, `tributary deliveries retry`.
 * `dead / outcome_unknown`: a request got no answer for two days; sending it again might count it
   twice. Look in Events Manager, then retry with `--outcome outcome_unknown` or leave it.
 

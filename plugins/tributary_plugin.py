@@ -10,7 +10,6 @@ import asyncio
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-from tributary.orchestration.test_button import WithoutPortZero
 
 
 class _Api:
@@ -44,12 +43,11 @@ class Tributary(AirflowPlugin):
     """Mounts both, and shows the page in the navigation."""
 
     name = "tributary"
-    # The first prefix that fits is taken: the longer one stands first.
+    # Airflow takes the first prefix that fits, so the longer one comes first.
     fastapi_apps = [
         {"app": _Api(), "url_prefix": "/tributary/api", "name": "Tributary API"},
         {"app": _page, "url_prefix": "/tributary", "name": "Tributary"},
     ]
-    fastapi_root_middlewares = [{"middleware": WithoutPortZero, "name": "Tests of connections"}]
     external_views = [
         {
             "name": "Tributary",

@@ -14,7 +14,7 @@ from sandbox.world import Clock, World
 @click.command()
 @click.option("--port", default=0, show_default="any free one", help="Port on 127.0.0.1.")
 @click.option("--ads-port", default=0, help="Port of the Google Ads API; 0: it does not run.")
-@click.option("--unmatched", default=0, help="Percent of Google's clicks that nobody made.")
+@click.option("--unmatched", default=0, help="Percent of conversions without a click.")
 @click.option(
     "--start",
     type=click.DateTime(["%Y-%m-%d"]),

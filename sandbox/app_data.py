@@ -210,7 +210,7 @@ class _Journey:
         return _Touch(at, row, fbc)
 
     def _purchase(self, number: int, at: datetime, end: datetime) -> Row | None:
-        """The purchase as it stands at `end`; None when it is still to come."""
+        """The purchase as it is at `end`; None when it happens later."""
         # Everything is drawn before anything is cut off, so that time changes no later draw.
         random = self.random
         currency = _currency(self.brand, self.person.country)
@@ -218,15 +218,15 @@ class _Journey:
         amount = Decimal(from_usd_cents(cents, currency)) / offset(currency)
         fate = random.choices(("completed", "refunded", "partly", "cancelled"), (84, 5, 4, 7))[0]
         waits = fate == "cancelled" or random.random() < 0.15
-        settled = at + timedelta(hours=random.uniform(2, 60)) if waits else at
-        refunded = settled + timedelta(days=random.uniform(1, 25))
-        silent = random.random() < 0.5  # a full refund whose amount nobody wrote down
+        paid_at = at + timedelta(hours=random.uniform(2, 60)) if waits else at
+        refunded = paid_at + timedelta(days=random.uniform(1, 25))
+        silent = random.random() < 0.5  # a full refund whose amount is not recorded
         browser = random.random() < 0.75
         event_id = f"evt_{random.getrandbits(64):016x}" if random.random() < 0.7 else None
         if at >= end:
             return None
-        status, back, back_at, updated = "completed", None, None, settled
-        if settled >= end:
+        status, back, back_at, updated = "completed", None, None, paid_at
+        if paid_at >= end:
             status, updated = "pending", at
         elif fate == "cancelled":
             status = "cancelled"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Real time by default; virtual, and standing still, once set or advanced.
+    """Real time by default; virtual, and stopped, once set or advanced.
 
     `advance_per_request` moves a virtual clock on with each request that the sandbox answers, so
     that a client in another process which polls until something is done need not sleep.
@@ -21,13 +21,13 @@ class Clock:
         return self._virtual or datetime.now(UTC)
 
     def set(self, moment: datetime) -> None:
-        """Stand still at an aware moment."""
+        """Stop at an aware moment."""
         if moment.tzinfo is None:
             raise ValueError("the clock takes aware datetimes only")
         self._virtual = moment.astimezone(UTC)
 
     def advance(self, step: timedelta) -> None:
-        """Move on by step and stand still there."""
+        """Move on by step and stop there."""
         self.set(self.now() + step)
 
     def follow(self) -> None:

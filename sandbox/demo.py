@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from tributary import config, warehouse
 from tributary.errors import TributaryError
 from tributary.local import home, services
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from sandbox.app_data import fill_app
 from sandbox.attribution_demo import print_attribution
@@ -44,9 +46,9 @@ def _run() -> None:
     world = World(date.fromisoformat(config.remembered("sandbox_start", lambda: "")))
     with warehouse.connect(uri, autocommit=True) as connection:
         _refuse_foreign_data(connection)
-        wanted = settings.read(Path(__file__).with_name("demo.yaml"))
+        wanted = yaml.safe_load(Path(__file__).with_name("demo.yaml").read_text())
         _send_elsewhere_from(wanted, world.start + timedelta(days=99))
-        settings.apply(connection, wanted)
+        apply(connection, check(wanted))
         counts = fill_app(connection, world, datetime.now(UTC))
     console.print(
         "Configured 2 brands with 3 ad accounts and 5 destinations; the sandbox filled "
@@ -106,7 +108,7 @@ def _run() -> None:
 
 
 def _refuse_foreign_data(connection: warehouse.Connection) -> None:
-    """The demo writes into `app`: never where a company's own transactions may stand."""
+    """The demo writes into `app`: never where a company's own transactions may be."""
     kind = connection.execute(
         "select relkind from pg_class where oid = 'app.transactions'::regclass"
     ).fetchone()
@@ -170,7 +172,7 @@ class _Airflow:
     def _run(self, dag: str, start: datetime, end: datetime, conf: dict[str, str]) -> _Began:
         """Start a DAG; as the run that its schedule would make at once, so that there is no second.
 
-        A repetition within that interval gets a run of its own.
+        A repetition within that interval gets a run without an interval.
         """
         services.wait_until(
             lambda: all(self._call("GET", f"dags/{one}").ok for one in _DAGS),
@@ -236,7 +238,7 @@ class _Airflow:
 _DAGS = ("upload_conversions", "confirm_conversions", "extract_meta_ads", "build_marts")
 
 
-def _send_elsewhere_from(wanted: settings.Settings, day: date) -> None:
+def _send_elsewhere_from(wanted: dict[str, Any], day: date) -> None:
     """Three weeks of conversions show all there is; more would use up a minute of Google's."""
     for brand in wanted["brands"]:
         for destination in brand["destinations"]:
@@ -247,7 +249,7 @@ def _send_elsewhere_from(wanted: settings.Settings, day: date) -> None:
 def _prepare_google(uri: str, sandbox: str) -> None:
     """What happens to conversions in reality: a tag was quicker with one, another is refused.
 
-    Data Manager, which takes half an hour, tells what became of them at once.
+    Data Manager, which takes half an hour, reports their outcome at once.
     """
     with warehouse.connect(uri) as connection:
         orders = connection.execute(
@@ -271,7 +273,7 @@ def _prepare_google(uri: str, sandbox: str) -> None:
 
 
 def _let_half_an_hour_pass(uri: str) -> None:
-    """Until Data Manager may be asked what became of a request."""
+    """Make the outcome of Data Manager's requests due, which it gives after half an hour."""
     with warehouse.connect(uri, autocommit=True) as connection:
         connection.execute(
             "update ops.upload_batches set poll_at = now() where poll_at is not null"

@@ -64,7 +64,7 @@ def not_one_of(name: str, allowed: tuple[str, ...], got: object) -> GraphError:
 
 
 def no_such_object(object_id: str, method: str = "get") -> GraphError:
-    """Unknown, or not for this token, or not capable of this: Graph does not tell which."""
+    """Unknown, or not for this token, or not capable of this: Graph does not say which."""
     return GraphError(
         f"Unsupported {method} request. Object with ID '{object_id}' does not exist, cannot be "
         "loaded due to missing permissions, or does not support this operation. Please read the "

@@ -43,13 +43,14 @@ class Fault:
 
     Args:
         kind: a name in `presets.KINDS`.
-        times: how often at most; None: for ever. Once, unless the kind or `until` says otherwise.
+        times: how often at most; None: without end. The default is once, unless the kind or
+            `until` says otherwise.
         after: how many matching calls pass first.
         method, edge, account_id, page, level: only calls with these.
         pixel: only calls to this pixel.
         params: only calls with these parameters: exactly this text, True: any, None: absent.
         until: not from this moment of the clock on. A throttle says how long that still is.
-        details: what the kind takes; its defaults stand beside it in `presets.KINDS`.
+        details: what the kind takes; its defaults are beside it in `presets.KINDS`.
     """
 
     _numbers = count(1)
@@ -211,7 +212,7 @@ class Fault:
         return said | dict(self.details.get("headers") or {})
 
     def shown(self) -> dict[str, Any]:
-        """As JSON, with what became of it."""
+        """As JSON, with its hits."""
         return {
             "id": self.id,
             "kind": self.kind,

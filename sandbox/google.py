@@ -226,7 +226,7 @@ class Google:
     # The books.
 
     def is_unmatched(self, row: Row) -> bool:
-        """Whether nobody clicked an ad: the same for a click id or person each time."""
+        """Whether it matches no click: the same for a click id or person each time."""
         text = row.gclid or "".join(row.people)
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
         return digest % 100 < self.unmatched_percent

@@ -1,5 +1,5 @@
 """The Google Ads API over gRPC, from the library's own message classes: conversions, adjustments,
-the clicks of a day. Errors are told by row and code; several of one row are all told.
+the clicks of a day. Errors name row and code; a row may have several.
 """
 
 from __future__ import annotations

@@ -250,7 +250,7 @@ def _violations(google: Google, request: Any) -> Iterator[_Violation]:
     yield from _of_request(google, request)
     for index, event in enumerate(request.events):
         for violation in _of_event(google, event):
-            # As Google's own documentation shows it: the word stands there twice.
+            # As Google's own documentation shows it: the word is there twice.
             yield violation._replace(field=f"events.events[{index}].{violation.field}".rstrip("."))
 
 

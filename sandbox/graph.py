@@ -154,8 +154,8 @@ class Graph:
         headers = {"content-type": content_type, **self._headers(asked), **changed}
         if asked.truncated:
             body = body[: len(body) * 2 // 3]
-        told = {name: value for name, value in headers.items() if value is not None}
-        return Answer(status, body, told, asked.wire, asked.leaving)
+        shown = {name: value for name, value in headers.items() if value is not None}
+        return Answer(status, body, shown, asked.wire, asked.leaving)
 
     def _body(self, asked: Asked) -> Any:
         call = asked.call
@@ -563,7 +563,7 @@ def _without_version(path: str) -> list[str]:
 
 
 def _system_user(call: Call) -> dict[str, str]:
-    """`GET /me`: whom a token stands for."""
+    """`GET /me`: the user of a token."""
     params.only(call.params, "fields")
     user = {"id": "100000000000001", "name": "Sandbox System User"}
     wanted = params.fields(call.params)

@@ -1,4 +1,4 @@
-"""Repeatable randomness: the same parts give the same numbers in every process, for ever."""
+"""Repeatable randomness: the same parts give the same numbers in every process, always."""
 
 from hashlib import blake2b
 from struct import Struct

@@ -121,7 +121,7 @@ class AdSet:
 
 @dataclass(slots=True, eq=False)
 class Ad:
-    """An ad; it delivers from `first_day` to `last_day` (account-local, None: for ever)."""
+    """An ad; it delivers from `first_day` to `last_day` (account-local, None: without end)."""
 
     id: str
     name: str

@@ -116,7 +116,7 @@ def number_of(params: Mapping[str, str]) -> int | None:
 def _spoilt(
     items: Sequence[Item], begin: int, shown: Sequence[Item], faults: Sequence[Fault]
 ) -> Sequence[Item]:
-    """The page as it is told: rows left out at its end, or told again from the page before.
+    """The page as it is answered: rows left out at its end, or repeated from the page before.
 
     The cursors know nothing of it, so what is left out here comes nowhere else.
     """

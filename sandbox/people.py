@@ -60,7 +60,7 @@ _PLACES = {
             ("Surabaya", "Jawa Timur", "60111"),
             ("Bandung", "Jawa Barat", "40111"),
         ),
-        # Indonesia reserves no range: the all-zero block of a Jakarta exchange stands in.
+        # Indonesia reserves no range: the all-zero block of a Jakarta exchange takes their place.
         ("021 5000 00{}", "+62 21 500000{}", "62-21-5000-00{}"),
     ),
     "DE": _Place(

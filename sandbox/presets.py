@@ -14,7 +14,7 @@
 | events | what is taken of the events of a request |
 
 On the edge `events` there is also when it strikes. `hang` and `dropped` do before the events are
-taken: whoever waits for the end of `hang` has them taken then, whoever does not has not.
+taken: a client that waits for the end of `hang` has them taken then, one that does not has not.
 `hang_after`, `dropped_after`, and answers that break off, do after. What answers in Graph's place
 (error and raw) does before, or with `taken` after.
 """

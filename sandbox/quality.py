@@ -1,6 +1,6 @@
 """The Dataset Quality API, as far as its event match quality goes: of a website's events only.
 
-How Meta weighs the keys nobody outside knows; here each has its points, and a score is their mean.
+Meta does not publish how it weighs the keys; here each has its points, and a score is their mean.
 https://developers.facebook.com/docs/marketing-api/conversions-api/dataset-quality-api
 """
 

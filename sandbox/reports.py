@@ -190,7 +190,7 @@ def _time_range(params: Params, today: date, earliest: date) -> tuple[date, date
     if since > today:
         raise bad_parameter("The start date of the time range cannot be in the future.")
     if since < earliest:
-        # Meta lists this as a code of its own.
+        # Meta lists this as a separate code.
         raise GraphError(
             "(#3018) The start date of the time range cannot be beyond 37 months from the current "
             "date",

@@ -10,7 +10,7 @@ from sandbox.delivery import GROWING, Delivery
 
 
 class Restatement(NamedTuple):
-    """What is different from now on. It tells the same of the same rows, whenever it is asked."""
+    """What is different from now on. The same rows always get the same figures."""
 
     days: frozenset[date] | None = None  # account-local; None: all
     ads: frozenset[str] | None = None  # whose figures change by `percent`; None: all
@@ -23,13 +23,13 @@ class Restatement(NamedTuple):
         """The rows of a day as they are now."""
         if self.days is not None and day not in self.days:
             return list(rows)
-        told = [self._changed(row) for row in rows if row.ad.id not in self.vanish]
-        if told:
-            first = told[0]
-            told[0] = first._replace(
+        changed = [self._changed(row) for row in rows if row.ad.id not in self.vanish]
+        if changed:
+            first = changed[0]
+            changed[0] = first._replace(
                 spend=first.spend + self.spend, impressions=first.impressions + self.impressions
             )
-        return told
+        return changed
 
     def _changed(self, row: Delivery) -> Delivery:
         if not self.percent or (self.ads is not None and row.ad.id not in self.ads):

@@ -47,7 +47,7 @@ class Run:
     made: datetime
     ready: datetime
     end: str = "Job Completed"
-    stuck_at: int | None = None  # percent at which it stays for ever
+    stuck_at: int | None = None  # percent at which it stays
     kind = "report"
 
     def status(self, now: datetime) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""How much of its hourly calls each account has used, and the headers that tell clients so."""
+"""How much of its hourly calls each account has used, and the headers that report it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Usage:
     ) -> None:
         """Say this level from now on, for so many minutes; None: what was really called again.
 
-        At 100 and above calls are refused, for 5 minutes unless told otherwise; below, a level
+        At 100 and above calls are refused, for 5 minutes unless set otherwise; below, a level
         without minutes stays.
         """
         if account_id not in self._accounts:

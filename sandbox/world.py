@@ -58,7 +58,7 @@ class World:
     """Everything there is to know; data begins on `start` (account-local).
 
     `days` is the stretch over which launches, pauses and deletions are spread: what is still
-    running after it runs for ever. The objects in `hidden_from_edges` are in no listing, though
+    running after it runs without end. The objects in `hidden_from_edges` are in no listing, though
     they answer to their ids and have their rows in insights; `hide` changes which.
     """
 

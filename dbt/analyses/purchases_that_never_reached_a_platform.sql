@@ -1,4 +1,4 @@
--- Which attributed purchases has no ad platform taken yet?
+-- Which attributed purchases has a platform not accepted yet?
 with
 
 attributions as (
@@ -7,16 +7,15 @@ attributions as (
 
 counted as (
     select
-        brand_slug,
-        coalesce(meta_delivery_status, 'not to be sent') as meta,
-        coalesce(google_delivery_status, 'not to be sent') as google,
-        currency,
+        attributions.brand_slug,
+        coalesce(delivery.state ->> 'platform', 'no destination') as platform,
+        delivery.state ->> 'status' as status,
+        attributions.currency,
         count(*) as purchases,
-        sum(conversion_value) as revenue
+        sum(attributions.conversion_value) as revenue
     from attributions
-    where
-        meta_delivery_status is distinct from 'sent'
-        and google_delivery_status is distinct from 'sent'
+    left join lateral jsonb_each(attributions.deliveries) as delivery (destination, state) on true
+    where delivery.state ->> 'status' is distinct from 'sent'
     group by 1, 2, 3, 4
 )
 

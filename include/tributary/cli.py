@@ -5,32 +5,62 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
 from tributary import config, warehouse
 from tributary.errors import SettingsError, TributaryError
 from tributary.orchestration import deployment
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.models import AD_ACCOUNTS
+from tributary.settings.read import read
 
 # A checkout has the local installation; an installed package and the image have not.
 HAS_LOCAL = importlib.util.find_spec("tributary.local") is not None
 
 
+# What `tributary --help` lists under which heading.
+_SECTIONS = {
+    "Set up": ("configure", "prepare", "env", "up", "down"),
+    "See": ("status", "docs"),
+    "Ads in": ("accounts",),
+    "Conversions in": ("events", "webhooks", "api-keys"),
+    "Conversions back": ("deliveries", "destinations"),
+}
+
+
 class _Group(click.Group):
-    """Errors of ours are told in their own sentence, without a traceback."""
+    """Shows errors of this project as their sentence, without a traceback."""
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by what they are for."""
+        for heading, names in _SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [
+                        (name, self.commands[name].get_short_help_str(100))
+                        for name in names
+                        if name in self.commands
+                    ]
+                )
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
         except TributaryError as error:
             raise click.ClickException(str(error)) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise click.ClickException(
+                f"The warehouse refuses it: {error.diag.message_primary}. Use a role that may read "
+                "and write the schema ops; docs/marts.md says what an analyst's role may read."
+            ) from error
 
 
 class _NoKey(click.ClickException):
@@ -49,77 +79,73 @@ def main() -> None:
 @click.option("--prune", is_flag=True, help="Also remove what the file does not name.")
 def configure(file: Path, prune: bool) -> None:
     """Apply a settings FILE (YAML): brands, ad accounts, destinations, webhooks."""
-    wanted = settings.read(file)
-    with _warehouse() as connection:
-        for line in settings.apply(connection, wanted, prune=prune):
+    wanted = read(file)
+    with _warehouse(migrates=True) as connection:
+        for line in apply(connection, wanted, prune=prune):
             click.echo(line)
+    click.echo(f"Written to the warehouse at {warehouse.where(_warehouse_uri())}.")
+    if not os.environ.get("TRIBUTARY_WAREHOUSE"):
+        click.echo(
+            "TRIBUTARY_WAREHOUSE is not set: this is the embedded Postgres of this checkout, which "
+            "was started for it. To write to another, set TRIBUTARY_WAREHOUSE to its URI."
+        )
 
 
 @main.command()
 def status() -> None:
-    """What is configured, and what became of the latest loads and uploads."""
-    from tributary.deliver import overview
+    """Show what is configured, how the latest loads and uploads ended, and where to look."""
+    from tributary.deliver import overview, run_state
     from tributary.platforms.meanings import meaning
 
     uri = _warehouse_uri()
-    warehouse.migrate(uri)
-    table = Table(
-        "brand", "ad account", "active", "last load", "result", "days", "reconciled",
-        "unreconciled", "open", "paused",
+    warehouse.check_version(uri)
+    with warehouse.connect(uri) as connection:
+        accounts = run_state.accounts(connection)
+        destinations = run_state.destinations(connection)
+        outcomes = connection.execute(overview.OUTCOMES).fetchall()
+        mistakes = overview.mistakes(connection)
+    _print_table(
+        ("brand", "ad account", "active", "last load", "result", "days", "reconciled",
+         "unreconciled", "open", "paused"),
+        [row.values() for row in accounts],
     )  # fmt: skip
-    with warehouse.connect(uri) as connection:
-        for row in connection.execute(
-            "select b.slug, a.account_id, a.is_active, a.last_sync_at, a.last_sync_status, "
-            "count(l.date) as days, "
-            "count(*) filter (where l.status = 'reconciled') as reconciled, "
-            "count(*) filter (where l.status = 'unreconciled') as unreconciled, "
-            "count(*) filter (where l.status = 'loaded') as open, "
-            "case when a.paused_until > now() then a.paused_reason end as paused "
-            "from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id "
-            "left join ops.loads as l on l.account_id = a.account_id "
-            "group by b.slug, a.platform, a.account_id order by b.slug, a.account_id"
-        ):
-            table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console = Console(width=max(140, Console().width))
-    console.print(table)
-    table = Table(
-        "brand", "destination", "platform", "active", "last sync", "result", "pending", "sent",
-        "failed", "skipped", "dead", "paused",
+    _print_table(
+        ("brand", "destination", "platform", "active", "last sync", "result", "pending", "sent",
+         "failed", "skipped", "dead", "paused", "next try"),
+        [row.values() for row in destinations],
     )  # fmt: skip
-    with warehouse.connect(uri) as connection:
-        for row in connection.execute(
-            "select b.slug, d.name, d.platform, d.is_active, d.last_sync_at, d.last_sync_status, "
-            "count(*) filter (where l.sync_status in ('pending', 'queued')) as pending, "
-            "count(*) filter (where l.sync_status = 'sent') as sent, "
-            "count(*) filter (where l.sync_status = 'failed') as failed, "
-            "count(*) filter (where l.sync_status = 'skipped') as skipped, "
-            "count(*) filter (where l.sync_status = 'dead') as dead, "
-            "case when d.paused_until > now() then d.paused_reason end as paused "
-            "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
-            "left join ops.conversion_deliveries as l on l.destination = d.name "
-            "group by b.slug, d.name order by b.slug, d.name"
-        ):
-            table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(table)
-    with warehouse.connect(uri) as connection:
-        errors = connection.execute(overview.OUTCOMES).fetchall()
-    table = Table("destination", "state", "code", "deliveries", "means", "what to do")
-    for row in errors:
-        if row["sync_status"] != "skipped":
-            told = meaning(row["platform"], row["outcome"], row["sync_status"])
-            number = f"{row['deliveries']:,}"
-            table.add_row(row["destination"], row["sync_status"], row["outcome"], number, *told)
-    if table.rows:
-        console.print(table)
+    if outcomes:
+        _print_table(
+            ("destination", "state", "code", "deliveries", "means", "what to do"),
+            [
+                (row["destination"], row["sync_status"], row["outcome"], f"{row['deliveries']:,}",
+                 *meaning(row["platform"], row["outcome"], row["sync_status"]))
+                for row in outcomes
+            ],
+        )  # fmt: skip
     airflow = _airflow_to_ask(uri)
     if airflow is None:
-        with warehouse.connect(uri) as connection:
-            for mistake in overview.mistakes(connection):
-                click.secho(f"! {mistake}", fg="yellow")
+        for mistake in mistakes:
+            click.secho(f"! {mistake}", fg="yellow")
     else:
         _may_ask_airflow(airflow)
         _print_problems(uri)
         _check_own_page(airflow)
+    if looks := list(run_state.first_looks(accounts, destinations)):
+        click.echo("Look first at:")
+        for look in looks:
+            click.echo(f"* {look}")
+
+
+def _print_table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*("" if value is None else _shown(value) for value in row))
+    Console(width=max(140, Console().width)).print(table)
+
+
+def _shown(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M %Z}" if isinstance(value, datetime) else str(value)
 
 
 def _airflow_to_ask(uri: str) -> dict[str, str] | None:
@@ -130,7 +156,7 @@ def _airflow_to_ask(uri: str) -> dict[str, str] | None:
         from tributary.local import services
 
         return services.airflow_to_ask(uri)
-    return {} if deployment.has_sqlite() else None
+    return {} if deployment.has_airflow_home() else None
 
 
 def _check_own_page(variables: dict[str, str]) -> None:
@@ -144,7 +170,7 @@ def _check_own_page(variables: dict[str, str]) -> None:
 
 def _may_ask_airflow(variables: dict[str, str]) -> None:
     """Let this process ask Airflow's metadata; before anything of Airflow is imported."""
-    # Warnings of Airflow's imports are not for who runs a command.
+    # Whoever runs a command can do nothing about warnings of Airflow's imports.
     warnings.simplefilter("ignore")
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "CRITICAL")
     os.environ.update(variables)
@@ -169,16 +195,17 @@ def _print_problems(uri: str) -> None:
 
 @main.group()
 def events() -> None:
-    """Conversions on their way in."""
+    """Take in conversions."""
 
 
 @events.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--brand", help="Slug, for lines without a brand of their own.")
 def import_events(file: Path, brand: str | None) -> None:
-    """Take conversions from a FILE (CSV, Parquet, Excel); twice is once."""
+    """Take conversions from a FILE (CSV, Parquet, Excel); a repeat changes nothing."""
     from tributary.deliver import outbox
     from tributary.deliver.files import import_file
+    from tributary.platforms.meanings import meaning
 
     with _warehouse() as connection:
         report = import_file(connection, file, brand, outbox.now_of(connection))
@@ -196,14 +223,29 @@ def import_events(file: Path, brand: str | None) -> None:
         )
     for note, number in report.notes.most_common():
         click.echo(f"{number:,} accepted lines: {note}")
+    for (destination, platform, outcome), number in sorted(
+        report.deliveries.items(), key=lambda item: (item[0].destination, item[0].outcome or "")
+    ):
+        if outcome is None:
+            click.echo(f"{destination}: {number:,} wait for the next run of upload_conversions")
+        else:
+            why = meaning(platform, outcome, "skipped")
+            click.echo(f"{destination}: {number:,} skipped as {outcome}. {why.means} {why.to_do}")
+    for slug, number in report.unsent.most_common():
+        click.echo(
+            f"{slug} has no active destination: {number:,} events are stored, and not sent. Add "
+            "one to the settings file, then send them with `tributary deliveries backfill`."
+        )
     if report.refused_file:
-        click.echo(f"The refused lines are in {report.refused_file}: mend and import it.")
+        click.echo(
+            f"The refused lines are in {report.refused_file}: correct them and import that file."
+        )
         raise SystemExit(1)
 
 
 @main.group()
 def deliveries() -> None:
-    """Conversions on their way out."""
+    """Send conversions again, or older ones."""
 
 
 @deliveries.command()
@@ -241,7 +283,8 @@ def retry(
     for name, number in sorted(back.items()):
         click.echo(f"{name}: {number:,} put back")
     if not back:
-        click.echo("Nothing fits, or the platform takes it no longer.")
+        hint = " Try --status skipped." if status == "dead" else ""
+        click.echo(f"No {status} delivery fits that the platform still takes.{hint}")
 
 
 @deliveries.command()
@@ -260,21 +303,21 @@ def backfill(destination: str, since: datetime) -> None:
 
 @main.group()
 def accounts() -> None:
-    """Ad accounts that are loaded."""
+    """Resume ad accounts."""
 
 
 @accounts.command("resume")
 @click.argument("account_id")
 @click.option(
     "--platform",
-    type=click.Choice(["meta", "google_ads"]),
+    type=click.Choice(list(AD_ACCOUNTS)),
     default="meta",
     show_default=True,
     help="Whose account it is.",
 )
 def resume_account(account_id: str, platform: str) -> None:
-    """End the pause of the ad account ACCOUNT_ID, whoever began it."""
-    from tributary.warehouse.load import resume
+    """End the pause of the ad account ACCOUNT_ID."""
+    from tributary.warehouse.ad_accounts import resume
 
     account_id = account_id.removeprefix("act_")
     with _warehouse() as connection:
@@ -287,16 +330,16 @@ def resume_account(account_id: str, platform: str) -> None:
 
 @main.group("destinations")
 def destinations_() -> None:
-    """Where conversions go."""
+    """Test where conversions go."""
 
 
 @destinations_.command()
 @click.argument("name")
 @click.option("--test-event-code", help="Of Meta's Test Events tab; else the destination's own.")
 def test(name: str, test_event_code: str | None) -> None:
-    """Send one test event to the destination NAME and print what the platform said."""
+    """Send one test event to the destination NAME and print the platform's answer."""
     uri = _warehouse_uri()
-    warehouse.migrate(uri)
+    warehouse.check_version(uri)
     airflow = _airflow_to_ask(uri)
     if airflow is None:
         airflow = _local_installation()
@@ -308,13 +351,13 @@ def test(name: str, test_event_code: str | None) -> None:
 
 @main.group("api-keys")
 def api_keys() -> None:
-    """Who may use the public API: keys of brands."""
+    """Make, list and revoke keys of the REST API."""
 
 
 @api_keys.command()
 @click.option("--brand", required=True, help="Slug; the key sees and changes this brand alone.")
-@click.option("--name", default="", help="Whose it is, for those who look at the list.")
-@click.option("--expires", type=click.DateTime(), help="Until when it is taken (UTC).")
+@click.option("--name", default="", help="Who uses it, for the list.")
+@click.option("--expires", type=click.DateTime(), help="Until when it is valid (UTC).")
 def create(brand: str, name: str, expires: datetime | None) -> None:
     """Make a key and print it, this once."""
     from tributary.warehouse import api_keys as keys
@@ -327,14 +370,13 @@ def create(brand: str, name: str, expires: datetime | None) -> None:
 @api_keys.command("list")
 @click.option("--brand", help="Slug.")
 def list_keys(brand: str | None) -> None:
-    """Show all keys' ids; the keys themselves are known to nobody but their holders."""
+    """List the ids of all keys; the keys themselves are not stored."""
     from tributary.warehouse import api_keys as keys
 
-    table = Table("id", "brand", "name", "made", "expires", "revoked", "state")
     with _warehouse() as connection:
-        for row in keys.listed(connection, brand):
-            table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(width=max(140, Console().width)).print(table)
+        rows = keys.listed(connection, brand)
+    header = ("id", "brand", "name", "made", "expires", "revoked", "state")
+    _print_table(header, [row.values() for row in rows])
 
 
 @api_keys.command()
@@ -350,14 +392,14 @@ def revoke(key_id: str) -> None:
 
 @main.group("webhooks")
 def webhooks_() -> None:
-    """What providers posted."""
+    """Process kept webhook payloads again."""
 
 
 @webhooks_.command()
 @click.option("--brand", help="Slug.")
 @click.option("--source", help="Such as stripe.")
 def replay(brand: str | None, source: str | None) -> None:
-    """Take the payloads that are kept (seven days) again; what was taken changes nothing."""
+    """Process the payloads of the last seven days again; repeats change nothing."""
     key = config.known_payload_key()
     if key is None:
         raise _NoKey(
@@ -366,16 +408,13 @@ def replay(brand: str | None, source: str | None) -> None:
             "deployment: `docker compose exec edge tributary webhooks replay`)."
         )
     os.environ["TRIBUTARY_SECRET_KEY"] = key
-    from tributary.api import webhooks
+    from tributary.api.webhooks import take
 
     with _warehouse() as connection:
-        counts = webhooks.replay(connection, brand=brand, source=source)
-    if (
-        counts.get(webhooks.OF_ANOTHER_KEY)
-        and sum(counts.values()) == counts[webhooks.OF_ANOTHER_KEY]
-    ):
+        counts = take.replay(connection, brand=brand, source=source)
+    if counts.get(take.OF_ANOTHER_KEY) and sum(counts.values()) == counts[take.OF_ANOTHER_KEY]:
         raise _NoKey(
-            f"TRIBUTARY_SECRET_KEY reads none of the {counts[webhooks.OF_ANOTHER_KEY]:,} payloads: "
+            f"TRIBUTARY_SECRET_KEY reads none of the {counts[take.OF_ANOTHER_KEY]:,} payloads: "
             "they were encrypted with another key. Set that of the edge that took them; separate "
             "several by commas."
         )
@@ -383,9 +422,9 @@ def replay(brand: str | None, source: str | None) -> None:
 
 
 @contextmanager
-def _warehouse() -> Iterator[warehouse.Connection]:
+def _warehouse(*, migrates: bool = False) -> Iterator[warehouse.Connection]:
     uri = _warehouse_uri()
-    warehouse.migrate(uri)
+    (warehouse.migrate if migrates else warehouse.check_version)(uri)
     with warehouse.connect(uri, autocommit=True) as connection:
         yield connection
 
@@ -424,7 +463,7 @@ def _local_installation() -> dict[str, str]:
 def prepare() -> None:
     """Bring the warehouse and Airflow's metadata to this version of the project."""
     uri = _warehouse_uri()
-    if deployment.has_airflow() or not HAS_LOCAL:
+    if deployment.has_airflow() or (deployment.has_airflow_home() and not HAS_LOCAL):
         deployment.prepare(uri)
     else:
         _local_installation()
@@ -440,10 +479,15 @@ def docs() -> None:
     from tributary import dbt_run
     from tributary.errors import BuildFailed
 
-    environment = config.dbt_environment(_warehouse_uri())
-    ended = dbt_run.invoke(environment, "--quiet", "docs", "generate", "--static")
-    if not ended.success:
-        raise BuildFailed(f"dbt could not write the documentation: {ended.exception}")
+    uri = _warehouse_uri()
+    warehouse.connect(uri).close()  # says in one sentence why it does not answer
+    environment = config.dbt_environment(uri)
+    # Not compiled: that asks the schema `staging`, which a reader of the marts need not see.
+    for step in (["parse"], ["docs", "generate", "--no-compile", "--static"]):
+        ended = dbt_run.invoke(environment, "--quiet", *step)
+        if not ended.success:
+            why = ended.exception or "see its output above"
+            raise BuildFailed(f"dbt could not write the documentation: {why}")
     click.echo(f"file://{environment['DBT_TARGET_PATH']}/static_index.html")
 
 

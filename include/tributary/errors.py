@@ -9,6 +9,7 @@ TributaryError                  what a person can mend; its text is one sentence
 │   └── LoadFenced              another try of this task has taken over; nothing was written
 ├── BuildFailed                 models or tests of dbt failed
 │   └── BuildInterrupted        since the warehouse was away or busy: worth a retry
+├── StillRunning                a report that a platform computes for long: come back to it
 ├── Unreconciled                ad rows and the account's own totals disagree on a closed day
 ├── DaysVanished                days that had spend are empty in the platform's answer
 └── tributary.platforms.meta.errors.MetaError   what Graph said (a tree of its own)
@@ -29,6 +30,11 @@ class TributaryError(Exception):
     retryable = False
     wait: float | None = None
     tries = 10
+
+    @property
+    def blocks_account(self) -> bool:
+        """Whether the platform blocks the ad account until a person acts."""
+        return False
 
 
 class SettingsError(TributaryError):
@@ -62,6 +68,16 @@ class BuildInterrupted(BuildFailed):
 
     retryable = True
     tries = 4
+
+
+class StillRunning(TributaryError):
+    """A platform takes long over a report; another try of the task goes on with the same one.
+
+    It is no failure, and uses up none of the task's retries.
+    """
+
+    retryable = True
+    wait = 120.0
 
 
 class Unreconciled(TributaryError):

@@ -13,9 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 from tributary import warehouse as wh
-from tributary.deliver import intake
-from tributary.settings import apply as settings
-from tributary.warehouse.load import pause, record_sync
+from tributary.deliver import brands, intake
+from tributary.settings.apply import apply
+from tributary.settings.read import check
+from tributary.warehouse.ad_accounts import pause, record_sync
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -83,8 +84,8 @@ def address(api_server: str, module_warehouse: str) -> Iterator[str]:
     assert run is not None
     now = datetime.now(UTC)
     with wh.connect(module_warehouse, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": BRANDS}))
-        for brand in intake.brands(connection).values():
+        apply(connection, check({"brands": BRANDS}))
+        for brand in brands.load(connection).values():
             events = [
                 {
                     "event_name": "Lead", "event_id": f"{brand.slug}-{n}", "action_source": "email",
@@ -159,7 +160,7 @@ def open_page(tab: Any, view: str = "conversions") -> Any:
 
 
 def test_login_leads_to_figures_that_equal_the_ledgers(chromium: Any, address: str) -> None:
-    """Red: the page would be open to strangers, absent from the navigation, or wrong."""
+    """The page would be open to strangers, absent from the navigation, or wrong."""
     passwords = Path(os.environ["AIRFLOW_HOME"]) / "simple_auth_manager_passwords.json.generated"
     context = chromium.new_context(base_url=address)
     tab = context.new_page()
@@ -200,7 +201,7 @@ def test_login_leads_to_figures_that_equal_the_ledgers(chromium: Any, address: s
 
 
 def test_a_person_pauses_resumes_and_retries_with_the_keyboard(tab: Any) -> None:
-    """Red: a button would not be reachable, or would not do what it says."""
+    """A button would not be reachable, or would not do what it says."""
     open_page(tab)
     tab.get_by_role("button", name="Pause acme-meta").focus()
     tab.keyboard.press("Enter")
@@ -239,7 +240,9 @@ def test_a_person_pauses_resumes_and_retries_with_the_keyboard(tab: Any) -> None
 
 
 def test_a_person_changes_settings_that_are_the_apis(tab: Any) -> None:
-    """Red: settings could not be changed here, or a mistake would cost all that was typed."""
+    """Settings could not be changed here, or a mistake would cost all that was
+    typed.
+    """
     open_page(tab)
     assert tab.get_by_role("button", name="Settings of acme-meta").count() == 0  # the file's
     tab.get_by_role("button", name="Settings of lumen-meta").focus()
@@ -264,7 +267,7 @@ def test_a_person_changes_settings_that_are_the_apis(tab: Any) -> None:
 
 @pytest.mark.parametrize("tab", [{"role": "viewer"}], indirect=True)
 def test_a_viewer_has_no_buttons(tab: Any) -> None:
-    """Red: a viewer would press buttons that fail."""
+    """A viewer would press buttons that fail."""
     open_page(tab)
     tab.get_by_text("the buttons need a role that may change DAGs").wait_for()
     buttons = tab.locator("#destinations button, #errors button").all()
@@ -310,7 +313,7 @@ CONTRAST = """() => {
 )
 @pytest.mark.parametrize("view", ["conversions", "loads"])
 def test_it_can_be_read_on_every_screen(tab: Any, view: str) -> None:
-    """Red: something would lie beyond the edge of a phone, or be grey on grey."""
+    """Something would lie beyond the edge of a phone, or be grey on grey."""
     open_page(tab, view)
     if view == "conversions":  # Meta cannot be asked here, and that is said
         tab.locator("#lag").get_by_text("The Airflow connection 'm'").first.wait_for()
@@ -321,7 +324,7 @@ def test_it_can_be_read_on_every_screen(tab: Any, view: str) -> None:
 
 
 def test_the_calendar_shows_what_is_missing(tab: Any) -> None:
-    """Red: a day without data would look like a day without spend."""
+    """A day without data would look like a day without spend."""
     open_page(tab, "loads")
     days = tab.locator(".account").first.locator(".day")
     kinds = [
@@ -342,7 +345,9 @@ def test_the_calendar_shows_what_is_missing(tab: Any) -> None:
 
 
 def test_what_fails_says_so_and_a_person_resumes_an_account(tab: Any) -> None:
-    """Red: all is green while the token is refused, the connection gone, the account blocked."""
+    """All is green while the token is refused, the connection gone, the account
+    blocked.
+    """
     uri = os.environ["AIRFLOW_CONN_WAREHOUSE"]
     with wh.connect(uri, autocommit=True) as connection:
         pause(connection, "meta", "1000000010", None, "Meta blocks it for policy.")
@@ -384,7 +389,9 @@ def test_what_fails_says_so_and_a_person_resumes_an_account(tab: Any) -> None:
 
 
 def test_airflows_own_page_is_not_taken_for_figures(tab: Any) -> None:
-    """Red: with a plugin that is not loaded the page breaks, or shows old figures as new ones."""
+    """With a plugin that is not loaded the page breaks, or shows old figures as new
+    ones.
+    """
     open_page(tab)
     html = "<!doctype html><title>Airflow</title>"
     tab.route("**/api/overview", lambda asked: asked.fulfill(body=html, content_type="text/html"))
@@ -393,7 +400,9 @@ def test_airflows_own_page_is_not_taken_for_figures(tab: Any) -> None:
 
 
 def test_the_calendar_follows_what_is_loaded(tab: Any) -> None:
-    """Red: days that were loaded a minute ago stay missing until somebody reloads the page."""
+    """Days that were loaded a minute ago stay missing until somebody reloads the
+    page.
+    """
     tab.clock.install()
     open_page(tab, "loads")
     with tab.expect_response("**/api/loads?days=92"):

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from tributary import config
 from tributary import warehouse as wh
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from sandbox.graph import Token
 from sandbox.objects import AccountSpec
@@ -55,7 +56,7 @@ def test_what_was_loaded_is_in_the_marts(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Red: the marts would miss spend, or a failed dbt test would pass for a success."""
+    """The marts would miss spend, or a failed dbt test would pass for a success."""
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(config.ROOT / "dags").dags
@@ -63,7 +64,7 @@ def test_what_was_loaded_is_in_the_marts(
     monkeypatch.setenv("AIRFLOW_CONN_META_ACME", json.dumps(value))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
     with wh.connect(warehouse, autocommit=True) as connection:
-        settings.apply(connection, settings.check(yaml.safe_load(SETTINGS)))
+        apply(connection, check(yaml.safe_load(SETTINGS)))
     loaded = bag["extract_meta_ads"].test(run_conf={"since": "2025-03-20", "until": "2025-03-31"})
     assert str(loaded.state) == "success"
 

@@ -47,7 +47,7 @@ def bag(airflow: None) -> Any:
 
 
 def test_the_bag_holds_what_the_folder_promises(bag: Any) -> None:
-    """Red: a DAG would be missing, broken, or not be called as its file is."""
+    """A DAG would be missing, broken, or not be called as its file is."""
     assert bag.import_errors == {}
     assert set(bag.dags) == DAGS
     assert {"extract_meta_ads", "build_marts"} <= DAGS
@@ -61,7 +61,7 @@ def _names(callbacks: Any) -> list[str]:
 
 @pytest.mark.parametrize("dag_id", sorted(DAGS))
 def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
-    """Red: a DAG would catch up for years, load on another calendar, or say nothing when red."""
+    """A DAG would catch up for years, load on another calendar, or say nothing when red."""
     dag = bag.dags[dag_id]
     assert dag.start_date == datetime(2023, 1, 1, tzinfo=UTC)
     assert dag.catchup is False
@@ -73,20 +73,33 @@ def test_every_dag_keeps_the_rules(bag: Any, dag_id: str) -> None:
     for task in dag.tasks:
         assert task.owner == "tributary"
         # Else SIGTERM would not end it, and its log would end with a traceback.
-        assert _names(task.on_execute_callback) == ["end_on_sigterm"]
-        assert _names(task.on_failure_callback) == ["say_last"]
-        assert type(task.retry_policy).__name__ == "AsTheErrorSays"
+        assert _names(task.on_execute_callback) == ["restore_sigterm"]
+        assert _names(task.on_failure_callback) == ["log_error_last"]
+        assert type(task.retry_policy).__name__ == "RetryByError"
+        # Else a platform that never answers would hold a worker slot for ever.
+        assert timedelta(0) < task.execution_timeout <= timedelta(hours=6)
         # Also of a task that only fails the run: what dies with the scheduler is tried again.
         assert task.retries > 0
         assert not task.depends_on_past
 
 
 def test_the_daily_load_has_a_data_interval_from_midnight_to_midnight(bag: Any) -> None:
-    """Red: with a plain cron string the interval is empty, and a backfill day would be none."""
+    """With a plain cron string the interval is empty, and a backfill day would be none."""
     dag = bag.dags["extract_meta_ads"]
     assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
     assert dag.timetable.expression == "0 0 * * *"
     assert str(dag.timetable.timezone) in ("UTC", "Timezone('UTC')")
+
+
+def test_the_marts_are_assets_and_the_deliveries_have_a_reader(bag: Any) -> None:
+    """An analyst's DAG could not start when the mart that it reads was built."""
+    folder = config.ROOT / "dbt/models/marts"
+    task = bag.dags["build_marts"].get_task("dbt_build")
+    built = {asset.name for asset in task.outlets}
+    assert built == {f"marts.{path.stem}" for path in folder.rglob("*.sql")}
+    assert {asset.name for asset in task.inlets} == {"raw_meta_ads", "conversion_deliveries"}
+    # An upload every 15 minutes must not start a build each time.
+    assert bag.dags["build_marts"].timetable.asset_condition.name == "raw_meta_ads"
 
 
 _PARSE = """
@@ -103,7 +116,7 @@ print(json.dumps(found))
 
 
 def test_parsing_is_quick_and_imports_nothing_heavy(postgres: str) -> None:
-    """Red: every Airflow process would import an SDK, again and again, every 30 seconds."""
+    """Every Airflow process would import an SDK, again and again, every 30 seconds."""
     paths = [str(config.ROOT / "dags" / name) for name in FILES]
     paths += [str(config.ROOT / "plugins" / name) for name in PLUGINS]
     ended = subprocess.run(
@@ -146,9 +159,9 @@ def test_retries_wait_as_the_error_says(
     action: str,
     waits: int | None,
 ) -> None:
-    """Red: a dead token would be tried for an hour, a throttle be met at once."""
+    """A dead token would be tried for an hour, a throttle be met at once."""
     from tributary.errors import SettingsError, WarehouseDown
-    from tributary.orchestration.retry import AsTheErrorSays
+    from tributary.orchestration.retry import RetryByError
     from tributary.platforms.meta.errors import MetaThrottled
 
     if cap is None:
@@ -161,6 +174,6 @@ def test_retries_wait_as_the_error_says(
         "settings": SettingsError("wrong"),
         "other": KeyError("a mishap"),
     }[error]
-    found = AsTheErrorSays().evaluate(exception, tries, 3)
+    found = RetryByError().evaluate(exception, tries, 3)
     assert found.action.value == action
     assert found.retry_delay == (None if waits is None else timedelta(seconds=waits))

@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from tributary import config
 from tributary import warehouse as wh
 from tributary.errors import SettingsError
-from tributary.warehouse.load import learn, resume
+from tributary.warehouse.ad_accounts import learn, resume
 
 from sandbox.faults import Fault
 from sandbox.graph import Token
@@ -92,7 +92,7 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
 def test_a_throttled_account_comes_back_alone(
     run: Any, warehouse: str, sandbox: Sandbox, edge: str
 ) -> None:
-    """Red: one account's rate limit would fail the run, lose its days, or repeat the others."""
+    """One account's rate limit would fail the run, lose its days, or repeat the others."""
     fault = sandbox.faults.add(Fault("throttle_80004", minutes=3, account_id=ID, edge=edge))
     ran = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
     assert fault.hits == 1
@@ -106,7 +106,7 @@ def test_a_throttled_account_comes_back_alone(
 def test_a_forbidden_account_turns_the_run_red_and_costs_no_other(
     run: Any, warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: an account that we lost would go unnoticed, or take the other brands' day with it."""
+    """An account that we lost would go unnoticed, or take the other brands' day with it."""
     sandbox.faults.add(Fault("forbidden", account_id=DE, times=None))
     ran = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
     failed = {"load_account[2]": "failed", "fail_if_any_account_failed[-1]": "failed"}
@@ -126,7 +126,7 @@ def test_a_forbidden_account_turns_the_run_red_and_costs_no_other(
 def test_rereading_loads_the_restated_day_and_no_other(
     run: Any, warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: what Meta restates further back would never arrive, or cost a whole reload."""
+    """What Meta restates further back would never arrive, or cost a whole reload."""
     first = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
     assert first.state == "success"
     day = date(2025, 4, 2)
@@ -147,7 +147,7 @@ def test_rereading_loads_the_restated_day_and_no_other(
 def test_a_blocked_account_is_paused_until_a_person_resumes_it(
     run: Any, warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: an account that Meta blocks for policy would be asked 40 times a day, every day; or the
+    """An account that Meta blocks for policy would be asked 40 times a day, every day; or the
     run be red each day for what a person knows; or its days stay missing when it is resumed.
     """
     conf = {"since": SINCE, "until": UNTIL}
@@ -193,10 +193,26 @@ def test_a_blocked_account_is_paused_until_a_person_resumes_it(
         assert sums(warehouse) == expected(sandbox, DAYS)
 
 
+def test_a_report_that_takes_long_leaves_the_worker_slot_and_uses_up_no_retry(
+    run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow report of Meta's would hold a slot of the pool for an hour, or fail its account."""
+    with wh.connect(warehouse, autocommit=True) as connection:
+        learn(connection, "meta", ID, {"asynchronous": True})
+    sandbox.limits.change(report_seconds=600)
+    monkeypatch.setattr(sandbox.clock, "advance_per_request", timedelta(seconds=10))
+    ran = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
+    assert (ran.states, ran.state) == (LOADED, "success")
+    assert ran.tries["load_account[1]"] == 1
+    assert ran.reschedules("load_account") == {1: 3}
+    assert sandbox.graph.tally["POST", "insights", ID] == 1
+    assert sums(warehouse) == expected(sandbox, DAYS)
+
+
 def test_a_cleared_task_reads_its_account_anew(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: who mends a connection or switches an account off and clears the red task, as the doc
+    """Who mends a connection or switches an account off and clears the red task, as the doc
     says, would see it red again for good.
     """
     configure(warehouse, SETTINGS.replace("conn_id: meta_lumen", "conn_id: meta_lumn"))
@@ -219,11 +235,11 @@ def test_a_cleared_task_reads_its_account_anew(
 def test_a_task_that_waits_for_meta_ends_on_sigterm(
     run: Any, warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: `airflow dags test`, and a task that its supervisor tells to stop, would go on for ever;
+    """`airflow dags test`, and a task that its supervisor tells to stop, would go on for ever;
     or take with it what had been loaded.
     """
     with wh.connect(warehouse, autocommit=True) as connection:
-        learn(connection, ID, {"days": 3})  # the second three days hang
+        learn(connection, "meta", ID, {"days": 3})  # the second three days hang
     fault = sandbox.faults.add(
         Fault("hang", edge="insights", level="ad", after=1, seconds=120.0, times=None)
     )

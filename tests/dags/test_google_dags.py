@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tributary import config
 from tributary import warehouse as wh
-from tributary.deliver import intake
-from tributary.warehouse.load import resume
+from tributary.deliver import brands, intake
+from tributary.warehouse.ad_accounts import resume
 
 from sandbox.google import Click, GoogleFault
 from sandbox.server import Sandbox
@@ -75,7 +75,7 @@ def _take(uri: str) -> None:
     events = [{**base, "event_name": "Purchase", "transaction_id": f"T-{n}"} for n in range(3)]
     events.append({**base, "event_name": "Lead", "event_id": "lead-1"})
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         intake.take(connection, brand, events, source="test", now=datetime.now(UTC))
 
 
@@ -91,7 +91,7 @@ def _ledger(uri: str) -> dict[tuple[str, str, str | None], int]:
 def test_conversions_leave_and_are_told_later(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: what the settings say would not reach Google, or its answer would not reach us."""
+    """The settings do not reach Google, or its answer does not reach the ledger."""
     _take(warehouse)
     sandbox.google.processing = timedelta(0)
     uploaded = run("upload_conversions")
@@ -125,7 +125,7 @@ def test_conversions_leave_and_are_told_later(
 def test_a_revoked_token_makes_the_run_red_once(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: a dead refresh token would be tried by every retry of the task."""
+    """A revoked refresh token is tried by every retry of the task."""
     _take(warehouse)
     sandbox.google.refresh_tokens.clear()
     for name, kind, host in (("GOOGLE_ACME", "google_data_manager", sandbox.url),):
@@ -142,7 +142,7 @@ def test_a_revoked_token_makes_the_run_red_once(
 def test_clicks_of_the_latest_days(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: a gclid could not be joined to the ad that it came from."""
+    """A gclid could not be joined to the ad that it came from."""
     for hours in (30, 31):
         at = datetime.now(UTC) - timedelta(hours=hours)
         sandbox.google.clicks[f"click-{hours}"] = Click("1112223333", at)
@@ -174,7 +174,7 @@ def _account(uri: str) -> tuple[str | None, int | None, bool | None]:
 def test_clicks_that_google_keeps_no_more_are_refused(
     run: Callable[..., Ran], warehouse: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a run over days older than 90 would be green, with nothing loaded."""
+    """A run over days older than 90 would be green, with nothing loaded."""
     today = datetime.now(UTC).date()
     oldest = today - timedelta(days=90)
     last = oldest - timedelta(days=1)
@@ -197,7 +197,7 @@ def test_clicks_that_google_keeps_no_more_are_refused(
 def test_a_prohibited_account_is_paused_and_its_clicks_come_when_it_is_resumed(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: the run would be red every day for what a person knows, or the account "never loaded"
+    """The run would be red every day for what a person knows, or the account "never loaded"
     for who looks.
     """
     sandbox.google.clicks["click-1"] = Click("1112223333", datetime.now(UTC) - timedelta(hours=30))
@@ -226,7 +226,7 @@ def test_a_prohibited_account_is_paused_and_its_clicks_come_when_it_is_resumed(
 def test_the_connections_can_be_tested(
     run: Callable[..., Ran], warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: the Test button would not tell good credentials from revoked ones."""
+    """The Test button does not distinguish valid credentials from revoked ones."""
     from tributary.orchestration.tasks.upload import send_test_event
     from tributary.platforms.google_ads.hook import GoogleAdsHook
     from tributary.platforms.google_data_manager.hook import GoogleDataManagerHook

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 import requests
 from tributary import warehouse as wh
-from tributary.deliver import intake
+from tributary.deliver import brands, intake
 from tributary.errors import TributaryError
 from tributary.local import services
 
@@ -68,7 +68,7 @@ def ask(api_server: str, warehouse: str, monkeypatch: pytest.MonkeyPatch) -> Any
 def _sell(uri: str, number: int) -> None:
     now = datetime.now(UTC)
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         events = [
             {
                 "event_name": "Purchase", "event_id": f"order-{n}", "email": f"p{n}@example.com",
@@ -90,7 +90,7 @@ def _kill(uri: str, event_id: str, outcome: str) -> None:
 
 
 def test_a_stranger_sees_nothing(ask: Any) -> None:
-    """Red: plugin apps are open to everybody by default."""
+    """Plugin apps are open to everybody by default."""
     for path in ("overview", "loads", "problems", "match-quality"):
         assert ask(None, "GET", f"{API}/{path}").status_code == 401
     for method, path in BUTTONS:
@@ -107,7 +107,7 @@ def test_a_stranger_sees_nothing(ask: Any) -> None:
 
 
 def test_a_viewer_sees_and_a_user_acts(ask: Any, warehouse: str) -> None:
-    """Red: whoever may look could stop a brand's conversions."""
+    """Whoever may look could stop a brand's conversions."""
     assert ask("viewer", "GET", f"{API}/overview").json()["may_act"] is False
     assert ask("user", "GET", f"{API}/overview").json()["may_act"] is True
     for method, path in BUTTONS:
@@ -116,7 +116,7 @@ def test_a_viewer_sees_and_a_user_acts(ask: Any, warehouse: str) -> None:
 
 
 def test_another_site_cannot_press_a_button(ask: Any, warehouse: str) -> None:
-    """Red: a link in an e-mail could stop a brand's conversions."""
+    """A link in an e-mail could stop a brand's conversions."""
     form = {"content-type": "application/x-www-form-urlencoded"}
     for method, path in BUTTONS:
         refused = ask("admin", method, path, data=b"a=b", headers=form)
@@ -130,7 +130,7 @@ def test_another_site_cannot_press_a_button(ask: Any, warehouse: str) -> None:
 
 
 def test_pause_and_resume(ask: Any, warehouse: str) -> None:
-    """Red: a pressed button would do nothing, or nobody would know who pressed it."""
+    """A pressed button would do nothing, or nobody would know who pressed it."""
     headers = {"Sec-Fetch-Site": "same-origin"}
     pause = {"paused": True, "reason": "a new pixel"}
     answer = ask("user", "PATCH", DESTINATION, json=pause, headers=headers)
@@ -165,8 +165,10 @@ def test_pause_and_resume(ask: Any, warehouse: str) -> None:
 
 
 def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None:
-    """Red: an account that Meta blocked stays so for ever, and no page says why or helps."""
-    from tributary.warehouse.load import pause, record_sync
+    """An account that Meta blocked stays so for ever, and no page says why or
+    helps.
+    """
+    from tributary.warehouse.ad_accounts import pause, record_sync
 
     with wh.connect(warehouse, autocommit=True) as connection:
         pause(connection, "meta", "1000000009", None, "Meta blocks the account for policy.")
@@ -201,7 +203,9 @@ def test_a_paused_account_is_shown_and_resumed(ask: Any, warehouse: str) -> None
 def test_what_keeps_airflow_from_its_work_is_shown(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: tasks wait for a pool without slots, or fail for a deleted connection, unseen."""
+    """Tasks wait for a pool without slots, or fail for a deleted connection,
+    unseen.
+    """
     from airflow.models.pool import Pool
 
     def told() -> list[tuple[str | None, str]]:
@@ -232,7 +236,9 @@ def test_what_keeps_airflow_from_its_work_is_shown(
 
 
 def test_a_dag_that_cannot_be_imported_is_named(ask: Any) -> None:
-    """Red: a DAG that vanished with an import error is only seen by who looks at Airflow's home."""
+    """A DAG that vanished with an import error is only seen by who looks at
+    Airflow's home.
+    """
     from airflow.models.errors import ParseImportError
     from airflow.utils.session import create_session
 
@@ -252,7 +258,9 @@ def test_a_dag_that_cannot_be_imported_is_named(ask: Any) -> None:
 
 
 def test_an_airflow_without_the_plugin_is_told(ask: Any, api_server: str) -> None:
-    """Red: `make up` takes the UI's HTML, which Airflow gives for any path, for our page."""
+    """`make up` takes the UI's HTML, which Airflow gives for any path, for our
+    page.
+    """
     services.check_page({"AIRFLOW__API__BASE_URL": api_server})
     without = {"AIRFLOW__API__BASE_URL": f"{api_server}/elsewhere"}
     with pytest.raises(TributaryError, match=r"but without /tributary/page/: .* is not loaded"):
@@ -260,7 +268,7 @@ def test_an_airflow_without_the_plugin_is_told(ask: Any, api_server: str) -> Non
 
 
 def test_a_run_under_way_is_named_beside_missing_days(ask: Any) -> None:
-    """Red: a day that is being loaded at this moment looks lost."""
+    """A day that is being loaded at this moment looks lost."""
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.utils.types import DagRunTriggeredByType
 
@@ -272,7 +280,9 @@ def test_a_run_under_way_is_named_beside_missing_days(ask: Any) -> None:
 
 
 def test_retry_puts_back_what_is_dead(ask: Any, warehouse: str) -> None:
-    """Red: what may count twice would be sent again without being asked for by its name."""
+    """What may count twice would be sent again without being asked for by its
+    name.
+    """
     _sell(warehouse, 4)
     _kill(warehouse, "order-0", "100/2804009")
     _kill(warehouse, "order-1", "outcome_unknown")
@@ -289,7 +299,7 @@ def test_retry_puts_back_what_is_dead(ask: Any, warehouse: str) -> None:
 
 
 def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
-    """Red: the button would start nothing, or an upload of everybody."""
+    """The button would start nothing, or an upload of everybody."""
     answer = ask("user", "POST", SYNC)
     started = answer.json()
     assert (answer.status_code, started["dag_id"]) == (202, "upload_conversions")
@@ -311,7 +321,7 @@ def test_sync_now_starts_a_run_of_the_dag(ask: Any, warehouse: str) -> None:
 
 
 def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
-    """Red: the calendar would lead nowhere, or to a page that says 404."""
+    """The calendar would lead nowhere, or to a page that says 404."""
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.utils.types import DagRunTriggeredByType
 
@@ -331,7 +341,7 @@ def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
 
 
 def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) -> None:
-    """Red: the page and the settings file overwrite each other, or nonsense is stored."""
+    """The page and the settings file overwrite each other, or nonsense is stored."""
     path, wish = DESTINATION, {"settings": {"batch_size": 10}}
     (one,) = ask("user", "GET", f"{API}/overview").json()["destinations"]
     assert one["settings"] is None
@@ -354,7 +364,9 @@ def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) 
 def test_metas_own_match_quality_where_the_connection_may_read_it(
     ask: Any, warehouse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: the page shows no score of Meta's, asks Meta each minute, or hides why there is none."""
+    """The page shows no score of Meta's, asks Meta each minute, or hides why there
+    is none.
+    """
     from tributary.platforms.meta.client import Graph
 
     from sandbox.graph import Token
@@ -386,11 +398,11 @@ def test_metas_own_match_quality_where_the_connection_may_read_it(
 def test_a_warehouse_that_is_down_is_told_in_words(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: the page would stay empty, or show a traceback with the password in it."""
+    """The page would stay empty, or show a traceback with the password in it."""
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:secret-word@127.0.0.1:9/w")
     told = ask("viewer", "GET", f"{API}/overview")
     assert told.status_code == 503
-    assert "The warehouse at 127.0.0.1:9/w does not let us in" in told.json()["detail"]
+    assert "Cannot connect to the warehouse at 127.0.0.1:9/w" in told.json()["detail"]
     assert "secret-word" not in told.text
 
 
@@ -413,24 +425,24 @@ def test_a_warehouse_that_is_down_is_told_in_words(
 def test_the_test_button_of_connections(
     ask: Any, conn_type: str, fields: dict[str, str], works: bool, says: str
 ) -> None:
-    """Red: the button would say yes to a wrong key, or not know the type."""
+    """The button would say yes to a wrong key, or not know the type."""
     from sandbox.server import Sandbox
 
     with Sandbox() as sandbox:
-        body = {"connection_id": f"a_{conn_type}", "conn_type": conn_type, **fields}
+        body = {"connection_id": f"a_{conn_type}", "conn_type": conn_type, "port": 443, **fields}
         if conn_type != "tributary_webhook":
             body["host"] = sandbox.ads_url if conn_type == "google_ads" else sandbox.url
         connections = "/api/v2/connections"
         ask("admin", "DELETE", f"{connections}/a_{conn_type}")
         assert ask("admin", "POST", connections, json=body).status_code == 201
-        # As the page of Airflow asks: what is secret masked, and a port that is none.
-        asked = {**body, "password": "***", "port": 0, "schema": "", "login": "", "extra": "{}"}
+        # As the page of Airflow asks: what is secret is masked.
+        asked = {**body, "password": "***", "schema": "", "login": "", "extra": "{}"}
         told = ask("admin", "POST", f"{connections}/test", json=asked).json()
     assert (told.get("status"), says in told.get("message", "")) == (works, True), told
 
 
 def test_the_form_knows_our_connection_types(ask: Any) -> None:
-    """Red: a connection of ours could not be made in the UI."""
+    """A connection of ours could not be made in the UI."""
     types = {
         one["connection_type"]: one
         for one in ask("admin", "GET", "/ui/connections/hook_meta").json()

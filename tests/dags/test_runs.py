@@ -97,25 +97,26 @@ def _pendulum(moment: datetime) -> Any:
 
 def _days(run: Any) -> list[tuple[str, str]]:
     """First and last day of the run for an account in each of ZONES that looks back 3 days."""
-    from tributary.extract.account import Account
     from tributary.orchestration.tasks.window import window
+    from tributary.platforms.meta.source import MetaSource
+    from tributary.platforms.source import Account
 
     account = Account("1", "meta_acme", name="Acme", lookback_days=3)
     names = ("since", "until", "lookback_days")
     found = window({"params": dict.fromkeys(names), "dag_run": run})
-    spans = [found.dates(account, zone, NOW) for zone in ZONES]
+    spans = [found.dates(account, zone, NOW, MetaSource) for zone in ZONES]
     return [(days[0].strftime("%m-%d"), days[-1].strftime("%m-%d")) for days in spans]
 
 
 def test_a_scheduled_run_looks_back_from_the_end_of_its_interval(served: Any) -> None:
-    """Red: a run that gets its turn late would load other days than a punctual one."""
+    """A run that gets its turn late would load other days than a punctual one."""
     run = _due(served, "scheduled", MIDNIGHT - timedelta(days=1))
     assert (run.data_interval_end, run.run_after) == (MIDNIGHT, MIDNIGHT)
     assert _days(run) == [("11-23", "11-25"), ("11-24", "11-26")]
 
 
 def test_a_backfill_loads_the_day_before_the_one_that_names_its_run(served: Any) -> None:
-    """Red: doc and README would say of another day that the run loads it."""
+    """Doc and README would say of another day that the run loads it."""
     run = _due(served, "backfill", datetime(2026, 11, 18, tzinfo=UTC))
     assert run.run_id == "backfill__2026-11-19T00:00:00+00:00"
     assert _days(run) == [("11-18", "11-18")] * 2
@@ -124,7 +125,7 @@ def test_a_backfill_loads_the_day_before_the_one_that_names_its_run(served: Any)
 def test_a_run_triggered_by_hand_looks_back_from_the_moment_that_was_asked_for(
     served: Any,
 ) -> None:
-    """Red: *Trigger* would miss days that have ended since midnight UTC, for half a day in Los
+    """*Trigger* would miss days that have ended since midnight UTC, for half a day in Los
     Angeles; or a run of a past date would load today's days.
     """
     now = [("11-24", "11-26"), ("11-25", "11-27")]
@@ -141,7 +142,7 @@ def test_a_run_triggered_by_hand_looks_back_from_the_moment_that_was_asked_for(
 
 
 def test_backfills_wait_for_everything_else(dags: Any, served: Any, sync_dags: Any) -> None:
-    """Red: a month of backfill would go before the daily run, since its dates are older."""
+    """A month of backfill would go before the daily run, since its dates are older."""
     from airflow.models.dagbag import DBDagBag
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
@@ -181,7 +182,7 @@ def test_backfills_wait_for_everything_else(dags: Any, served: Any, sync_dags: A
 
 
 def test_what_dies_with_the_scheduler_is_tried_again(dags: Any, sync_dags: Any) -> None:
-    """Red: a run in which all loaded would be red, since the task that looks at the others died
+    """A run in which all loaded would be red, since the task that looks at the others died
     with its executor before it began.
     """
     from airflow.callbacks.database_callback_sink import DatabaseCallbackSink

@@ -134,7 +134,7 @@ def _ledger(uri: str) -> dict[tuple[str, str, str | None], int]:
 def test_transactions_reach_both_brands_pixels_once(
     run: Any, warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: the schedule would send nothing, send twice, or not say what it sent."""
+    """The schedule sends nothing, sends twice, or does not report what it sent."""
     for number in range(5):
         _sell(warehouse, "acme", number)
     _sell(warehouse, "lumen", 1)
@@ -168,7 +168,7 @@ def test_transactions_reach_both_brands_pixels_once(
 
 
 def test_people_are_forgotten_whatever_is_paused(run: Any, warehouse: str) -> None:
-    """Red: while uploads or a destination are paused, IP addresses stay for ever."""
+    """While uploads or a destination are paused, IP addresses stay without end."""
     from airflow.dag_processing.dagbag import DagBag
 
     for brand in ("acme", "lumen"):
@@ -199,10 +199,20 @@ def test_people_are_forgotten_whatever_is_paused(run: Any, warehouse: str) -> No
     assert [row["event_id"] for row in kept] == ["acme-event-1", "lumen-event-1"]
 
 
+def test_a_run_that_sends_nothing_says_why_and_when_the_next_is_due(run: Any, told: Told) -> None:
+    """Somebody whose conversions do not leave would look for the cause in the wrong place."""
+    run()
+    assert "acme-meta: nothing was due: none waits. `tributary status` shows" in str(told)
+    again = run()
+    assert "upload[0]" not in again.states
+    for name in ("acme-meta", "lumen-meta"):
+        assert re.search(rf"{name} is not due before \d{{4}}-\d\d-\d\d \d\d:\d\d UTC", str(told))
+
+
 def test_one_broken_brand_is_red_and_the_other_is_served(
     run: Any, warehouse: str, sandbox: Sandbox, told: Told
 ) -> None:
-    """Red: a revoked token would stop everybody, or end green."""
+    """A revoked token stops every brand, or ends green."""
     _sell(warehouse, "acme", 1)
     _sell(warehouse, "lumen", 1)
     del sandbox.tokens[LUMEN_TOKEN]
@@ -239,7 +249,7 @@ def test_one_broken_brand_is_red_and_the_other_is_served(
 def test_a_wish_that_makes_no_sense_is_told(
     run: Any, warehouse: str, sandbox: Sandbox, told: Told, conf: dict[str, str], sentence: str
 ) -> None:
-    """Red: a misspelt brand would end green with nothing sent."""
+    """A misspelt brand ends green with nothing sent."""
     assert run(conf).state == "failed"
     assert sentence in str(told)
 
@@ -247,7 +257,7 @@ def test_a_wish_that_makes_no_sense_is_told(
 def test_a_destination_can_be_tested(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: one would learn of a wrong token from lost conversions, or the test would be one."""
+    """A wrong token shows only in lost conversions, or the test counts as a conversion."""
     from tributary.orchestration.tasks.upload import send_test_event
 
     with pytest.raises(SettingsError, match="has no test_event_code"):
@@ -263,7 +273,7 @@ def test_a_destination_can_be_tested(
 def test_posthog_is_served_beside_meta(
     run: Any, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: a configured destination would be refused, or its key not be checked."""
+    """A configured destination is refused, or its key is not checked."""
     from tributary.orchestration.tasks.upload import send_test_event
 
     configure(
@@ -293,7 +303,7 @@ def test_posthog_is_served_beside_meta(
 def test_no_person_is_named_anywhere_in_a_faulty_run(
     run: Any, warehouse: str, sandbox: Sandbox, told: Told
 ) -> None:
-    """Red: an e-mail, a phone, an address or its hash would stand in a log or a stored error."""
+    """An e-mail, a phone, an address or its hash is in a log or a stored error."""
     for number in range(8):
         _sell(warehouse, "acme", number)
     _sell(warehouse, "acme", 8, currency="???")

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+
 from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
 
 
@@ -63,7 +64,7 @@ def built(module_warehouse: str) -> Iterator[Warehouse]:
 
 
 def test_figures_are_those_of_raw(built: Warehouse) -> None:
-    """Red: an analyst's sum is not what was paid: rounded, doubled or lost."""
+    """An analyst's sum is not what was paid: rounded, doubled or lost."""
     first = _spend(built, fb_ad_id="1", date="2026-03-01")
     assert first["spend"] == Decimal("10.015")
     assert first["platform_purchases"] == 3
@@ -82,7 +83,7 @@ def test_figures_are_those_of_raw(built: Warehouse) -> None:
 
 
 def test_spend_in_the_reporting_currency(built: Warehouse) -> None:
-    """Red: EUR are added to USD one to one, or by a rate of another day."""
+    """EUR are added to USD one to one, or by a rate of another day."""
     same = _spend(built, fb_ad_id="1", date="2026-03-01")
     assert (same["reporting_spend"], same["exchange_rate"]) == (Decimal("10.015"), 1)
     euro = _spend(built, account_id="200", date="2026-03-01")
@@ -98,7 +99,7 @@ def test_spend_in_the_reporting_currency(built: Warehouse) -> None:
 
 
 def test_what_is_doubtful_warns(built: Warehouse) -> None:
-    """Red: nobody hears that sums lack a day, or that Meta's own totals contradict one; or such a
+    """Nobody hears that sums lack a day, or that Meta's own totals contradict one; or such a
     day stops everybody's marts.
     """
     assert built.warnings == {"ad_spend_without_exchange_rate", "ad_spend_unreconciled_days"}
@@ -106,7 +107,7 @@ def test_what_is_doubtful_warns(built: Warehouse) -> None:
 
 
 def test_keys_are_those_of_the_contract(built: Warehouse) -> None:
-    """Red: what joins by the published key, here or in another tool, finds nothing any more."""
+    """What joins by the published key, here or in another tool, finds nothing any more."""
     assert built.row(
         "select ad_id = md5('meta|ad|3')::uuid and adset_id = md5('meta|adset|s3')::uuid "
         "and campaign_id = md5('meta|campaign|c1')::uuid as same "
@@ -115,14 +116,14 @@ def test_keys_are_those_of_the_contract(built: Warehouse) -> None:
 
 
 def test_without_an_account_object(built: Warehouse) -> None:
-    """Red: spend vanishes from the mart as long as Meta has not described its account."""
+    """Spend vanishes from the mart as long as Meta has not described its account."""
     configured, foreign = (_spend(built, account_id=one) for one in ("300", "999"))
     assert (configured["currency"], configured["reporting_spend"]) == ("USD", 5)
     assert (foreign["currency"], foreign["brand_slug"], foreign["spend"]) == ("USD", None, 4)
 
 
 def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
-    """Red: a restated, vanished or re-rated day stays as it was until somebody rebuilds by hand."""
+    """A restated, vanished or re-rated day stays as it was until somebody rebuilds by hand."""
     for day in ("2025-11-30", "2026-02-28", "2026-03-01", "2026-03-02"):
         world.load("100", day, [ad("1", "1.11"), ad("2", "2.22")])
     world.load("200", "2026-03-01", [ad("3", "10")], currency="EUR")
@@ -163,7 +164,7 @@ def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
 
 
 def test_another_reporting_currency(world: Warehouse) -> None:
-    """Red: a brand that changes its currency keeps sums in two currencies in one column."""
+    """A brand that changes its currency keeps sums in two currencies in one column."""
     world.rate("2026-03-01", "EUR", "1.2")
     world.rate("2026-03-01", "USD", "0.8", quote="EUR")
     world.load("100", "2026-03-01", [ad("1", "10")])
@@ -178,7 +179,7 @@ def test_another_reporting_currency(world: Warehouse) -> None:
 
 
 def test_a_load_that_committed_late_is_not_missed(world: Warehouse) -> None:
-    """Red: a load whose clock reads older than the newest one in the mart is never taken over."""
+    """A load whose clock reads older than the newest one in the mart is never taken over."""
     world.load("100", "2026-03-01", [ad("1", "1")])
     world.load("100", "2026-03-02", [ad("1", "1")])
     build_models(world.uri)
@@ -189,7 +190,7 @@ def test_a_load_that_committed_late_is_not_missed(world: Warehouse) -> None:
 
 
 def test_an_account_that_does_not_add_up_stops_nobody(world: Warehouse) -> None:
-    """Red: one account's contradiction leaves everybody without fresh marts."""
+    """One account's contradiction leaves everybody without fresh marts."""
     world.load("100", "2026-03-01", [ad("1")])
     world.execute('update raw.meta_account_insights set payload = payload || \'{"spend": "9"}\'')
     nodes = outcome(world.uri, "--exclude-resource-type", "unit_test")

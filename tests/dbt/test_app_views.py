@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from tests.support.marts import Row, Warehouse, build_models
-
 from tributary import config
 from tributary.local.programs import search_path
+
+from tests.support.marts import Row, Warehouse, build_models
 
 EXAMPLE = config.ROOT / "include" / "sql" / "app_views.example.sql"
 VIEWS = ("exchange_rates", "profiles", "touchpoints", "transactions")
@@ -85,7 +85,7 @@ def _staging(world: Warehouse) -> set[str]:
 
 
 def test_the_example_shows_all_four_after_a_build_and_again(world: Warehouse) -> None:
-    """Red: a user cannot show its own tables once the marts were built, or breaks them by it."""
+    """A user cannot show its own tables once the marts were built, or breaks them by it."""
     asked, views = _columns(world), _staging(world)
     world.execute(
         "create view public.mine as select sum(conversion_value) from marts.ad_attributions"
@@ -120,7 +120,7 @@ def test_the_example_shows_all_four_after_a_build_and_again(world: Warehouse) ->
 
 
 def test_tables_with_rows_and_views_of_others_are_not_touched(world: Warehouse) -> None:
-    """Red: purchases that somebody keeps in `app`, or an analyst's view, are gone."""
+    """Purchases that somebody keeps in `app`, or an analyst's view, are gone."""
     views = _staging(world)
     world.purchase("T1", "p1", "2026-03-01", "5")
     code, said = _run(world)

@@ -12,9 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
+from tributary import config, dbt_run
 
-from tributary import dbt_run, config
+from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
 
 TABLES = (
     "marts.ad_attribution_credits", "marts.ad_attributions", "marts.ad_spend",
@@ -89,12 +89,11 @@ def _google_click(world: Warehouse, gclid: str, campaign: str) -> None:
     )  # fmt: skip
 
 
-def _contact(
-    world: Warehouse, name: str, kind: str, click: str | None, ad_id: str | None
-) -> None:
+def _contact(world: Warehouse, name: str, kind: str, click: str | None, ad_id: str | None) -> None:
     world.execute(
-        f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, last_seen_at) "
-        "select id, %s, %s, %s, '2026-03-10 01:00+00', now() from ops.brands where slug = 'acme'",
+        f"insert into ops.contacts (brand_id, contact_id, {kind}, ad_id, first_seen_at, "
+        "last_seen_at) select id, %s, %s, %s, '2026-03-10 01:00+00', now() "
+        "from ops.brands where slug = 'acme'",
         name, click, ad_id,
     )  # fmt: skip
 
@@ -156,7 +155,7 @@ def _computed(world: Warehouse, slices: str = "slices") -> set[str]:
 
 
 def test_who_won_and_why_not(built: Warehouse) -> None:
-    """Red: a purchase is lost, or has an ad that nothing speaks for, or hides its reason."""
+    """A purchase is lost, or has an ad that nothing speaks for, or hides its reason."""
     found = {
         row["transaction_id"]: (
             row["fb_ad_id"], row["fb_campaign_id"], row["source_platform"], row["match_method"],
@@ -204,7 +203,7 @@ def test_who_won_and_why_not(built: Warehouse) -> None:
 
 
 def test_how_far_the_conversion_came(built: Warehouse) -> None:
-    """Red: nobody sees that a purchase never reached a platform."""
+    """Nobody sees that a purchase never reached a platform."""
     row = _attribution(built, "A")
     assert (row["meta_delivery_status"], row["meta_delivery_outcome"]) == ("sent", "accepted")
     assert (row["google_delivery_status"], row["google_delivery_outcome"]) == ("dead", "X")
@@ -222,8 +221,39 @@ def test_how_far_the_conversion_came(built: Warehouse) -> None:
     }  # fmt: skip
 
 
+def test_platforms_are_read_from_the_destinations(built: Warehouse) -> None:
+    """The delivery state at a new platform, or at a platform's second destination, is lost."""
+    with built.connection.transaction(force_rollback=True):
+        for name, platform, status in (
+            ("acme-toys", "toy_ads", "failed"), ("acme-second", "meta", "pending"),
+            ("acme-other", "google_ads", "sent"),
+        ):  # fmt: skip
+            built.execute(
+                "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, "
+                "settings) select %s, id, %s, 'c', true, '{}' from ops.brands where slug = 'acme'",
+                name, platform,
+            )  # fmt: skip
+            built.execute(
+                "insert into ops.conversion_deliveries "
+                "(event, destination, sync_status, outcome, next_attempt_at, deadline) "
+                "select events.id, %s, %s, null, now(), now() from ops.conversion_events as events "
+                "inner join ops.brands on brands.id = brand_id where slug = 'acme'",
+                name, status,
+            )  # fmt: skip
+        found = built.row(
+            "select platforms, deliveries -> 'acme-toys' ->> 'platform' as toys "
+            "from intermediate.int_deliveries_of_transactions where brand_slug = 'acme'"
+        )
+    assert found["platforms"] == {
+        "meta": {"status": "pending", "outcome": None},
+        "google": {"status": "dead", "outcome": "X"},
+        "toy": {"status": "failed", "outcome": None},
+    }
+    assert found["toys"] == "toy"
+
+
 def test_performance_has_every_day_and_ad(built: Warehouse) -> None:
-    """Red: conversions without spend, spend without conversions, or ads that are gone are lost."""
+    """Conversions without spend, spend without conversions, or ads that are gone are lost."""
     model = "model = 'last_paid_touch'"
 
     def one(day: str, ad_id: str, currency: str = "USD") -> Row:
@@ -264,7 +294,7 @@ def test_performance_has_every_day_and_ad(built: Warehouse) -> None:
 
 
 def test_platform_claims_by_window(built: Warehouse) -> None:
-    """Red: what Meta claims is compared with the wrong window, or the sign is the other way."""
+    """What Meta claims is compared with the wrong window, or the sign is the other way."""
     found = {
         row["attribution_window"]: row
         for row in built.rows(
@@ -287,7 +317,7 @@ ANALYSES = sorted(path.stem for path in (config.ROOT / "dbt/analyses").glob("*.s
 
 
 def test_analyses_run(built: Warehouse) -> None:
-    """Red: a question that analysts ask ends in an error."""
+    """A question that analysts ask ends in an error."""
     environment = config.dbt_environment(built.uri)
     with patch.dict(os.environ):
         result = dbt_run.invoke(
@@ -327,7 +357,7 @@ def test_analyses_run(built: Warehouse) -> None:
     ],
 )  # fmt: skip
 def test_tampering_is_found(built: Warehouse, tampering: str, found_by: set[str]) -> None:
-    """Red: figures that do not add up are published with a green build."""
+    """Figures that do not add up are published with a green build."""
     built.execute(tampering)
     try:
         # One by one: a build skips the tests that lie behind one that failed.
@@ -342,7 +372,7 @@ def test_tampering_is_found(built: Warehouse, tampering: str, found_by: set[str]
 
 
 def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
-    """Red: an ad gets no credit, since what a touch stands for came to be known after the sale; or
+    """An ad gets no credit, since what a touch stands for came to be known after the sale; or
     it gets it in one mart and not in the other, since a build stopped between them.
     """
     world = built
@@ -379,7 +409,7 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
         "insert into app.profiles (profile_id, brand_slug, external_id) "
         "values ('ora', 'acme', 'crm-7')"
     )
-    build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after the credits
+    build_models(world.uri, "--exclude", "ad_attributions")  # a build that stopped after credits
     assert _computed(world) == set("LMNOPT")
     build_models(world.uri)
     assert _computed(world) == set()  # that is settled now
@@ -392,7 +422,7 @@ def test_what_is_learnt_late_of_an_old_touch(built: Warehouse) -> None:
 
 
 def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
-    """Red: each visit of a customer has all that he ever bought computed anew, every night; or a
+    """Each visit of a customer has all that he ever bought computed anew, every night; or a
     late touch, or one that vanished, changes nothing, since it came with others that do not count.
     """
     world = built
@@ -437,7 +467,7 @@ def test_only_what_came_before_a_purchase_counts(built: Warehouse) -> None:
 
 
 def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
-    """Red: what came late is missing until somebody rebuilds by hand, or an analyst's view, that
+    """What came late is missing until somebody rebuilds by hand, or an analyst's view, that
     was made on a mart, is gone after a build. Comes last: it changes the world.
     """
     world = built

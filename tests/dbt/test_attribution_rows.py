@@ -1,16 +1,15 @@
-"""Mistakes in the user's views, and keys that belong to a brand: nobody else's marts are touched."""
+"""Mistakes in the user's views, and keys of two brands: other brands' marts do not change."""
 
 from __future__ import annotations
-from typing import Any
 
 from collections.abc import Iterator
-from decimal import Decimal
+from typing import Any
 
 import pytest
-from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
-
 from tributary import warehouse as wh
 from tributary.deliver import overview
+
+from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
 
 AT = "2026-03-10 02:00"
 EMAIL, PHONE = "ann@shop.example", "+1 555 010 9999"
@@ -96,7 +95,7 @@ SOUND = {("acme", "A"): (100, "1", 1), ("lumen", "A"): (70, "91", 1)}
 def test_a_row_with_a_mistake_stops_nobody(
     world: Warehouse, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Red: one wrong row of one shop leaves every shop without attribution, or it poisons a sum, or
+    """One wrong row of one shop leaves every shop without attribution, or it poisons a sum, or
     it is left out and nobody can see which one and since when.
     """
     _make_mistakes(world)
@@ -152,7 +151,9 @@ def test_a_row_with_a_mistake_stops_nobody(
     # Put right, a row is there after the next build; what is still wrong is as old as it was.
     seen = world.row("select min(seen_at), max(seen_at) from marts.data_problems")
     assert seen["min"] == seen["max"]
-    world.execute("update app.transactions set status = 'completed' where transaction_id = 'status'")
+    world.execute(
+        "update app.transactions set status = 'completed' where transaction_id = 'status'"
+    )
     world.execute("delete from app.transactions where transaction_id = 'twice' and amount = 6")
     world.execute("delete from app.touchpoints where touched_at = '2026-03-10 01:30+00'")
     world.purchase("A", "ann", AT, "101.00")
@@ -167,9 +168,9 @@ def test_a_row_with_a_mistake_stops_nobody(
         "select key, problem, seen_at from marts.data_problems where seen_at > %s", seen["max"]
     )
     assert [(row["key"], row["problem"]) for row in later] == [("A", "duplicate")]
-    assert world.row("select count(*) from marts.data_problems where key in ('status', 'twice')") == {
-        "count": 0
-    }
+    assert world.row(
+        "select count(*) from marts.data_problems where key in ('status', 'twice')"
+    ) == {"count": 0}
     listed = world.contents("data_problems")
     build_models(world.uri, "--full-refresh")
     assert _revenue(world) == revenue
@@ -177,7 +178,7 @@ def test_a_row_with_a_mistake_stops_nobody(
 
 
 def test_a_view_that_is_wrong_as_a_whole(world: Warehouse) -> None:
-    """Red: a shop whose brand is misspelt copies all its visits into a mart, at every build."""
+    """A shop whose brand is misspelt copies all its visits into a mart, at every build."""
     world.execute(
         "insert into app.touchpoints (touchpoint_id, brand_slug, profile_id, touched_at) "
         "select n::text, 'Acme', 'p', '2026-03-10' from generate_series(1, 3000) as n"
@@ -193,7 +194,7 @@ def test_a_view_that_is_wrong_as_a_whole(world: Warehouse) -> None:
 
 
 def test_an_update_from_keys_without_a_brand(world: Warehouse) -> None:
-    """Red: the first build after the update fails on the old key, keeps half of the old rows, or
+    """The first build after the update fails on the old key, keeps half of the old rows, or
     takes an analyst's views along.
     """
     world.execute("delete from app.transactions where brand_slug = 'lumen'")
@@ -205,10 +206,11 @@ def test_an_update_from_keys_without_a_brand(world: Warehouse) -> None:
     # As the version before left it: nothing knows of brands.
     for statement in (
         "alter table marts.ad_attribution_credits drop constraint ad_attribution_credits_pkey",
-        "alter table marts.ad_attribution_credits add primary key (transaction_id, model, touch_index)",
+        "alter table marts.ad_attribution_credits "
+        "add primary key (transaction_id, model, touch_index)",
         "alter table marts.ad_attribution_credits alter column brand_slug drop not null",
         "alter table marts.ad_attributions alter column brand_slug drop not null",
-        "create unique index \"0123456789abcdef0123456789abcdef\" "
+        'create unique index "0123456789abcdef0123456789abcdef" '
         "on marts.ad_attributions (transaction_id)",
         "update marts.ad_attributions set id = md5('transaction|' || transaction_id)::uuid",
         "alter table intermediate.ad_attribution_credits__kept drop column brand_slug cascade",

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tests.support import journeys
 import pytest
+
+from tests.support import journeys
 from tests.support.marts import Row, Warehouse, ad, build
 
 JOURNEYS = {journey.transaction_id: journey for journey in journeys.journeys()}
@@ -21,9 +22,7 @@ def world(module_warehouse: str) -> Iterator[Warehouse]:
     """
     world = Warehouse(module_warehouse)
     world.account("100")
-    ads = [
-        ad(f"{n}", campaign_id=c, campaign_name=c) for n, c in enumerate(journeys.CAMPAIGNS, 11)
-    ]
+    ads = [ad(f"{n}", campaign_id=c, campaign_name=c) for n, c in enumerate(journeys.CAMPAIGNS, 11)]
     world.load("100", "2026-03-01", ads)
     world.account("900", "EUR", brand="lumen")
     other = ad("19", campaign_id=journeys.OTHER_CAMPAIGN, campaign_name="Lumen")
@@ -59,7 +58,7 @@ def credits(world: Warehouse) -> list[Row]:
 
 
 def test_weights_of_every_touch(credits: list[Row]) -> None:
-    """Red: a model does not do what its name says, for some length of path or some touch."""
+    """A model does not do what its name says, for some length of path or some touch."""
     found: dict[tuple[str, str], dict[int, Decimal]] = defaultdict(dict)
     for row in credits:
         found[row["transaction_id"], row["model"]][row["touch_index"]] = row["weight"]
@@ -83,7 +82,7 @@ def test_weights_of_every_touch(credits: list[Row]) -> None:
 
 
 def test_values_are_shares_to_the_cent(credits: list[Row]) -> None:
-    """Red: cents are lost or invented when a purchase is shared."""
+    """Cents are lost or invented when a purchase is shared."""
     sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in credits:
         journey = JOURNEYS[row["transaction_id"]]
@@ -99,7 +98,7 @@ def test_values_are_shares_to_the_cent(credits: list[Row]) -> None:
 
 
 def test_campaign_totals_are_those_of_another_package(world: Warehouse) -> None:
-    """Red: what we call linear, position based or time decay is not what others call so."""
+    """What we call linear, position based or time decay is not what others call so."""
     wanted = json.loads(journeys.FIGURES.read_text())
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for row in world.rows(
@@ -118,7 +117,7 @@ def test_campaign_totals_are_those_of_another_package(world: Warehouse) -> None:
 
 
 def test_another_brand_with_the_same_ids_has_its_own(world: Warehouse) -> None:
-    """Red: two shops with the same order numbers share their customers, or one's money is lost."""
+    """Two shops with the same order numbers share their customers, or one's money is lost."""
     total = sum((journey.amount for journey in JOURNEYS.values()), Decimal(0))
     found = world.rows(
         "select model, count(*) as credits, sum(attributed_value) as value, "

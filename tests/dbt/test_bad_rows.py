@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.support.marts import GOOD, Warehouse, ad, outcome
 from psycopg.types.json import Jsonb
+
+from tests.support.marts import GOOD, Warehouse, ad, outcome
 
 SOUND, BAD = "100", "200"
 NO_TIMES: tuple[Any, ...] = (
@@ -81,7 +82,7 @@ def world(module_warehouse: str) -> Iterator[Warehouse]:
 
 
 def test_the_sound_accounts_figures_are_in_the_marts(world: Warehouse) -> None:
-    """Red: one account's bad row leaves every brand without fresh marts."""
+    """One account's bad row leaves every brand without fresh marts."""
     figures = world.row(
         "select sum(spend) as spend, sum(impressions)::int as impressions, "
         "sum(clicks)::int as clicks, sum(link_clicks)::int as link_clicks, "
@@ -101,7 +102,7 @@ def test_the_sound_accounts_figures_are_in_the_marts(world: Warehouse) -> None:
 
 @pytest.mark.parametrize("mart", ["ad_campaigns", "ad_adsets"])
 def test_objects_keep_what_can_be_read(world: Warehouse, mart: str) -> None:
-    """Red: a readable time or budget is lost; or what is no time or number gets some value."""
+    """A readable time or budget is lost; or what is no time or number gets some value."""
     sound = world.row(
         f"select start_time, stop_time, created_at, updated_at, daily_budget from marts.{mart} "
         "where brand_slug = 'acme' and not is_inferred"
@@ -125,7 +126,7 @@ def test_objects_keep_what_can_be_read(world: Warehouse, mart: str) -> None:
 
 
 def test_spend_without_a_currency_is_shown(world: Warehouse) -> None:
-    """Red: an account that Meta names no currency for loses its spend, or it is taken for USD."""
+    """An account that Meta names no currency for loses its spend, or it is taken for USD."""
     row = world.row(
         "select * from marts.ad_spend where account_id = %s and date = '2026-03-01'", BAD
     )  # fmt: skip
@@ -141,7 +142,7 @@ def test_spend_without_a_currency_is_shown(world: Warehouse) -> None:
 
 
 def test_figures_that_are_no_numbers_are_named(world: Warehouse) -> None:
-    """Red: a figure that no cast can take is 0 in the marts, and no word of it is in the log."""
+    """A figure that no cast can take is 0 in the marts, and no word of it is in the log."""
     sums = world.row(
         "select count(*), sum(spend) as spend, sum(impressions)::int as impressions, "
         "sum(platform_purchases) as purchases from marts.ad_spend "

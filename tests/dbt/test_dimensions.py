@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+
 from tests.support.marts import Warehouse, ad, build_models, outcome
 
 
@@ -19,7 +20,7 @@ def world(warehouse: str) -> Iterator[Warehouse]:
 
 
 def test_members_known_and_inferred(world: Warehouse) -> None:
-    """Red: spend of ads that Meta hides or has deleted is lost in a join, or merged into one."""
+    """Spend of ads that Meta hides or has deleted is lost in a join, or merged into one."""
     moments = {
         "created_time": "2026-01-02T03:04:05-0800",
         "updated_time": "2026-02-02T03:04:05+0000",
@@ -64,7 +65,7 @@ def test_members_known_and_inferred(world: Warehouse) -> None:
 
 
 def test_what_changed_is_kept(world: Warehouse) -> None:
-    """Red: nobody can tell what a campaign was called, or what it might spend, last week."""
+    """Nobody can tell what a campaign was called, or what it might spend, last week."""
     world.described("meta_campaigns", "100", "c1", {"name": "Before", "daily_budget": "100"}, 2)
     build_models(world.uri)
     world.described("meta_campaigns", "100", "c1", {"name": "After", "daily_budget": "200"}, 5)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, build_models
-
 from tributary import config
+
+from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, build_models
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def _models(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_every_model_and_column_is_described(world: Warehouse, manifest: dict[str, Any]) -> None:
-    """Red: an analyst must guess what a column means, its unit or its time zone."""
+    """An analyst must guess what a column means, its unit or its time zone."""
     for name, node in _models(manifest).items():
         assert node["description"], name
         described = {column for column, more in node["columns"].items() if more["description"]}
@@ -54,7 +54,7 @@ def test_every_model_and_column_is_described(world: Warehouse, manifest: dict[st
 
 
 def test_every_model_has_a_key_that_holds(world: Warehouse, manifest: dict[str, Any]) -> None:
-    """Red: a join doubles rows, and with them money, and no test says so."""
+    """A join doubles rows, and with them money, and no test says so."""
     tested = {
         test["attached_node"]
         for test in manifest["nodes"].values()
@@ -97,7 +97,7 @@ def _primary_key(node: dict[str, Any]) -> bool:
 
 
 def test_marts_are_typed_by_contract(world: Warehouse, manifest: dict[str, Any]) -> None:
-    """Red: a column changes its type under a dashboard, or money turns into a float."""
+    """A column changes its type under a dashboard, or money turns into a float."""
     for name in MARTS + OTHER_MARTS:
         assert _models(manifest)[name]["contract"]["enforced"], name
     assert {row["schemaname"] for row in world.rows("select schemaname from pg_views")} >= {
@@ -111,7 +111,7 @@ def test_marts_are_typed_by_contract(world: Warehouse, manifest: dict[str, Any])
 
 
 def test_descriptions_are_in_the_database(world: Warehouse, manifest: dict[str, Any]) -> None:
-    """Red: people who use psql or a dashboard tool do not see what a mart or a column means."""
+    """People who use psql or a dashboard tool do not see what a mart or a column means."""
     told = world.rows(
         "select relname, attname, col_description(attrelid, attnum) as description "
         "from pg_attribute join pg_class on pg_class.oid = attrelid "
@@ -131,6 +131,6 @@ def test_descriptions_are_in_the_database(world: Warehouse, manifest: dict[str, 
 
 
 def test_exposures_name_what_is_read(manifest: dict[str, Any]) -> None:
-    """Red: nobody knows whose dashboard breaks when a mart changes."""
+    """Nobody knows whose dashboard breaks when a mart changes."""
     read = {node for one in manifest["exposures"].values() for node in one["depends_on"]["nodes"]}
     assert {f"model.tributary.{mart}" for mart in MARTS + OTHER_MARTS} <= read

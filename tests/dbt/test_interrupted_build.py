@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
-from tests.support.marts import Warehouse, ad
+from tributary import config, dbt_run
 
-from tributary import dbt_run, config
+from tests.support.marts import Warehouse, ad
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from tributary import dbt_run, config
     ],
 )
 def test_what_can_pass_is_known_by_postgres_code(postgres: str, code: str, passes: bool) -> None:
-    """Red: a deadlock leaves the marts stale for an hour, or a broken model is built four times."""
+    """A deadlock leaves the marts stale for an hour, or a broken model is built four times."""
     connection = psycopg2.connect(postgres)
     with pytest.raises(psycopg2.Error) as caught, connection.cursor() as cursor:
         cursor.execute(f"do $$ begin raise exception 'said so' using errcode = '{code}'; end $$")
@@ -36,7 +36,7 @@ def test_what_can_pass_is_known_by_postgres_code(postgres: str, code: str, passe
 
 
 def test_a_connection_that_is_never_made_can_pass(postgres: str) -> None:
-    """Red: a warehouse that is just being restarted costs a whole build."""
+    """A warehouse that is just being restarted costs a whole build."""
     ended = dbt_run.invoke(
         config.dbt_environment("postgresql://u:unused@127.0.0.1:1/nowhere"), "--quiet", "run"
     )
@@ -51,7 +51,7 @@ def test_a_build_whose_connection_is_killed_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Red: one lost connection leaves the marts of all brands stale until the next build."""
+    """One lost connection leaves the marts of all brands stale until the next build."""
     from airflow.dag_processing.dagbag import DagBag
 
     world = Warehouse(warehouse)
@@ -85,7 +85,7 @@ def test_a_build_whose_connection_is_killed_is_tried_again(
 def test_a_build_under_which_a_view_changed_is_tried_again(
     airflow: None, warehouse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: an order that a shop's view shows twice since a moment ago stops all brands' marts."""
+    """An order that a shop's view shows twice since a moment ago stops all brands' marts."""
     from airflow.dag_processing.dagbag import DagBag
 
     world = Warehouse(warehouse)
@@ -95,8 +95,9 @@ def test_a_build_under_which_a_view_changed_is_tried_again(
     world.execute("alter table app.transactions rename to orders")
     world.execute(
         "create view app.transactions as select * from app.orders union all "
-        "select transaction_id, brand_slug, profile_id, status, amount + 1, currency, transacted_at, "
-        "refunded_amount, refunded_at, updated_at, event_id, action_source, event_source_url, ip, "
+        "select transaction_id, brand_slug, profile_id, status, amount + 1, currency, "
+        "transacted_at, refunded_amount, refunded_at, updated_at, event_id, action_source, "
+        "event_source_url, ip, "
         "user_agent, fbp, fbc from app.orders where brand_slug = 'acme' "
         "and transaction_id = 'once' "
         "and to_regclass('staging.base_app__repeated_transactions') is not null"

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, ad, build, build_marts, build_models, outcome
-
 from tributary import config
+
+from tests.support.marts import (
+    MARTS,
+    OTHER_MARTS,
+    Warehouse,
+    ad,
+    build,
+    build_marts,
+    build_models,
+    outcome,
+)
 
 
 @pytest.fixture
@@ -23,12 +32,12 @@ def world(warehouse: str) -> Iterator[Warehouse]:
 
 
 def test_an_empty_warehouse_builds(warehouse: str) -> None:
-    """Red: the first build after an installation fails, before any ad was loaded."""
+    """The first build after an installation fails, before any ad was loaded."""
     build(warehouse)
 
 
 def test_views_on_marts_survive(world: Warehouse) -> None:
-    """Red: an analyst's views and grants are gone after a night."""
+    """An analyst's views and grants are gone after a night."""
     world.load("100", "2026-03-01", [ad("1", "1.5")])
     build_models(world.uri)
     world.execute("create schema analysts")
@@ -44,10 +53,12 @@ def test_views_on_marts_survive(world: Warehouse) -> None:
 
 
 def test_a_second_build_writes_nothing(world: Warehouse) -> None:
-    """Red: marts that did not change are written anew each hour, and bloat."""
+    """Marts that did not change are written anew each hour, and bloat."""
     world.load("100", "2026-03-01", [ad("1"), ad("2")])
     build_models(world.uri)
-    views = "select oid, xmin from pg_rewrite where ev_class::regclass::text like 'marts.%' order by 1"
+    views = (
+        "select oid, xmin from pg_rewrite where ev_class::regclass::text like 'marts.%' order by 1"
+    )
     rows = {mart: world.rows(f"select id, xmin from marts.{mart} order by id") for mart in MARTS}
     written = world.rows(views)
     assert len(written) == 4
@@ -59,7 +70,7 @@ def test_a_second_build_writes_nothing(world: Warehouse) -> None:
 
 
 def test_readers_never_see_a_mart_empty(world: Warehouse) -> None:
-    """Red: a dashboard that is opened during a build shows no spend."""
+    """A dashboard that is opened during a build shows no spend."""
     world.load("100", "2026-03-01", [ad(str(n)) for n in range(50)])
     build_models(world.uri)
     world.load("100", "2026-03-01", [ad(str(n), "2.00") for n in range(50)])
@@ -84,7 +95,7 @@ def test_readers_never_see_a_mart_empty(world: Warehouse) -> None:
 
 
 def test_a_reader_holds_up_no_build(world: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: a dashboard that leaves its transaction open holds up the night's build, and the build
+    """A dashboard that leaves its transaction open holds up the night's build, and the build
     everybody who reads after it.
     """
     world.load("100", "2026-03-01", [ad("1")])
@@ -99,7 +110,7 @@ def test_a_reader_holds_up_no_build(world: Warehouse, monkeypatch: pytest.Monkey
 
 
 def test_a_view_follows(world: Warehouse, tmp_path: Path) -> None:
-    """Red: a view that somebody has replaced by hand stays so, or one that shows all of a table
+    """A view that somebody has replaced by hand stays so, or one that shows all of a table
     lacks the table's new column.
     """
     project = tmp_path / "dbt"
@@ -122,7 +133,7 @@ def test_a_view_follows(world: Warehouse, tmp_path: Path) -> None:
 
 
 def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:
-    """Red: a new column needs a rebuild by hand, or one that goes takes an analyst's view along."""
+    """A new column needs a rebuild by hand, or one that goes takes an analyst's view along."""
     project = tmp_path / "dbt"
     shutil.copytree(config.ROOT / "dbt", project)
     world.load("100", "2026-03-01", [ad("1")])

@@ -1,4 +1,4 @@
-"""A migration that changes what dbt's views read: they give way and come back, a user's do not."""
+"""A migration of what views read: dbt's views are dropped and built again, a user's are not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from tests.support.marts import Warehouse, ad, build_models
-
 from tributary import warehouse as wh
 from tributary.errors import WarehouseError
+from tributary.warehouse import schema
+
+from tests.support.marts import Warehouse, ad, build_models
 
 _CHANGES = """
 from alembic import op
@@ -43,14 +42,11 @@ _VIEWS = (
 
 @pytest.fixture
 def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The newest revision; behind it, there is one more for the test."""
+    """The newest revision of the project; the test adds one more after it."""
     migrations = tmp_path / "migrations"
-    shutil.copytree(wh._MIGRATIONS, migrations)
-    monkeypatch.setattr(wh, "_MIGRATIONS", migrations)
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    newest = ScriptDirectory.from_config(config).get_current_head()
-    assert newest is not None
+    shutil.copytree(schema.MIGRATIONS, migrations)
+    monkeypatch.setattr(schema, "MIGRATIONS", migrations)
+    newest = schema.newest_version()
     (migrations / "versions" / "9999_changes.py").write_text(_CHANGES.format(head=newest))
     return newest
 
@@ -72,10 +68,10 @@ def _views(world: Warehouse) -> set[str]:
     return {row["name"] for row in world.rows(_VIEWS)}
 
 
-def test_our_views_give_way_and_come_back(
+def test_views_of_dbt_are_dropped_and_built_again(
     world: Warehouse, head: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a release with a migration stops on every warehouse that has ever built its marts."""
+    """A release with a migration would fail on every warehouse that has built its marts."""
     world.execute("create view public.mine as select sum(spend) as spend from marts.ad_spend")
     before = _views(world)
     wh.migrate(world.uri)
@@ -84,8 +80,9 @@ def test_our_views_give_way_and_come_back(
     assert {"staging.stg_tributary__loads", "staging.stg_tributary__restatements",
             "intermediate.int_ad_spend_days"} <= dropped  # fmt: skip
     assert "staging.stg_app__transactions" not in dropped
-    (message,) = [r.getMessage() for r in caplog.records if r.name == "tributary.warehouse"]
-    assert ", ".join(sorted(dropped)) + ". The next build of the marts makes them again." in message
+    (message,) = [r.getMessage() for r in caplog.records if r.name == schema.__name__]
+    names = ", ".join(sorted(dropped))
+    assert f"{names}. The next build of the marts creates them again." in message
 
     build_models(world.uri)
     assert _views(world) == before
@@ -100,8 +97,8 @@ def test_our_views_give_way_and_come_back(
     assert world.row(_TYPE) == {"type": "numeric"}
 
 
-def test_views_of_others_are_named_and_stay(world: Warehouse, head: str) -> None:
-    """Red: a migration drops what an analyst made, or stops with Postgres' own error."""
+def test_views_of_others_are_named_and_not_dropped(world: Warehouse, head: str) -> None:
+    """A migration would drop an analyst's views, or fail without naming them."""
     world.execute("create materialized view public.mine as select spend from ops.loads")
     world.execute("create view public.on_mine as select spend from public.mine")
     world.execute("create view public.on_ours as select spend from staging.stg_tributary__loads")
@@ -111,15 +108,15 @@ def test_views_of_others_are_named_and_stay(world: Warehouse, head: str) -> None
     assert str(caught.value) == (
         f"The warehouse at {wh.where(world.uri)} cannot be migrated to head: views that this "
         "project did not make read what changes (mine reads ops.loads; on_mine reads mine; "
-        "on_ours reads staging.stg_tributary__loads). Drop them, do this again, and make them "
-        "anew. Nothing was changed."
+        "on_ours reads staging.stg_tributary__loads). Drop them, migrate again, and create "
+        "them again. Nothing was changed."
     )
     assert (_views(world), world.row(_TYPE)) == (before, {"type": "numeric"})
     assert world.row("select version_num from ops.schema_version") == {"version_num": head}
 
 
-def test_what_else_is_in_the_way_is_said(world: Warehouse, head: str) -> None:
-    """Red: a user's own constraint stops a migration with a traceback."""
+def test_anything_else_that_depends_on_a_change_is_named(world: Warehouse, head: str) -> None:
+    """A user's function that reads a column would stop a migration with a traceback."""
     world.execute("drop schema staging, intermediate, snapshots cascade")
     world.execute(
         "create function public.loaded() returns numeric language sql "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.support.marts import Warehouse, ad, build, build_marts, build_models, outcome
 
 TESTS = ("ad_spend_equals_raw", "ad_spend_equals_account_totals")
@@ -52,14 +53,14 @@ def world(sound: Warehouse) -> Iterator[Warehouse]:
     ],
 )
 def test_tampering_is_found(world: Warehouse, tampering: str, found_by: set[str]) -> None:
-    """Red: figures that do not add up are published with a green build."""
+    """Figures that do not add up are published with a green build."""
     world.execute(tampering)
     nodes = outcome(world.uri, "--select", *TESTS)
     assert {name for name, (status, _) in nodes.items() if status == "fail"} == found_by
 
 
 def test_a_load_during_the_build_is_nobodys_fault(world: Warehouse) -> None:
-    """Red: a build fails at night because a load came between the mart and its tests."""
+    """A build fails at night because a load came between the mart and its tests."""
     world.execute(
         'update raw.meta_ad_insights set payload = payload || \'{"spend": "5"}\' '
         "where date = '2026-03-01'"
@@ -91,7 +92,7 @@ def _load_now(world: Warehouse, account_id: str, day: str, spend: str = "1") -> 
 
 
 def test_a_day_that_the_build_did_not_see_is_not_judged(between: Warehouse) -> None:
-    """Red: a daily load that commits between the mart and its tests makes the hourly build red."""
+    """A daily load that commits between the mart and its tests makes the hourly build red."""
     _load_now(between, "100", "2026-03-02")  # a new day
     _load_now(between, "200", "2026-03-01", spend="5")  # a known day, restated
     build(between.uri, "--select", *TESTS)
@@ -104,7 +105,7 @@ def test_a_day_that_the_build_did_not_see_is_not_judged(between: Warehouse) -> N
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_day_that_the_build_saw_and_lost_is_judged(between: Warehouse, again: bool) -> None:
-    """Red: the mart loses a day that it has just built, and the build is green."""
+    """The mart loses a day that it has just built, and the build is green."""
     if again:  # the first build computes all days, the next one only those that changed
         _load_now(between, "200", "2026-03-01", spend="5")
         build_marts(between.uri)
@@ -117,7 +118,7 @@ REVENUE = ("attributions_hold_all_revenue", "credits_hold_all_revenue", "credits
 
 
 def test_purchases_that_the_build_did_not_see_are_not_judged(between: Warehouse) -> None:
-    """Red: a shop that sells, or refunds, while the marts are built makes the build red; or a
+    """A shop that sells, or refunds, while the marts are built makes the build red; or a
     purchase that the build saw and lost is not found.
     """
     between.purchase("old", "p1", "2026-03-01", "10")
@@ -150,7 +151,7 @@ def test_purchases_that_the_build_did_not_see_are_not_judged(between: Warehouse)
 
 
 def test_a_purchase_that_the_build_read_and_lost_is_judged(between: Warehouse) -> None:
-    """Red: a purchase of a view that says "changed tomorrow" could be lost in each build with all
+    """A purchase of a view that says "changed tomorrow" could be lost in each build with all
     tests green.
     """
     between.purchase("odd", "p1", "2026-03-01", "10", updated_at="tomorrow")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+
 from tests.support.marts import Warehouse, ad, build, build_marts, build_models
 
 DAYS = ("2026-03-01", "2026-03-02", "2026-03-03")
@@ -45,7 +46,7 @@ def _contents(world: Warehouse) -> list[object]:
 
 
 def test_a_restated_day_shows_in_both(world: Warehouse) -> None:
-    """Red: yesterday's report and today's differ, and nobody can tell by what and since when."""
+    """Yesterday's report and today's differ, and nobody can tell by what and since when."""
     assert _restated(world) == {day: {(0, None)} for day in DAYS}
     assert world.contents("ad_restatements") == []
 
@@ -74,7 +75,7 @@ def test_a_restated_day_shows_in_both(world: Warehouse) -> None:
 
 
 def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
-    """Red: how often a day was restated depends on when somebody last rebuilt by hand."""
+    """How often a day was restated depends on when somebody last rebuilt by hand."""
     world.restate("100", DAYS[0], [ad("1", "5")], currency="EUR")  # an ad vanished
     world.restate("100", DAYS[1], [], currency="EUR")  # all ads of the day vanished
     build_marts(world.uri)
@@ -87,7 +88,7 @@ def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
 
 
 def test_the_ledger_alone_changes(world: Warehouse) -> None:
-    """Red: a restatement that was struck from the ledger stays in the marts, because no load came
+    """A restatement that was struck from the ledger stays in the marts, because no load came
     with it; or days that it does not concern are written anew.
     """
     world.restate("100", DAYS[0], [ad("1", "5"), ad("2")], currency="EUR")

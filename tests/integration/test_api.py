@@ -12,7 +12,7 @@ import pytest
 from tributary import warehouse as wh
 from tributary.warehouse import api_keys as keys
 
-from tests.support.edge import Door, connections, edge, empty_outbox, key, serving, two_brands
+from tests.support.edge import Client, connections, edge, empty_outbox, key, serving, two_brands
 from tests.support.loads import query
 from tests.support.outgoing import execute, states
 
@@ -33,13 +33,13 @@ def url(uri: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def acme(url: str, uri: str) -> Door:
-    return Door(url, key(uri))
+def acme(url: str, uri: str) -> Client:
+    return Client(url, key(uri))
 
 
 @pytest.fixture(scope="module")
-def lumen(url: str, uri: str) -> Door:
-    return Door(url, key(uri, "lumen"))
+def lumen(url: str, uri: str) -> Client:
+    return Client(url, key(uri, "lumen"))
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +66,8 @@ def sale(number: int = 1, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_conversion_comes_in_once(acme: Door, uri: str) -> None:
-    """Red: a client that posts again after a timeout would double a purchase."""
+def test_a_conversion_comes_in_once(acme: Client, uri: str) -> None:
+    """A client that posts again after a timeout would double a purchase."""
     first = acme("POST", "/conversions", json=sale())
     assert first.status_code == 201
     row = first.json()
@@ -83,8 +83,8 @@ def test_a_conversion_comes_in_once(acme: Door, uri: str) -> None:
     assert states(uri) == {("pending", None): 1}
 
 
-def test_nobody_is_shown(acme: Door, uri: str) -> None:
-    """Red: who has a key could read whom the conversions are about."""
+def test_nobody_is_shown(acme: Client, uri: str) -> None:
+    """Who has a key could read whom the conversions are about."""
     made = acme("POST", "/conversions", json=sale(contact_id="c-1", fbclid="IwAR_abcdef")).json()
     page = acme("GET", "/conversions").text
     stored = query(uri, "select user_hashes, fbc from ops.conversion_events")[0]
@@ -123,9 +123,9 @@ def test_nobody_is_shown(acme: Door, uri: str) -> None:
     ids=str,
 )
 def test_a_wrong_conversion_is_refused_by_field(
-    acme: Door, changes: dict[str, Any], field: str
+    acme: Client, changes: dict[str, Any], field: str
 ) -> None:
-    """Red: the sender is not told what to mend, or is told a person's data."""
+    """The sender is not told what to mend, or is told a person's data."""
     answer = acme("POST", "/conversions", json=sale(**changes))
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
@@ -133,8 +133,19 @@ def test_a_wrong_conversion_is_refused_by_field(
     assert acme("GET", "/conversions").json()["count"] == 0
 
 
-def test_what_is_no_json_is_refused(acme: Door) -> None:
-    """Red: a broken client gets a 500, and its words stand in the log."""
+def test_all_faults_of_a_conversion_are_in_one_answer(acme: Client) -> None:
+    """A caller corrects one field, and learns of the next one only by the next request."""
+    wrong = sale(value="much", currency="DOLLAR", event_time="yesterday", colour="red")
+    one = acme("POST", "/conversions", json=wrong)
+    assert one.status_code == 422
+    fields = ["colour", "event_time", "value", "currency"]
+    assert [fault["field"] for fault in one.json()["errors"]] == fields
+    batch = acme("POST", "/conversions/batch", json={"events": [wrong]}).json()
+    assert batch["results"][0]["errors"] == one.json()["errors"]
+
+
+def test_what_is_no_json_is_refused(acme: Client) -> None:
+    """A broken client gets a 500, and what it sent is in the log."""
     headers = {"Content-Type": "application/json"}
     for body in (b"{", b"\xff", b"[" * 100_000, b'{"event_name": "Lead", "value": NaN}'):
         answer = acme("POST", "/conversions", data=body, headers=headers)
@@ -145,8 +156,8 @@ def test_what_is_no_json_is_refused(acme: Door) -> None:
     assert acme("GET", "/nowhere").status_code == 404
 
 
-def test_a_batch_is_judged_item_by_item(acme: Door, uri: str) -> None:
-    """Red: one wrong item costs the others, or nobody knows which one it was."""
+def test_a_batch_is_judged_item_by_item(acme: Client, uri: str) -> None:
+    """One wrong item costs the others, or nobody knows which one it was."""
     items = [
         sale(1),
         sale(2, value="-1"),
@@ -179,8 +190,8 @@ def test_a_batch_is_judged_item_by_item(acme: Door, uri: str) -> None:
     assert len(query(uri, "select from ops.conversion_events")) == 1000
 
 
-def test_conversions_are_found(acme: Door, lumen: Door) -> None:
-    """Red: a growth team looks for its events and sees others, or none."""
+def test_conversions_are_found(acme: Client, lumen: Client) -> None:
+    """A growth team looks for its events and sees others, or none."""
     now = datetime.now(UTC)
     for number in range(5):
         at = (now - timedelta(hours=number + 1)).isoformat()
@@ -213,8 +224,8 @@ def test_conversions_are_found(acme: Door, lumen: Door) -> None:
     )
 
 
-def test_a_brand_never_sees_another_ones_rows(acme: Door, lumen: Door, uri: str) -> None:
-    """Red: a client of one brand reads, changes or erases another brand's conversions."""
+def test_a_brand_never_sees_another_ones_rows(acme: Client, lumen: Client, uri: str) -> None:
+    """A client of one brand reads, changes or erases another brand's conversions."""
     row = acme("POST", "/conversions", json=sale()).json()
     path = f"/conversions/{row['id']}"
     wish = {"destination": "acme-meta", "sync_status": "skipped"}
@@ -234,8 +245,10 @@ def test_a_brand_never_sees_another_ones_rows(acme: Door, lumen: Door, uri: str)
     assert states(uri) == {("pending", None): 1}
 
 
-def test_what_is_another_brands_does_not_exist(acme: Door, lumen: Door, uri: str) -> None:
-    """Red: a client of one brand learns what another brand, its destinations or its events are."""
+def test_what_is_another_brands_does_not_exist(acme: Client, lumen: Client, uri: str) -> None:
+    """A client of one brand learns what another brand, its destinations or its
+    events are.
+    """
     row = acme("POST", "/conversions", json=sale()).json()
     skip = {"sync_status": "skipped"}
 
@@ -277,8 +290,8 @@ def test_what_is_another_brands_does_not_exist(acme: Door, lumen: Door, uri: str
     assert acme("GET", f"/conversions/{row['id']}").json() == row
 
 
-def test_a_twin_of_ones_own_is_named(lumen: Door, uri: str) -> None:
-    """Red: a client asks those who run it about a destination that it sees itself."""
+def test_a_twin_of_ones_own_is_named(lumen: Client, uri: str) -> None:
+    """A client asks those who run it about a destination that it sees itself."""
     execute(
         uri,
         "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, settings) "
@@ -293,28 +306,28 @@ def test_a_twin_of_ones_own_is_named(lumen: Door, uri: str) -> None:
     assert "lumen-meta and lumen-twin have the same pixel_id" in answer.json()["detail"]
 
 
-def test_no_answer_has_anything_of_a_person(acme: Door, lumen: Door) -> None:
-    """Red: the documentation promises it, and a contact, a page or a name goes out."""
+def test_no_answer_has_anything_of_a_person(acme: Client, lumen: Client) -> None:
+    """The documentation promises it, and a contact, a page or a name goes out."""
     of_them: dict[str, Any] = {
         "contact_id": "contact-4711", "event_source_url": "https://shop.example/ann?utm_source=x",
         "custom_params": {"content_name": "Call with Ann"}, "external_id": "crm-4711",
         "first_name": "Ann", "fbclid": "IwAR_abcdef", "gclid": "Cj0-abcdefghijklmnopqrstuvwxyz",
         "fbp": "fb.1.1700000000000.4711",
     }  # fmt: skip
-    for door in (acme, lumen):
-        made = door("POST", "/conversions", json=sale(**of_them))
+    for http in (acme, lumen):
+        made = http("POST", "/conversions", json=sale(**of_them))
         id = made.json()["id"]
         wish = {"destination": made.json()["deliveries"][0]["destination"]}
         answers = [
             made,
-            door("POST", "/conversions", json=sale(**of_them)),
-            door("POST", "/conversions/batch", json={"events": [sale(**of_them), sale(2)]}),
-            door("GET", "/conversions"),
-            door("GET", f"/conversions/{id}"),
-            door("PATCH", f"/conversions/{id}", json={**wish, "sync_status": "skipped"}),
-            door("GET", "/destinations"),
-            door("GET", "/conversions/sync"),
-            door("POST", "/erasure", json={"email": PERSON["email"]}),
+            http("POST", "/conversions", json=sale(**of_them)),
+            http("POST", "/conversions/batch", json={"events": [sale(**of_them), sale(2)]}),
+            http("GET", "/conversions"),
+            http("GET", f"/conversions/{id}"),
+            http("PATCH", f"/conversions/{id}", json={**wish, "sync_status": "skipped"}),
+            http("GET", "/destinations"),
+            http("GET", "/conversions/sync"),
+            http("POST", "/erasure", json={"email": PERSON["email"]}),
         ]
         assert [one.status_code for one in answers] == [201, *[200] * 8]
         told = " ".join(one.text for one in answers).lower()
@@ -323,8 +336,8 @@ def test_no_answer_has_anything_of_a_person(acme: Door, lumen: Door) -> None:
         assert (made.json()["has_contact_id"], "contact_id" in made.json()) == (True, False)
 
 
-def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Door) -> None:
-    """Red: anybody may read and write conversions."""
+def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Client) -> None:
+    """Anybody may read and write conversions."""
     valid = key(uri)
     expired = key(uri, expires=datetime.now(UTC) - timedelta(seconds=1))
     later = key(uri, expires=datetime.now(UTC) + timedelta(minutes=1))
@@ -343,21 +356,21 @@ def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Door) -> None
     ]  # fmt: skip
     for bad in (None, "", "tk_", "x" * 60, expired, revoked, forged, other_id):
         for method, path in routes:
-            answer = Door(url, bad)(method, path)
+            answer = Client(url, bad)(method, path)
             assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
-    assert Door(url, later)("GET", "/conversions").status_code == 200
+    assert Client(url, later)("GET", "/conversions").status_code == 200
     stored = query(uri, "select string_agg(k::text, '') as all from ops.api_keys as k")[0]["all"]
     for one in (valid, later, revoked):
         assert one.split("_", 2)[2] not in stored + told
 
 
 def test_a_key_has_so_many_requests_a_minute(uri: str) -> None:
-    """Red: a client in a loop takes the API away from all others."""
+    """A client in a loop takes the API away from all others."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIBUTARY_RATE_LIMIT", "3/minute")
         with edge(uri) as url:
-            busy, calm = Door(url, key(uri)), Door(url, key(uri))
+            busy, calm = Client(url, key(uri)), Client(url, key(uri))
             answers = [busy("GET", "/conversions/sync") for _ in range(5)]
             assert [one.status_code for one in answers] == [200, 200, 200, 429, 429]
             assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
@@ -369,8 +382,8 @@ def _set(uri: str, status: str, outcome: str | None = None) -> None:
     execute(uri, f"update ops.conversion_deliveries set sync_status = '{status}', outcome = {said}")
 
 
-def test_deliveries_change_by_hand_where_they_may(acme: Door, uri: str) -> None:
-    """Red: a person cannot mend what is dead, or sends twice what was sent."""
+def test_deliveries_change_by_hand_where_they_may(acme: Client, uri: str) -> None:
+    """A person cannot mend what is dead, or sends twice what was sent."""
     made = acme("POST", "/conversions", json=sale()).json()
     path = f"/conversions/{made['id']}"
 
@@ -409,8 +422,12 @@ _PERSONAL = (
 )
 
 
-def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(acme: Door, uri: str) -> None:
-    """Red: personal data stays after the request to delete it, or returns with the next import."""
+def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(
+    acme: Client, uri: str
+) -> None:
+    """Personal data stays after the request to delete it, or returns with the next
+    import.
+    """
     full = sale(
         contact_id="c-1", fbclid="IwAR_abcdef", fbp="fb.1.1700000000000.1", gclid="g",
         gbraid="g", wbraid="w", event_source_url="https://shop.example/x",
@@ -437,8 +454,10 @@ def test_a_deleted_conversion_leaves_its_count_and_does_not_come_back(acme: Door
     assert acme("POST", "/conversions", json=other).status_code == 201
 
 
-def test_a_person_is_forgotten(acme: Door, uri: str) -> None:
-    """Red: a data-subject request leaves something, takes somebody else's, or is undone later."""
+def test_a_person_is_forgotten(acme: Client, uri: str) -> None:
+    """A data-subject request leaves something, takes somebody else's, or is undone
+    later.
+    """
     gmail = {"email": "j.roe@gmail.com", "phone": None}
     acme("POST", "/conversions", json=sale(1, contact_id="c-1", fbp="fb.1.1700000000000.1"))
     acme(
@@ -483,12 +502,13 @@ def test_a_person_is_forgotten(acme: Door, uri: str) -> None:
     assert acme("POST", "/erasure", json={"email": "a\x00b"}).status_code == 422
 
 
-def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
-    """Red: a delivery that was with a worker, or is retried, sends an erased person's event."""
+def test_what_was_erased_never_leaves(acme: Client, uri: str) -> None:
+    """A delivery that was with a worker, or is retried, sends an erased person's
+    event.
+    """
     from tributary.deliver import destinations, outbox
     from tributary.deliver.upload import upload
     from tributary.platforms.meta.client import Graph
-    from tributary.platforms.meta.destination import MetaSender
 
     from tests.support.outgoing import sandbox_with_pixels
 
@@ -500,16 +520,21 @@ def test_what_was_erased_never_leaves(acme: Door, uri: str) -> None:
         assert outbox.retry(connection, now) == {"acme-meta": 1}
         target = destinations.one(connection, "acme-meta", now)
 
+    from tributary.platforms import registry
+
     from tests.support.outgoing import TOKEN
 
     with sandbox_with_pixels() as sandbox:
-        upload(uri, target, lambda: MetaSender(Graph(TOKEN, host=sandbox.url), target.settings))
+        client = Graph(TOKEN, host=sandbox.url)
+        upload(uri, target, lambda: registry.platform("meta").sender(client, target.settings))
         assert sandbox.events.ledger("2000000077") == {}
     assert states(uri) == {("skipped", "erased"): 1}
 
 
-def test_a_contact_keeps_its_click(acme: Door, uri: str) -> None:
-    """Red: Meta attributes a purchase to the day it was made, not to the click weeks before."""
+def test_a_contact_keeps_its_click(acme: Client, uri: str) -> None:
+    """Meta attributes a purchase to the day it was made, not to the click weeks
+    before.
+    """
     at = datetime.now(UTC) - timedelta(days=3)
     acme("POST", "/conversions", json={
         "event_name": "Lead", "contact_id": "c-1", "fbclid": "IwAR_abcdef", "ad_id": "77",
@@ -530,8 +555,8 @@ def test_a_contact_keeps_its_click(acme: Door, uri: str) -> None:
     assert abs(contact["first_seen_at"] - at) < timedelta(seconds=1)
 
 
-def test_destinations_pause_and_resume(acme: Door, uri: str) -> None:
-    """Red: a person cannot stop a destination, or an upload under way resumes it."""
+def test_destinations_pause_and_resume(acme: Client, uri: str) -> None:
+    """A person cannot stop a destination, or an upload under way resumes it."""
     from tributary.deliver import destinations
 
     paused = acme("PATCH", "/destinations/acme-meta", json={"paused": True, "reason": "Audit"})
@@ -550,8 +575,8 @@ def test_destinations_pause_and_resume(acme: Door, uri: str) -> None:
     ]
 
 
-def test_only_the_apis_own_settings_change(acme: Door, lumen: Door) -> None:
-    """Red: the settings file and the API overwrite each other, or nonsense is stored."""
+def test_only_the_apis_own_settings_change(acme: Client, lumen: Client) -> None:
+    """The settings file and the API overwrite each other, or nonsense is stored."""
     refused = acme("PATCH", "/destinations/acme-meta", json={"settings": {"batch_size": 10}})
     assert refused.status_code == 409
     assert "managed_by" in refused.json()["detail"]
@@ -571,8 +596,8 @@ def test_only_the_apis_own_settings_change(acme: Door, lumen: Door) -> None:
     assert (nul.status_code, "NUL" in nul.json()["detail"]) == (422, True)
 
 
-def test_sync_status_counts_what_waits(acme: Door, uri: str) -> None:
-    """Red: the growth team sees that all is sent while events wait."""
+def test_sync_status_counts_what_waits(acme: Client, uri: str) -> None:
+    """The growth team sees that all is sent while events wait."""
     acme("POST", "/conversions", json=sale())
     execute(uri, "update ops.destinations set last_sync_at = now(), last_sync_status = 'ok', "
                  "last_sync_count = 3 where name = 'acme-meta'")  # fmt: skip
@@ -588,8 +613,8 @@ def test_sync_status_counts_what_waits(acme: Door, uri: str) -> None:
     ]  # fmt: skip
 
 
-def test_nothing_can_be_triggered_without_an_airflow(acme: Door) -> None:
-    """Red: the caller believes that an upload has started."""
+def test_nothing_can_be_triggered_without_an_airflow(acme: Client) -> None:
+    """The caller believes that an upload has started."""
     answer = acme("POST", "/conversions/sync")
     assert answer.status_code == 503
     assert "TRIBUTARY_AIRFLOW_URL" in answer.json()["detail"]
@@ -601,8 +626,8 @@ def test_nothing_can_be_triggered_without_an_airflow(acme: Door) -> None:
     assert "token-that" not in answer.text
 
 
-def test_a_restart_of_the_warehouse_is_not_noticed(acme: Door, uri: str) -> None:
-    """Red: after a restart as many requests fail as the pool had connections."""
+def test_a_restart_of_the_warehouse_is_not_noticed(acme: Client, uri: str) -> None:
+    """After a restart as many requests fail as the pool had connections."""
     assert acme("GET", "/conversions").status_code == 200
     gone = query(  # and waits, up to 10 s, until they are
         uri, "select pg_terminate_backend(pid, 10000) as done from pg_stat_activity "
@@ -614,7 +639,9 @@ def test_a_restart_of_the_warehouse_is_not_noticed(acme: Door, uri: str) -> None
 
 
 def test_a_warehouse_that_moved_is_followed(uri: str) -> None:
-    """Red: after a change of the connection's password the API is down until it is restarted."""
+    """After a change of the connection's password the API is down until it is
+    restarted.
+    """
     from tributary.api.app import edge as make
 
     with pytest.MonkeyPatch.context() as patch:
@@ -622,14 +649,14 @@ def test_a_warehouse_that_moved_is_followed(uri: str) -> None:
         app = make()
         app.state.database.patience = 0.3
         with serving(app) as url:
-            door = Door(url, key(uri))
-            assert door("GET", "/conversions").status_code == 503
+            http = Client(url, key(uri))
+            assert http("GET", "/conversions").status_code == 503
             patch.setenv("TRIBUTARY_WAREHOUSE", uri)
-            assert door("GET", "/conversions").status_code == 200
+            assert http("GET", "/conversions").status_code == 200
 
 
 def test_a_warehouse_that_is_down_is_told_so(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Red: a client gives up on an outage, or the log names the password."""
+    """A client gives up on an outage, or the log names the password."""
     from tributary.api.app import edge as make
 
     before = os.environ.get("TRIBUTARY_WAREHOUSE")
@@ -638,7 +665,7 @@ def test_a_warehouse_that_is_down_is_told_so(uri: str, capfd: pytest.CaptureFixt
         app = make()
         app.state.database.patience = 0.5
         with serving(app) as url:
-            answer = Door(url, "tk_" + "0" * 12 + "_" + "A" * 43)("GET", "/conversions")
+            answer = Client(url, "tk_" + "0" * 12 + "_" + "A" * 43)("GET", "/conversions")
             assert answer.status_code == 503
             assert answer.headers["retry-after"]
     finally:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from tests.support.edge import Door, two_brands
+from tests.support.edge import Client, two_brands
 from tests.support.outgoing import purchase
 
 ROUTES = [
@@ -33,29 +33,29 @@ def url(api_server: str, module_warehouse: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def login(url: str) -> Callable[[str], Door]:
+def login(url: str) -> Callable[[str], Client]:
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
-    def as_(role: str) -> Door:
+    def as_(role: str) -> Client:
         user = SimpleAuthManagerUser(username=role, role=role)
-        return Door(url, get_auth_manager().generate_jwt(user))
+        return Client(url, get_auth_manager().generate_jwt(user))
 
     return as_
 
 
 def test_nobody_gets_in_without_a_login(url: str) -> None:
-    """Red: plugin apps of Airflow are open to everybody unless they ask who it is."""
+    """Plugin apps of Airflow are open to everybody unless they ask who it is."""
     for token in (None, "garbage", "tk_" + "0" * 12 + "_" + "A" * 43):
         for method, path in ROUTES:
-            assert Door(url, token)(method, path).status_code == 401, (method, path)
-    anonymous = Door(url)
+            assert Client(url, token)(method, path).status_code == 401, (method, path)
+    anonymous = Client(url)
     for path in ("/docs", "/redoc", "/webhooks/acme/stripe", "/health"):
         assert anonymous("GET", path).status_code == 404
 
 
-def test_an_expired_or_forged_login_is_none(url: str, login: Callable[[str], Door]) -> None:
-    """Red: yesterday's token still opens, or one that somebody signed himself."""
+def test_an_expired_or_forged_login_is_none(url: str, login: Callable[[str], Client]) -> None:
+    """Yesterday's token still opens, or one that somebody signed himself."""
     import jwt
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -66,26 +66,28 @@ def test_an_expired_or_forged_login_is_none(url: str, login: Callable[[str], Doo
     claims = jwt.decode(valid, options={"verify_signature": False})
     forged = jwt.encode(claims, "x" * 64, algorithm="HS512")
     unsigned = jwt.encode(claims, "", algorithm="none")
-    assert Door(url, valid)("GET", "/conversions").status_code == 200
+    assert Client(url, valid)("GET", "/conversions").status_code == 200
     for token in (expired, forged, unsigned, valid[:-4]):
-        assert Door(url, token)("GET", "/conversions").status_code == 401
-        assert Door(url)("GET", "/conversions", cookies={"_token": token}).status_code == 401
+        assert Client(url, token)("GET", "/conversions").status_code == 401
+        assert Client(url)("GET", "/conversions", cookies={"_token": token}).status_code == 401
 
 
-def test_a_cookie_is_a_login_too(url: str, login: Callable[[str], Door]) -> None:
-    """Red: the page in the browser cannot call the API."""
+def test_a_cookie_is_a_login_too(url: str, login: Callable[[str], Client]) -> None:
+    """The page in the browser cannot call the API."""
     token = str(login("viewer").bearer).removeprefix("Bearer ")
     cookies = {"_token": token}
-    assert Door(url)("GET", "/conversions", cookies=cookies).status_code == 200
+    assert Client(url)("GET", "/conversions", cookies=cookies).status_code == 200
     mine = {"_token": str(login("user").bearer).removeprefix("Bearer ")}
     for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 409)):
-        answer = Door(url)("POST", "/conversions/sync", params={"brand_id": "acme"}, cookies=mine,
+        answer = Client(url)("POST", "/conversions/sync", params={"brand_id": "acme"}, cookies=mine,
                            headers={"Sec-Fetch-Site": site})  # fmt: skip
         assert answer.status_code == status  # 409: the DAG is paused
 
 
-def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Door]) -> None:
-    """Red: who may only look can erase people, or who may trigger the upload cannot use the API."""
+def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Client]) -> None:
+    """Who may only look can erase people, or who may trigger the upload cannot use
+    the API.
+    """
     viewer, user = login("viewer"), login("user")
     event: dict[str, Any] = json.loads(json.dumps(purchase(1), default=str))
     event["event_time"] = datetime.now(UTC).isoformat()
@@ -107,8 +109,10 @@ def test_a_viewer_reads_and_a_user_writes(login: Callable[[str], Door]) -> None:
     assert viewer("GET", "/openapi.json").json()["info"]["title"] == "Tributary"
 
 
-def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Door]) -> None:
-    """Red: who erased a person, or handed in a sale, cannot be found; or the log names people."""
+def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Client]) -> None:
+    """Who erased a person, or handed in a sale, cannot be found; or the log names
+    people.
+    """
     from airflow.models import Log
     from airflow.utils.session import create_session
 
@@ -143,7 +147,7 @@ def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Door]) -> N
 
 
 @pytest.fixture
-def airflows(login: Callable[[str], Door], api_server: str) -> Callable[..., requests.Response]:
+def airflows(login: Callable[[str], Client], api_server: str) -> Callable[..., requests.Response]:
     """Airflow's own REST API, asked as an admin."""
     headers = {"Authorization": str(login("admin").bearer)}
 
@@ -155,9 +159,11 @@ def airflows(login: Callable[[str], Door], api_server: str) -> Callable[..., req
 
 
 def test_an_upload_is_started_as_the_caller(
-    login: Callable[[str], Door], airflows: Callable[..., requests.Response]
+    login: Callable[[str], Client], airflows: Callable[..., requests.Response]
 ) -> None:
-    """Red: a run that waits for ever is told as started, or is not of the one who asked."""
+    """A run that waits for ever is told as started, or is not of the one who
+    asked.
+    """
     path, wanted = "dags/upload_conversions", {"brand_id": "acme"}
     paused = login("user")("POST", "/conversions/sync", params=wanted)
     assert (paused.status_code, "paused" in paused.json()["detail"]) == (409, True)
@@ -177,11 +183,11 @@ def test_an_upload_is_started_as_the_caller(
 
 
 def test_airflows_own_refusals_are_told(
-    login: Callable[[str], Door],
+    login: Callable[[str], Client],
     airflows: Callable[..., requests.Response],
     sync_dags: Callable[[], None],
 ) -> None:
-    """Red: a missing DAG looks like a started upload."""
+    """A missing DAG looks like a started upload."""
     assert airflows("DELETE", "dags/upload_conversions").ok
     try:
         answer = login("user")("POST", "/conversions/sync", params={"brand_id": "acme"})

@@ -15,7 +15,8 @@ from tributary.cli import main
 from tributary.deliver import destinations
 from tributary.deliver.upload import upload
 from tributary.errors import SettingsError
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply, change_destination
+from tributary.settings.read import check
 
 from tests.support.loads import query
 from tests.support.outgoing import (
@@ -58,8 +59,8 @@ _ALL = [
 
 def _apply(uri: str, text: str = FILE, *, prune: bool = False) -> list[str]:
     with wh.connect(uri, autocommit=True) as connection:
-        wanted = settings.check(yaml.safe_load(text))
-        return settings.apply(connection, wanted, prune=prune)
+        wanted = check(yaml.safe_load(text))
+        return apply(connection, wanted, prune=prune)
 
 
 def _state(uri: str) -> dict[str, list[dict[str, Any]]]:
@@ -68,19 +69,20 @@ def _state(uri: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_applying_is_idempotent(warehouse: str) -> None:
-    """Red: a deployment that applies its file each time would change something each time."""
+    """A deployment that applies its file each time changes something each time."""
     assert _apply(warehouse) == [f"{name}: created" for name in _ALL]
     state = _state(warehouse)
     assert _apply(warehouse) == [f"{name}: unchanged" for name in _ALL]
     assert _state(warehouse) == state
     (row,) = query(warehouse, "select * from ops.ad_accounts where account_id = '11'")
     assert (row["conn_id"], row["is_active"]) == ("meta_acme", True)
-    assert row["settings"]["lookback_days"] == 28
-    assert row["settings"]["name"] == "Second"
+    assert row["settings"] == {
+        "platform": "meta", "account_id": "11", "conn_id": "meta_acme", "name": "Second",
+    }  # fmt: skip
 
 
 def test_only_what_changed_is_changed(warehouse: str) -> None:
-    """Red: a changed setting would not arrive, or another one would change with it."""
+    """A changed setting does not arrive, or another one changes with it."""
     _apply(warehouse)
     changed = FILE.replace('"10", conn_id: meta_acme', '"10", conn_id: other, reconcile: warn')
     lines = _apply(warehouse, changed.replace("Lumen", "Lumen Skincare"))
@@ -92,7 +94,7 @@ def test_only_what_changed_is_changed(warehouse: str) -> None:
 
 
 def test_run_state_is_not_touched(warehouse: str) -> None:
-    """Red: applying settings would lift a pause, or forget the last sync."""
+    """Applying settings ends a pause, or forgets the last sync."""
     _apply(warehouse)
     with psycopg.connect(warehouse) as connection:
         for table in ("ad_accounts", "destinations"):
@@ -116,7 +118,7 @@ def test_run_state_is_not_touched(warehouse: str) -> None:
 
 
 def test_what_the_file_does_not_name_stays_unless_pruned(warehouse: str) -> None:
-    """Red: one team's file would delete another's brand; or pruning would leave it."""
+    """One team's file deletes another's brand; or pruning leaves it."""
     _apply(warehouse)
     only = dedent("""
         brands:
@@ -142,7 +144,7 @@ def test_what_the_file_does_not_name_stays_unless_pruned(warehouse: str) -> None
 
 
 def test_an_error_in_the_middle_leaves_nothing(warehouse: str) -> None:
-    """Red: half a settings file would hold, and the other half would not."""
+    """Half of a settings file is applied, and the other half is not."""
     with psycopg.connect(warehouse) as connection:
         connection.execute("alter table ops.ad_accounts add check (account_id <> '20')")
     with pytest.raises(psycopg.errors.CheckViolation):
@@ -153,7 +155,7 @@ def test_an_error_in_the_middle_leaves_nothing(warehouse: str) -> None:
 
 
 def test_two_at_once_wait_for_each_other(warehouse: str) -> None:
-    """Red: two deployments at once would fail each other, or both claim to have created."""
+    """Two deployments at once make each other fail, or both report that they created a brand."""
     found: list[list[str]] = []
     threads = [threading.Thread(target=lambda: found.append(_apply(warehouse))) for _ in range(3)]
     for thread in threads:
@@ -166,16 +168,18 @@ def test_two_at_once_wait_for_each_other(warehouse: str) -> None:
 def test_configure_on_the_command_line(
     warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: the documented command would not do what `apply` does."""
+    """The documented command does not do what `apply` does."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
     path = tmp_path / "settings.yaml"
     path.write_text(FILE)
     ended = CliRunner().invoke(main, ["configure", str(path)])
-    assert (ended.exit_code, ended.output.splitlines()) == (0, [f"{n}: created" for n in _ALL])
+    where = f"Written to the warehouse at {wh.where(warehouse)}."
+    assert ended.exit_code == 0
+    assert ended.output.splitlines() == [*(f"{name}: created" for name in _ALL), where]
     path.write_text("brands: []")
     ended = CliRunner().invoke(main, ["configure", str(path), "--prune"])
     assert ended.exit_code == 0
-    assert len(ended.output.splitlines()) == 7
+    assert len(ended.output.splitlines()) == 8
     path.write_text(FILE.replace('"20"', "20"))
     ended = CliRunner().invoke(main, ["configure", str(path)])
     assert ended.exit_code == 1
@@ -194,13 +198,16 @@ def test_configure_on_the_command_line(
             "Error: TRIBUTARY_WAREHOUSE must be a URI such as "
             "postgresql://user:password@host:5432/name.\n",
         ),
-        ("postgresql://u:geheim@127.0.0.1:1/x", "Error: The warehouse at 127.0.0.1:1/x does not"),
+        (
+            "postgresql://u:geheim@127.0.0.1:1/x",
+            "Error: Cannot connect to the warehouse at 127.0.0.1:1/x: ",
+        ),
     ],
 )
 def test_a_warehouse_that_cannot_be_used_is_one_sentence(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, sentence: str
 ) -> None:
-    """Red: a traceback, with the password in it."""
+    """The user sees a traceback, with the password in it."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", uri)
     path = tmp_path / "settings.yaml"
     path.write_text(FILE)
@@ -209,6 +216,32 @@ def test_a_warehouse_that_cannot_be_used_is_one_sentence(
     assert ended.output.startswith(sentence)
     assert ended.output.count("\n") == 1
     assert "geheim" not in ended.output
+
+
+def test_no_default_is_stored(warehouse: str) -> None:
+    """A default that a later version changes never takes effect, or a row that an earlier version
+    wrote with all defaults cannot be read."""
+    _put(warehouse, {**_meta(), "managed_by": "api"})
+    path = "select settings from ops.destinations where name = 'acme-meta'"
+    assert query(warehouse, path) == [{"settings": PIXEL}]
+
+    def now() -> destinations.Destination:
+        with wh.connect(warehouse, autocommit=True) as connection:
+            return destinations.one(connection, "acme-meta", NOW)
+
+    everything = now().settings.model_dump()
+    with wh.connect(warehouse, autocommit=True) as connection:
+        # The page sends all that it shows.
+        change_destination(connection, "acme-meta", {**everything, "batch_size": 70})
+    assert query(warehouse, path) == [{"settings": {**PIXEL, "batch_size": 70}}]
+    earlier = """'{"in_flight": 4, "sync_interval_minutes": 15, "gone": 1}'"""
+    execute(warehouse, f"update ops.destinations set settings = settings || {earlier}")
+    found = now()
+    assert (found.settings.batch_size, found.settings.in_flight) == (70, 4)
+    assert found.stored["gone"] == 1
+    execute(warehouse, "update ops.destinations set settings = settings - 'pixel_id'")
+    with pytest.raises(SettingsError, match=r"in the warehouse cannot be used \(pixel_id is miss"):
+        _ = now().settings
 
 
 def _google(slug: str, name: str, platform: str = "google_ads", **changes: Any) -> dict[str, Any]:
@@ -231,7 +264,7 @@ def _put(uri: str, *brands: dict[str, Any], prune: bool = False) -> list[str]:
 def test_two_brands_never_share_a_conversion_action(
     warehouse: str, other: str, at_once: bool
 ) -> None:
-    """Red: both brands have an order 1001, and Google keeps one of them, with one of two values."""
+    """Both brands have an order 1001, and Google keeps one of them, with one of two values."""
     acme, lumen = _google("acme", "acme-google"), _google("lumen", "lumen-google", other)
     lumen["destinations"][0]["events"] = {"Subscribe": "43"}
     if not at_once:
@@ -254,7 +287,7 @@ def test_two_brands_never_share_a_conversion_action(
 
 
 def test_one_brand_may_count_two_events_in_one_action(warehouse: str) -> None:
-    """Red: a brand is refused with the words that its events would count twice; none would."""
+    """A brand is refused because its events would count twice, though none would."""
     sales = _google("acme", "a-sales", events={"Purchase": "42"})["destinations"]
     leads = _google("acme", "b-leads", "google_data_manager", events={"Lead": "42"})
     both = {**leads, "destinations": [*sales, *leads["destinations"]]}
@@ -270,7 +303,7 @@ def test_one_brand_may_count_two_events_in_one_action(warehouse: str) -> None:
 
 
 def test_one_file_goes_from_one_google_api_to_the_other(warehouse: str) -> None:
-    """Red: a brand that migrates sends each event twice, or has to be without a destination."""
+    """A brand that migrates sends each event twice, or has no destination for a time."""
     old = _google("acme", "z-ads")
     both = _google("acme", "a-manager", "google_data_manager")
     _put(warehouse, old)
@@ -315,7 +348,7 @@ def _meta(pixel: str = "2000000077", **changes: Any) -> dict[str, Any]:
 def test_a_pixel_stays_while_its_answers_are_open(
     warehouse: str, state: str, is_open: bool
 ) -> None:
-    """Red: what the old pixel may have taken is sent to the new one, too, and counts in both."""
+    """What the old pixel may have taken is sent to the new one, too, and counts in both."""
     now = datetime.now(UTC)
     _put(warehouse, _meta(), _google("lumen", "lumen-google"))
     sale = {"event_time": now, "action_source": "email", "value": 1, "currency": "USD"}
@@ -342,7 +375,7 @@ def test_a_pixel_stays_while_its_answers_are_open(
 
 
 def test_an_action_stays_while_its_answers_are_open(warehouse: str) -> None:
-    """Red: a refund of what one action has counted becomes a sale of another."""
+    """A refund of what one action has counted becomes a sale of another."""
     now = datetime.now(UTC)
     sale = {"event_time": now, "action_source": "email", "value": 9, "currency": "USD"}
     raw = [{**sale, "event_name": name, "event_id": name, "email": "a@b.example"}
@@ -371,7 +404,7 @@ def test_an_action_stays_while_its_answers_are_open(warehouse: str) -> None:
 
 
 def test_an_upload_under_way_ends_where_its_pixel_changes(warehouse: str) -> None:
-    """Red: an upload goes on into the old pixel, and what it gets no answer for into the new."""
+    """An upload goes on into the old pixel, and what gets no answer is sent to the new one, too."""
     with sandbox_with_pixels() as sandbox:
         _put(warehouse, _meta(), _google("lumen", "lumen-google"))
         take(warehouse, [purchase(number) for number in range(3)])

@@ -24,11 +24,11 @@ from tributary import warehouse as wh
 from tributary.api import access, bounds, database
 from tributary.api.app import edge as make
 from tributary.api.bounds import Bounds
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 from tributary.api.shares import FAILED, UNKNOWN, Shares
 from tributary.deliver import intake
 
-from tests.support.edge import SECRET, Door, connections, edge, key, post, serving, two_brands
+from tests.support.edge import SECRET, Client, connections, edge, key, post, serving, two_brands
 from tests.support.outgoing import execute
 
 PATIENCE = 20.0  # real seconds after which a socket that says nothing fails a test
@@ -90,7 +90,9 @@ def trickled(one: socket.socket, piece: bytes) -> None:
 
 
 def test_headers_without_end_are_refused_and_take_no_memory(uri: str) -> None:
-    """Red: a connection without a key makes the server keep what it sends, 300 MB or more."""
+    """A connection without a key makes the server keep what it sends, 300 MB or
+    more.
+    """
     with edge(uri) as url:
         assert requests.get(f"{url}/health", timeout=PATIENCE).json() == {"status": "ok"}
         before = psutil.Process().memory_info().rss
@@ -120,7 +122,7 @@ def test_headers_without_end_are_refused_and_take_no_memory(uri: str) -> None:
 
 
 def test_a_request_has_its_time_to_come_in(uri: str) -> None:
-    """Red: a few hundred half-open requests, or ones that trickle, stay for ever."""
+    """A few hundred half-open requests, or ones that trickle, stay for ever."""
     quick = Bounds(head_seconds=0.2, body_seconds=0.2, answer_seconds=0.2)
     head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nContent-Length: 1000\r\n\r\n"
     with edge(uri, bounds=quick) as url:
@@ -144,12 +146,12 @@ def test_a_request_has_its_time_to_come_in(uri: str) -> None:
 
 
 def test_an_answer_has_its_time_to_be_read(uri: str) -> None:
-    """Red: a client that reads nothing keeps its answers in memory for ever."""
+    """A client that reads nothing keeps its answers in memory for ever."""
     with edge(uri, bounds=Bounds(answer_seconds=0.2)) as url:
         bearer = key(uri)
         leads = [{"event_name": "Lead", "event_id": f"l{n}", "email": "a@example.com"}
                  for n in range(1000)]  # fmt: skip
-        done = Door(url, bearer)("POST", "/conversions/batch", json={"events": leads}).json()
+        done = Client(url, bearer)("POST", "/conversions/batch", json={"events": leads}).json()
         assert done["accepted"] == 1000
         head = f"GET /conversions?limit=1000 HTTP/1.1\r\nAuthorization: Bearer {bearer}\r\n\r\n"
         with socket.socket() as one:
@@ -162,7 +164,7 @@ def test_an_answer_has_its_time_to_be_read(uri: str) -> None:
 
 
 def test_many_connections_push_out_only_those_that_wait(uri: str) -> None:
-    """Red: who opens many connections and asks for nothing keeps all others out."""
+    """Who opens many connections and asks for nothing keeps all others out."""
     few = Bounds(connections=12, connections_of_address=4)
     with edge(uri, bounds=few) as url:
         half = b"GET /health HTTP/1.1\r\nX: "
@@ -179,7 +181,7 @@ def test_many_connections_push_out_only_those_that_wait(uri: str) -> None:
 
 
 def test_bodies_that_do_not_end_push_out_the_largest(uri: str) -> None:
-    """Red: a hundred clients without a key fill the memory with halves of bodies."""
+    """A hundred clients without a key fill the memory with halves of bodies."""
     with edge(uri, bounds=Bounds(bodies=2**20)) as url:
         head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
         largest = opened(url, head + b"x" * 500_000)
@@ -187,12 +189,14 @@ def test_bodies_that_do_not_end_push_out_the_largest(uri: str) -> None:
         last = opened(url, head + b"x" * 300_000, "127.0.0.3")
         assert said(largest).startswith(b"HTTP/1.1 503 ")
         with smaller, last:
-            answer = Door(url)("POST", "/webhooks/acme/stripe", data=b"x" * 1000)
+            answer = Client(url)("POST", "/webhooks/acme/stripe", data=b"x" * 1000)
             assert answer.status_code == 401
 
 
 def test_bodies_of_one_address_leave_room_for_others(uri: str) -> None:
-    """Red: one brand's batches take all room for bodies, and another brand's are refused."""
+    """One brand's batches take all room for bodies, and another brand's are
+    refused.
+    """
     with edge(uri, bounds=Bounds(bodies=2**20)) as url:
         head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
         larger = opened(url, head + b"x" * 300_000, "127.0.0.2")
@@ -200,13 +204,13 @@ def test_bodies_of_one_address_leave_room_for_others(uri: str) -> None:
             assert said(larger).startswith(b"HTTP/1.1 503 ")  # though half of the room is free
             lead = {"event_name": "Lead", "event_id": "n", "email": "a@example.com"}
             batch = {"events": [{**lead, "junk": "x" * 400_000}]}
-            lumen = Door(url, key(uri, "lumen"))
+            lumen = Client(url, key(uri, "lumen"))
             assert lumen("POST", "/conversions/batch", json=batch).status_code == 200
             assert not select.select([smaller], [], [], 0)[0]  # nor was this one refused
 
 
 def test_a_body_that_goes_on_has_more_time(uri: str) -> None:
-    """Red: a slow line never brings a batch of some megabytes in."""
+    """A slow line never brings a batch of some megabytes in."""
     with edge(uri, bounds=Bounds(body_seconds=0.3, pace=50_000)) as url:
         head = b"POST /webhooks/acme/stripe HTTP/1.1\r\nConnection: close\r\n"
         slow = opened(url, head + b"Content-Length: 100000\r\n\r\n")
@@ -217,7 +221,7 @@ def test_a_body_that_goes_on_has_more_time(uri: str) -> None:
 
 
 def test_pipelined_requests_have_an_end(uri: str) -> None:
-    """Red: one packet holds thousands of requests, each of which is kept."""
+    """One packet holds thousands of requests, each of which is kept."""
     with edge(uri) as url:
         answers = said(opened(url, b"GET /health HTTP/1.1\r\n\r\n" * 5000))
         assert answers.count(b"HTTP/1.1 200") <= 10
@@ -225,7 +229,7 @@ def test_pipelined_requests_have_an_end(uri: str) -> None:
 
 
 def test_an_edge_without_bounds_does_not_start() -> None:
-    """Red: under another server the bounds are silently gone."""
+    """Under another server the bounds are silently gone."""
     sent: list[Any] = []
 
     async def receive() -> dict[str, str]:
@@ -244,7 +248,7 @@ def test_an_edge_without_bounds_does_not_start() -> None:
 
 
 def test_ipv6_hosts_of_one_network_are_one_client() -> None:
-    """Red: one host counts as 2^64, and no limit of an address holds."""
+    """One host counts as 2^64, and no limit of an address holds."""
     assert bounds.address("2001:db8:1:2:3:4:5:6") == bounds.address("2001:db8:1:2::1")
     assert bounds.address("2001:db8:1:3::1") != bounds.address("2001:db8:1:2::1")
     assert bounds.address("::ffff:192.0.2.7") == bounds.address("192.0.2.7") == "192.0.2.7"
@@ -259,19 +263,21 @@ def locked(uri: str, brand: str) -> Iterator[Callable[[], None]]:
 
 
 def test_a_brand_that_waits_slows_no_other(uri: str) -> None:
-    """Red: an erasure of one brand holds every connection, and /health says that all is down."""
+    """An erasure of one brand holds every connection, and /health says that all is
+    down.
+    """
     with edge(uri) as url, ThreadPoolExecutor(60) as pool:
-        acme, lumen = key(uri), Door(url, key(uri, "lumen"))
+        acme, lumen = key(uri), Client(url, key(uri, "lumen"))
         with locked(uri, "acme") as release:
             stuck = [
                 pool.submit(
-                    Door(url, acme), "POST", "/conversions",
+                    Client(url, acme), "POST", "/conversions",
                     json={"event_name": "Lead", "event_id": f"l{number}", "email": "a@example.com"},
                 )
                 for number in range(40)
             ]  # fmt: skip
             hooked = [
-                pool.submit(post, Door(url), "chatbot", {"contact_id": f"c{number}"})
+                pool.submit(post, Client(url), "chatbot", {"contact_id": f"c{number}"})
                 for number in range(20)
             ]
             waiting = "select count(*) as n from pg_stat_activity where wait_event_type = 'Lock'"
@@ -299,15 +305,15 @@ def _number(uri: str, statement: Any) -> int:
 
 
 def test_what_waits_too_long_is_to_come_again(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: a lock of another process looks like an outage, or like a fault of ours."""
+    """A lock of another process looks like an outage, or like a fault of ours."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", uri)
     app = make()
     app.state.database.shares.patience = 0.1
     with serving(app) as url, ThreadPoolExecutor(20) as pool:
-        door = Door(url, key(uri))
+        http = Client(url, key(uri))
         with locked(uri, "acme") as release:
             lead = {"event_name": "Lead", "event_id": "x", "email": "a@example.com"}
-            held = [pool.submit(door, "POST", "/conversions", json=lead) for _ in range(12)]
+            held = [pool.submit(http, "POST", "/conversions", json=lead) for _ in range(12)]
             done, _ = wait(held, PATIENCE, FIRST_COMPLETED)
             assert {one.result().status_code for one in done} == {503}
             while sum(one.done() for one in held) < 4:
@@ -321,17 +327,19 @@ def test_what_waits_too_long_is_to_come_again(uri: str, monkeypatch: pytest.Monk
 
 
 def test_a_brand_that_is_busy_is_no_outage(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: one brand's erasure, a timeout or a deadlock is reported as a warehouse that is down."""
+    """One brand's erasure, a timeout or a deadlock is reported as a warehouse that
+    is down.
+    """
     quick = database._OPTIONS.replace("lock_timeout=5s", "lock_timeout=50ms")
     monkeypatch.setattr(database, "_OPTIONS", quick)
     lead = {"event_name": "Lead", "event_id": "busy", "email": "jane@example.com"}
     with edge(uri) as url:
-        acme, lumen = Door(url, key(uri)), Door(url, key(uri, "lumen"))
+        acme, lumen = Client(url, key(uri)), Client(url, key(uri, "lumen"))
         with locked(uri, "acme"):
             answers = [
                 acme("POST", "/conversions", json=lead),
                 acme("POST", "/conversions/batch", json={"events": [lead]}),
-                post(Door(url), "chatbot", {"contact_id": "B1", "qualified": True, **lead}),
+                post(Client(url), "chatbot", {"contact_id": "B1", "qualified": True, **lead}),
             ]
             assert lumen("POST", "/conversions", json=lead).status_code == 201
         for one in answers:
@@ -348,7 +356,9 @@ def test_a_brand_that_is_busy_is_no_outage(uri: str, monkeypatch: pytest.MonkeyP
 def test_a_deadlock_is_busy_and_a_stop_is_not(
     uri: str, monkeypatch: pytest.MonkeyPatch, what: type[psycopg.Error], words: str
 ) -> None:
-    """Red: who reads the log looks for an outage where two requests crossed, or the reverse."""
+    """Who reads the log looks for an outage where two requests crossed, or the
+    reverse.
+    """
 
     def broken(*_: Any, **__: Any) -> None:
         raise what("Key (email)=(jane@example.com)")
@@ -356,14 +366,14 @@ def test_a_deadlock_is_busy_and_a_stop_is_not(
     monkeypatch.setattr(intake, "_store", broken)
     with edge(uri) as url:
         lead = {"event_name": "Lead", "event_id": "d", "email": "jane@example.com"}
-        answer = Door(url, key(uri))("POST", "/conversions", json=lead)
+        answer = Client(url, key(uri))("POST", "/conversions", json=lead)
     assert answer.status_code == 503
     assert words in answer.json()["detail"]
     assert "jane" not in answer.text
 
 
 def test_shares_leave_one_for_who_has_none() -> None:
-    """Red: two or three slow brands together take what one alone may not."""
+    """Two or three slow brands together take what one alone may not."""
 
     async def run() -> list[int]:
         shares, taken = Shares(12), []
@@ -377,7 +387,7 @@ def test_shares_leave_one_for_who_has_none() -> None:
                     async with shares.of(brand):
                         counts[brand] += 1
                         await done.wait()
-                except Refused:
+                except ApiError:
                     pass
 
             for brand in "abc":
@@ -395,7 +405,7 @@ def test_shares_leave_one_for_who_has_none() -> None:
 
 
 def test_slow_brands_leave_places_for_look_ups() -> None:
-    """Red: five slow brands hold every place, and no key of a sixth is even looked up."""
+    """Five slow brands hold every place, and no key of a sixth is even looked up."""
 
     async def run() -> list[int]:
         shares, counts = Shares(16, 2), dict.fromkeys("abcdef", 0)
@@ -408,7 +418,7 @@ def test_slow_brands_leave_places_for_look_ups() -> None:
                     async with shares.of(brand):
                         counts[brand] += 1
                         await done.wait()
-                except Refused:
+                except ApiError:
                     pass
 
             for brand in counts:
@@ -416,7 +426,7 @@ def test_slow_brands_leave_places_for_look_ups() -> None:
                     group.create_task(hold(brand))
                 await asyncio.sleep(0.03)
             async with shares.of(UNKNOWN), shares.of(FAILED, most=1):
-                with pytest.raises(Refused):
+                with pytest.raises(ApiError):
                     async with shares.of(UNKNOWN):
                         pass
             done.set()
@@ -427,9 +437,9 @@ def test_slow_brands_leave_places_for_look_ups() -> None:
 
 
 def test_pages_follow_one_another_while_rows_come_in(uri: str) -> None:
-    """Red: a client that walks through its conversions skips some, or sees some twice."""
+    """A client that walks through its conversions skips some, or sees some twice."""
     with edge(uri) as url:
-        acme, lumen = Door(url, key(uri)), Door(url, key(uri, "lumen"))
+        acme, lumen = Client(url, key(uri)), Client(url, key(uri, "lumen"))
         leads = [{"event_name": "Lead", "event_id": f"l{n}", "email": "a@example.com"}
                  for n in range(9)]  # fmt: skip
         acme("POST", "/conversions/batch", json={"events": leads[:4]})  # all at one moment
@@ -483,16 +493,16 @@ def silent() -> Iterator[Silent]:
 def test_a_warehouse_that_is_silent_is_asked_by_one_at_a_time(
     uri: str, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: 200 posts wait 10 to 40 s for their 503, each with a thread."""
+    """200 posts wait 10 to 40 s for their 503, each with a thread."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", f"postgresql://a:b@127.0.0.1:{silent.port}/c")
     app = make()
     app.state.database.patience = 2.0
     bearer = "tk_" + "0" * 12 + "_" + "A" * 43
     with serving(app) as url, ThreadPoolExecutor(50) as pool:
-        assert Door(url, bearer)("GET", "/conversions").status_code == 503  # finds it out
+        assert Client(url, bearer)("GET", "/conversions").status_code == 503  # finds it out
         asked = len(silent.taken)
-        jobs = [pool.submit(Door(url, bearer), "GET", "/conversions") for _ in range(40)]
-        hooks = [pool.submit(post, Door(url), "stripe", {"id": "1"}) for _ in range(40)]
+        jobs = [pool.submit(Client(url, bearer), "GET", "/conversions") for _ in range(40)]
+        hooks = [pool.submit(post, Client(url), "stripe", {"id": "1"}) for _ in range(40)]
         healthy = pool.submit(requests.get, f"{url}/health", timeout=PATIENCE)
         answers = [job.result() for job in jobs + hooks]
         assert {one.status_code for one in answers} == {503}
@@ -507,12 +517,12 @@ def test_without_redis_each_process_counts_by_itself(
     uri: str, how: str, silent: Silent, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """Red: Redis is down, and everybody gets a 500, or nobody is limited any more."""
+    """Redis is down, and everybody gets a 500, or nobody is limited any more."""
     port = silent.port if how == "silent" else _closed_port()
     monkeypatch.setenv("TRIBUTARY_RATE_LIMIT_STORAGE", f"redis://127.0.0.1:{port}/1")
     monkeypatch.setenv("TRIBUTARY_RATE_LIMIT", "3/minute")
     with edge(uri) as url:
-        busy, calm = Door(url, key(uri)), Door(url, key(uri, "lumen"))
+        busy, calm = Client(url, key(uri)), Client(url, key(uri, "lumen"))
         assert requests.get(f"{url}/health", timeout=PATIENCE).json() == {"status": "ok"}
         codes = [busy("GET", "/destinations").status_code for _ in range(5)]
         assert codes == [200, 200, 200, 429, 429]
@@ -536,15 +546,17 @@ def _closed_port() -> int:
 def test_failed_keys_are_limited_and_valid_ones_are_not(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: one who tries keys has them looked up for ever; or locks out who shares its address."""
+    """One who tries keys has them looked up for ever; or locks out who shares its
+    address.
+    """
     monkeypatch.setenv("TRIBUTARY_FAILURE_LIMIT", "5/minute")
     with edge(uri) as url:
-        unknown = Door(url, "tk_" + "0" * 12 + "_" + "A" * 43)
+        unknown = Client(url, "tk_" + "0" * 12 + "_" + "A" * 43)
         answers = [unknown("GET", "/conversions") for _ in range(8)]
         assert [one.status_code for one in answers] == [401] * 5 + [429] * 3
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
-        assert Door(url)("GET", "/conversions").status_code == 429
-        assert Door(url, key(uri))("GET", "/conversions").status_code == 200
+        assert Client(url)("GET", "/conversions").status_code == 429
+        assert Client(url, key(uri))("GET", "/conversions").status_code == 200
         assert said_by(url, "127.0.0.2") == 401  # another address has its own count
 
 
@@ -556,16 +568,16 @@ def said_by(url: str, source: str) -> int:
 def test_failed_signatures_are_limited_and_valid_ones_are_not(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: anybody may try secrets without end; or keeps the provider's own posts out."""
+    """Anybody may try secrets without end; or keeps the provider's own posts out."""
     monkeypatch.setenv("TRIBUTARY_FAILURE_LIMIT", "5/minute")
     lead = {"contact_id": "B1", "qualified": True, "email": "jane@example.com"}
     with edge(uri) as url:
-        door = Door(url)
-        codes = [post(door, "chatbot", lead, header="t=1,v1=00").status_code for _ in range(7)]
+        http = Client(url)
+        codes = [post(http, "chatbot", lead, header="t=1,v1=00").status_code for _ in range(7)]
         assert codes == [401] * 5 + [429] * 2
-        assert post(door, "paypal", lead).status_code == 429  # nor are names tried out
-        assert post(door, "chatbot", lead).json()["status"] == "accepted"
-        assert post(door, "ghl", {"id": "1"}).status_code != 429  # looked up, and proven
+        assert post(http, "paypal", lead).status_code == 429  # nor are names tried out
+        assert post(http, "chatbot", lead).json()["status"] == "accepted"
+        assert post(http, "ghl", {"id": "1"}).status_code != 429  # looked up, and proven
         # All addresses together have tried this one too often, too.
         body = json.dumps(lead).encode()
         head = f"POST /webhooks/acme/chatbot HTTP/1.1\r\nContent-Length: {len(body)}\r\n"
@@ -574,26 +586,28 @@ def test_failed_signatures_are_limited_and_valid_ones_are_not(
 
 
 def test_plain_secrets_are_not_tried_without_end(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: who is over the limit goes on guessing a short secret, and sees which one is right."""
+    """Who is over the limit goes on guessing a short secret, and sees which one is
+    right.
+    """
     monkeypatch.setenv("TRIBUTARY_FAILURE_LIMIT", "5/minute")
     call = {"id": "p1", "email": "jane@example.com"}
     with edge(uri) as url:
-        right = [post(Door(url), "perspective", call, headers={"X-Webhook-Secret": SECRET})]
+        right = [post(Client(url), "perspective", call, headers={"X-Webhook-Secret": SECRET})]
         guessed = [
-            post(Door(url), "perspective", call, headers={"X-Webhook-Secret": f"g{n}"})
+            post(Client(url), "perspective", call, headers={"X-Webhook-Secret": f"g{n}"})
             for n in range(8)
         ]
-        right.append(post(Door(url), "perspective", call, headers={"X-Webhook-Secret": SECRET}))
+        right.append(post(Client(url), "perspective", call, headers={"X-Webhook-Secret": SECRET}))
         assert [one.status_code for one in guessed] == [401] * 5 + [429] * 3
         assert [one.status_code == 429 for one in right] == [False, True]
         assert 1 <= int(right[1].headers["retry-after"]) <= 60
         # A signature cannot be guessed.
         lead = {"contact_id": "B1", "qualified": True, "email": "jane@example.com"}
-        assert post(Door(url), "chatbot", lead).json()["status"] == "accepted"
+        assert post(Client(url), "chatbot", lead).json()["status"] == "accepted"
 
 
 def test_what_cannot_be_a_key_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: garbage costs a connection to the warehouse each time."""
+    """Garbage costs a connection to the warehouse each time."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", f"postgresql://a:b@127.0.0.1:{_closed_port()}/c")
     with serving(make()) as url:
         for bad in (None, "tk_", "x" * 60, "tk_" + "0" * 12 + "_" + "ä" * 43):
@@ -605,18 +619,18 @@ def test_what_cannot_be_a_key_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) 
 def test_the_log_says_what_was_asked_and_by_which_key(
     uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: the log keeps addresses, e-mails or secrets; or says nothing at all."""
+    """The log keeps addresses, e-mails or secrets; or says nothing at all."""
     caplog.set_level(logging.INFO)
     with edge(uri) as url:
         bearer = key(uri)
-        door = Door(url, bearer)
-        door("GET", "/conversions", params={"brand": "jane@example.com", "token": "s3cret"})
-        door("GET", "/conversions/0197c1f2-0000-7000-8000-000000000000?email=jane@example.com")
-        door("GET", "/jane@example.com?phone=2125550123")
+        http = Client(url, bearer)
+        http("GET", "/conversions", params={"brand": "jane@example.com", "token": "s3cret"})
+        http("GET", "/conversions/0197c1f2-0000-7000-8000-000000000000?email=jane@example.com")
+        http("GET", "/jane@example.com?phone=2125550123")
         said(opened(url, b"PURGE /destinations HTTP/1.1\r\nConnection: close\r\n\r\n"))
-        door("PATCH", "/destinations/jane@example.com", json={"paused": True})
-        post(door, "chatbot", {"email": "jane@example.com", "qualified": True, "contact_id": "c"})
-        post(door, "jane@example.com", {})
+        http("PATCH", "/destinations/jane@example.com", json={"paused": True})
+        post(http, "chatbot", {"email": "jane@example.com", "qualified": True, "contact_id": "c"})
+        post(http, "jane@example.com", {})
         said(opened(url, b"GET /jane@example.com\x00 HTTP/1.1\r\n\r\n"))
     lines = [one.getMessage() for one in caplog.records if one.name == "tributary.access"]
     who = bearer.split("_")[1]

@@ -81,7 +81,7 @@ def _fill(uri: str) -> None:
 
 
 def test_starting_twice_is_starting_once_and_stopping_stops(local: Home) -> None:
-    """Red: `make env` in two terminals would start two servers on one directory; or another user of
+    """`make env` in two terminals would start two servers on one directory; or another user of
     the machine could read its password.
     """
     uri = local.start()
@@ -104,7 +104,7 @@ def test_starting_twice_is_starting_once_and_stopping_stops(local: Home) -> None
 
 
 def test_a_killed_server_keeps_what_was_committed(local: Home) -> None:
-    """Red: a power cut would lose committed rows, or keep the server from starting."""
+    """A power cut would lose committed rows, or keep the server from starting."""
     uri = local.start()
     _fill(uri)
     # A busy backend outlives its postmaster and keeps a plain `pg_ctl start` waiting.
@@ -120,7 +120,7 @@ def test_a_killed_server_keeps_what_was_committed(local: Home) -> None:
 
 
 def test_a_reused_process_id_does_not_fool_it(local: Home) -> None:
-    """Red: a stale pid file that names somebody else's process would pass for a server."""
+    """A stale pid file with another process's id would look like a running server."""
     uri = local.start()
     _fill(uri)
     lines = local.pid_file.read_text().splitlines()
@@ -135,7 +135,7 @@ def test_a_reused_process_id_does_not_fool_it(local: Home) -> None:
 
 
 def test_two_that_start_at_once_share_one_server(local: Home) -> None:
-    """Red: tasks that begin together on a fresh machine would spoil each other's data directory."""
+    """Tasks that start together on a new machine would damage each other's data directory."""
     code = "from tributary.local import embedded; print(embedded.start())"
     environment = {**os.environ, "TRIBUTARY_HOME": str(local.directory)}
     running = [
@@ -153,7 +153,7 @@ def test_two_that_start_at_once_share_one_server(local: Home) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 def test_root_below_a_closed_directory() -> None:
-    """Red: root's own home (0700), where checkouts often lie, would have no embedded Postgres."""
+    """Root's own home (0700), where checkouts often lie, would have no embedded Postgres."""
     closed = Path(tempfile.mkdtemp(prefix="tributary-closed-"))
     assert closed.stat().st_mode & 0o777 == 0o700
     local = Home(closed / "home")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from tributary import warehouse as wh
-from tributary.deliver import erasure, files, intake, outbox, transactions
+from tributary.deliver import brands, erasure, files, intake, outbox, transactions
 from tributary.errors import WarehouseError
 
-from tests.support.edge import Door, empty_outbox, key, opened, post, two_brands
+from tests.support.edge import Client, empty_outbox, key, opened, post, two_brands
 from tests.support.loads import query
 from tests.support.outgoing import execute
 
@@ -35,7 +35,7 @@ def uri(module_warehouse: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def door(uri: str) -> Iterator[Door]:
+def http(uri: str) -> Iterator[Client]:
     with opened(uri) as client:
         yield client
 
@@ -45,8 +45,8 @@ def empty(uri: str) -> None:
     empty_outbox(uri, "ops.refused_files", "app.transactions", "app.profiles")
 
 
-def _erase(door: Door, uri: str, brand: str = "acme", **person: str) -> dict[str, Any]:
-    answer = Door(door.url, key(uri, brand))("POST", "/erasure", json=person)
+def _erase(http: Client, uri: str, brand: str = "acme", **person: str) -> dict[str, Any]:
+    answer = Client(http.url, key(uri, brand))("POST", "/erasure", json=person)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()["erased"][0]
     return found
@@ -55,15 +55,15 @@ def _erase(door: Door, uri: str, brand: str = "acme", **person: str) -> dict[str
 def _take(uri: str, *events: dict[str, Any], brand: str = "acme") -> list[str]:
     with wh.connect(uri, autocommit=True) as connection:
         receipts = intake.take(
-            connection, intake.brands(connection)[brand],
+            connection, brands.load(connection)[brand],
             [{"event_name": "Lead", **event} for event in events],
             source="test", now=outbox.now_of(connection),
         )  # fmt: skip
     return [receipt.status for receipt in receipts]
 
 
-def _posted(door: Door, source: str, payload: dict[str, Any]) -> str:
-    return str(post(door, source, payload).json()["status"])
+def _posted(http: Client, source: str, payload: dict[str, Any]) -> str:
+    return str(post(http, source, payload).json()["status"])
 
 
 def _everything(uri: str) -> str:
@@ -96,11 +96,11 @@ def _traces(uri: str, *folders: Path) -> list[str]:
 
 
 def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
-    door: Door, uri: str, tmp_path: Path
+    http: Client, uri: str, tmp_path: Path
 ) -> None:
-    """Red: somebody asks to be forgotten, reads that it is done, and is still there."""
+    """A person asks to be erased, reads that it is done, and is still stored."""
     # REST: with everything; by the phone alone; by the external id alone; by the contact alone.
-    api = Door(door.url, key(uri))
+    api = Client(http.url, key(uri))
     whole = {
         "event_name": "Purchase", "event_id": "order-1", "transaction_id": "T-1", "value": "9.90",
         "currency": "USD", **HER, "last_name": MARKS["last"], "external_id": MARKS["external"],
@@ -117,14 +117,14 @@ def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
         assert api("POST", "/conversions", json=event).status_code == 201
     # Webhooks: taken, with the contact in the event's id; ignored; refused; a repetition.
     chat = {"contact_id": MARKS["chat"], "email": MARKS["mail"], "fbclid": MARKS["fbclid"]}
-    assert _posted(door, "chatbot", {**chat, "id": "m1", "qualified": 1}) == "accepted"
+    assert _posted(http, "chatbot", {**chat, "id": "m1", "qualified": 1}) == "accepted"
     funnel = {"id": MARKS["chat"], "profile": {"email": MARKS["mail"]}, "funnelId": "f"}
-    assert _posted(door, "perspective", funnel) == "accepted"
+    assert _posted(http, "perspective", funnel) == "accepted"
     seen = {"contact_id": MARKS["seen"], "phone": PHONE, "status": "talking",
             "fbclid": MARKS["fbclid"]}  # fmt: skip
-    assert _posted(door, "chatbot", seen) == "ignored"
+    assert _posted(http, "chatbot", seen) == "ignored"
     refused = {**chat, "id": "m2", "qualified": 1, "timestamp": "1850-01-01T00:00:00Z"}
-    assert post(door, "chatbot", refused).status_code == 422
+    assert post(http, "chatbot", refused).status_code == 422
     # The user's own tables, and a file with lines that are taken and lines that are refused.
     execute(uri, "insert into app.profiles (profile_id, brand_slug, email) values (%s, 'acme', %s)",
             [MARKS["profile"], MARKS["mail"]])  # fmt: skip
@@ -155,20 +155,20 @@ def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
     _take(uri, {"event_id": "hers", **HER}, brand="lumen")
     assert len(_traces(uri, out)) == len(MARKS)
 
-    done = _erase(door, uri, email=MARKS["mail"])
+    done = _erase(http, uri, email=MARKS["mail"])
     others = query(uri, "select event_id, user_hashes <> '{}' as kept from ops.conversion_events "
                         "as e where event_id in ('else', 'hers') order by 1")  # fmt: skip
     assert others == [{"event_id": "else", "kept": True}, {"event_id": "hers", "kept": True}]
-    _erase(door, uri, "lumen", email=MARKS["mail"])
+    _erase(http, uri, "lumen", email=MARKS["mail"])
     assert _traces(uri, out) == []
     assert (done["events"], done["contacts"], done["refused_files"]) == (8, 3, 1)
     assert not (out / file.name).exists()
 
     # By each of her ways back in, too.
     assert _take(uri, {"phone": PHONE}, {"contact_id": MARKS["seen"]}) == ["refused", "refused"]
-    assert _posted(door, "chatbot", {**chat, "id": "m3", "qualified": 1}) == "ignored"
-    assert _posted(door, "chatbot", {**seen, "id": "m4", "phone": None}) == "ignored"
-    assert _posted(door, "perspective", funnel) == "ignored"
+    assert _posted(http, "chatbot", {**chat, "id": "m3", "qualified": 1}) == "ignored"
+    assert _posted(http, "chatbot", {**seen, "id": "m4", "phone": None}) == "ignored"
+    assert _posted(http, "perspective", funnel) == "ignored"
     assert transactions.enqueue(uri)["acme"]["accepted"] == 0
     with wh.connect(uri, autocommit=True) as connection:
         again = files.import_file(connection, drop, "acme", outbox.now_of(connection))
@@ -178,13 +178,13 @@ def test_a_person_known_by_every_way_in_is_gone_from_every_table_and_file(
     assert _traces(uri, out) == []
 
 
-def test_what_others_carry_as_well_says_nothing_of_a_person(door: Door, uri: str) -> None:
-    """Red: to erase one customer erases, and keeps out, all whose till writes the shop's phone."""
+def test_what_others_carry_as_well_says_nothing_of_a_person(http: Client, uri: str) -> None:
+    """Erasing one customer erases all customers for whom the till writes the shop's phone."""
     shop = "+12125550123"
     _take(uri, *({"event_id": f"till-{n}", "email": f"till.{n}@example.com", "phone": shop,
                   "external_id": "guest", "contact_id": f"c-{n}"} for n in range(3)),
           {"event_id": "guest", "external_id": "guest"})  # fmt: skip
-    assert _erase(door, uri, email="till.0@example.com")["events"] == 1
+    assert _erase(http, uri, email="till.0@example.com")["events"] == 1
     left = query(uri, "select event_id from ops.conversion_events where erased_at is null "
                       "order by 1")  # fmt: skip
     assert [row["event_id"] for row in left] == ["guest", "till-1", "till-2"]
@@ -192,53 +192,53 @@ def test_what_others_carry_as_well_says_nothing_of_a_person(door: Door, uri: str
     assert _take(uri, {"email": "till.0@example.com"}) == ["refused"]
 
 
-def test_a_contact_that_many_people_have_is_no_person(door: Door, uri: str) -> None:
-    """Red: to erase one walk-in customer refuses all others, or the other half of a household."""
+def test_a_contact_that_many_people_have_is_no_person(http: Client, uri: str) -> None:
+    """Erasing one walk-in customer refuses all others, or the rest of a household."""
     _take(uri, *({"event_id": f"till-{n}", "email": f"till.{n}@example.com", "contact_id": "guest"}
                  for n in range(5)))  # fmt: skip
-    assert _erase(door, uri, email="till.0@example.com")["events"] == 1
+    assert _erase(http, uri, email="till.0@example.com")["events"] == 1
     assert _take(uri, {"email": "till.3@example.com", "contact_id": "guest"}) == ["accepted"]
     home = "+12125550177"
     _take(uri, {"event_id": "his", "email": "v@example.com", "phone": home},
           {"event_id": "both", "email": "w@example.com", "phone": home},
           {"event_id": "hers", "email": "w@example.com"})  # fmt: skip
-    assert _erase(door, uri, email="v@example.com", phone=home)["events"] == 2
+    assert _erase(http, uri, email="v@example.com", phone=home)["events"] == 2
     assert _take(uri, {"event_id": "later", "email": "w@example.com"}) == ["accepted"]
 
 
 def test_a_phone_is_read_for_an_erasure_as_it_was_at_intake(
-    door: Door, uri: str, tmp_path: Path
+    http: Client, uri: str, tmp_path: Path
 ) -> None:
-    """Red: who gives the number as the shop has it is not found, and is said to be gone."""
+    """Who gives the number as the shop has it is not found, and reads that all is erased."""
     phone = "(212) 555-0188"
     assert _take(uri, {"event_id": "national", "phone": phone}) == ["accepted"]
-    assert _erase(door, uri, phone=phone)["events"] == 1
+    assert _erase(http, uri, phone=phone)["events"] == 1
     assert _take(uri, {"phone": "+1 212 555 0188"}) == ["refused"]
     file = tmp_path / "leads.csv"
     file.write_text(f"event_name,phone,value\nLead,{phone},many\n")
     with wh.connect(uri, autocommit=True) as connection:
         report = files.import_file(connection, file, "acme", outbox.now_of(connection))
     assert report.refused_file is None  # she was erased before
-    lumen = Door(door.url, key(uri, "lumen"))  # has no default country
+    lumen = Client(http.url, key(uri, "lumen"))  # has no default country
     assert lumen.faults("POST", "/erasure", json={"phone": phone}) == ["phone"]
 
 
-def test_a_file_on_another_machine_is_said_to_be_left(door: Door, uri: str) -> None:
-    """Red: the answer says that all is gone, and a file elsewhere has her address."""
+def test_a_file_on_another_machine_is_said_to_be_left(http: Client, uri: str) -> None:
+    """The answer says that everything is erased, though a file elsewhere has her address."""
     hashes = erasure.person_hashes({"email": MARKS["mail"]})
     execute(uri, "insert into ops.refused_files (host, path, brand_id, hashes) select "
                  "'elsewhere', '/data/leads.refused.csv', id, %s from ops.brands where "
                  "slug = 'acme'", [hashes])  # fmt: skip
-    assert "refused_files" not in _erase(door, uri, "lumen", email=MARKS["mail"])
-    assert _erase(door, uri, email=MARKS["mail"])["refused_files_left"] == 1
+    assert "refused_files" not in _erase(http, uri, "lumen", email=MARKS["mail"])
+    assert _erase(http, uri, email=MARKS["mail"])["refused_files_left"] == 1
 
 
 def test_no_downgrade_forgets_who_is_to_be_forgotten(warehouse: str) -> None:
-    """Red: a release is taken back and up again, and erased people are taken as new ones."""
+    """A release is taken back and up again, and erased people are taken as new ones."""
     two_brands(warehouse)
     _take(warehouse, {"event_id": "e-1", **HER})
     with wh.connect(warehouse, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         now = outbox.now_of(connection)
         erasure.erase_person(connection, brand.id, {"email": MARKS["mail"]}, now)
     before = query(warehouse, "select hash, event_id from ops.erasures order by id")

@@ -14,13 +14,15 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
+from psycopg import sql
 from tributary import config
 from tributary import warehouse as wh
-from tributary.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseDown
+from tributary.errors import DaysVanished, LoadFenced, Unreconciled, WarehouseBusy, WarehouseDown
 from tributary.platforms.meta import reports
 from tributary.platforms.meta.client import Graph
-from tributary.warehouse.load import ensure_partitions, stage_insights, staged_totals
+from tributary.warehouse.load import META, ensure_partitions, stage_rows, staged_totals
 
 from sandbox.call import Call
 from sandbox.delivery import Delivery
@@ -82,7 +84,7 @@ def _stati(uri: str) -> dict[date, str]:
 def test_every_row_of_the_world_is_stored_as_graph_gave_it(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: spend would be missing, doubled or changed between Graph and `raw`."""
+    """Spend would be missing, doubled or changed between Graph and `raw`."""
     result = load(warehouse, sandbox)
     expected = _expected_insights(sandbox.world, ACCOUNT_ID, _days(), sandbox.clock.now())
     assert _stored_insights(warehouse) == expected
@@ -111,7 +113,7 @@ def test_every_row_of_the_world_is_stored_as_graph_gave_it(
 def test_every_object_is_stored_deleted_and_archived_ones_included(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: a deleted campaign's spend would have no name in the marts."""
+    """A deleted campaign's spend would have no name in the marts."""
     load(warehouse, sandbox)
     account = sandbox.world.accounts[ACCOUNT_ID]
     expected = {
@@ -136,7 +138,7 @@ def test_every_object_is_stored_deleted_and_archived_ones_included(
 
 
 def test_sums_equal_the_accounts_own_to_the_cent(warehouse: str, sandbox: MeetingSandbox) -> None:
-    """Red: what a team sees as spent would not be what Meta bills."""
+    """What a team sees as spent would not be what Meta bills."""
     load(warehouse, sandbox)
     totals = sandbox.world.account_totals(ACCOUNT_ID, SINCE, UNTIL, sandbox.clock.now())
     sums = {
@@ -206,7 +208,7 @@ def test_sums_equal_the_accounts_own_to_the_cent(warehouse: str, sandbox: Meetin
 def test_any_other_world_loads_as_exactly(
     warehouse: str, spec: AccountSpec, start: date, since: date, until: date, now: datetime
 ) -> None:
-    """Red: the code would know the demo's accounts, currencies, zones or dates."""
+    """The code would know the demo's accounts, currencies, zones or dates."""
     with serving(spec, start=start) as sandbox:
         sandbox.clock.set(now)
         result = load(warehouse, sandbox, account_id=spec.account_id, since=since, until=until)
@@ -222,7 +224,7 @@ def test_any_other_world_loads_as_exactly(
 
 
 def test_accounts_do_not_touch_each_other(warehouse: str) -> None:
-    """Red: loading one account would delete or change another's rows of the same days."""
+    """Loading one account would delete or change another's rows of the same days."""
     specs = [
         AccountSpec("41", "b", "One", "USD", "America/Los_Angeles", campaigns=2),
         AccountSpec("42", "b", "Two", "IDR", "Asia/Jakarta", campaigns=3),
@@ -247,7 +249,7 @@ def test_accounts_do_not_touch_each_other(warehouse: str) -> None:
 def test_again_and_in_any_order_leaves_the_same(
     make_warehouse: MakeWarehouse, sandbox: MeetingSandbox
 ) -> None:
-    """Red: a second load, or a backfill in another order, would leave other tables than one."""
+    """A second load, or a backfill in another order, would leave other tables than one."""
     clean, twice, forth, back = (make_warehouse(f"order_{n}") for n in range(4))
     load(clean, sandbox)
     early, late = (SINCE, date(2025, 4, 1)), (date(2025, 3, 28), UNTIL)
@@ -262,7 +264,7 @@ def test_again_and_in_any_order_leaves_the_same(
 
 
 def test_an_unchanged_day_is_not_written_again(warehouse: str, sandbox: MeetingSandbox) -> None:
-    """Red: every daily look back would write a month of rows anew and bloat the table."""
+    """Every daily look back would write a month of rows anew and bloat the table."""
     load(warehouse, sandbox, run="first")
     before = query(warehouse, "select ctid, * from raw.meta_ad_insights order by date, ad_id")
     load(warehouse, sandbox, run="second")
@@ -299,7 +301,7 @@ def _child(uri: str, sandbox: MeetingSandbox, fences: int) -> subprocess.Popen[b
 def test_killed_anywhere_and_run_again_leaves_the_same(
     make_warehouse: MakeWarehouse, sandbox: MeetingSandbox, fence: int, call: int
 ) -> None:
-    """Red: a kill -9 in a load would leave half a day, or days that a retry does not mend."""
+    """A kill -9 in a load would leave half a day, or days that a retry does not mend."""
     clean, killed = make_warehouse("kill_clean"), make_warehouse("kill_killed")
     load(clean, sandbox)
     sandbox.requests.clear()
@@ -322,7 +324,7 @@ def test_killed_anywhere_and_run_again_leaves_the_same(
 
 
 def test_what_vanished_leaves(make_warehouse: MakeWarehouse, sandbox: MeetingSandbox) -> None:
-    """Red: rows that Meta took back would be counted for ever."""
+    """Rows that Meta took back would be counted for ever."""
     one, other = make_warehouse("vanish_one"), make_warehouse("vanish_clean")
     load(one, sandbox, run="before")
     victim = sandbox.world.full_day(ACCOUNT_ID, DAY)[3].ad
@@ -351,7 +353,7 @@ def test_what_vanished_leaves(make_warehouse: MakeWarehouse, sandbox: MeetingSan
 
 
 def test_a_restated_day_is_replaced(make_warehouse: MakeWarehouse, sandbox: MeetingSandbox) -> None:
-    """Red: Meta's corrections of past days would never arrive."""
+    """Meta's corrections of past days would never arrive."""
     one, other = make_warehouse("restated_one"), make_warehouse("restated_clean")
     load(one, sandbox, run="before")
     sandbox.world.becomes(
@@ -368,7 +370,7 @@ def test_a_restated_day_is_replaced(make_warehouse: MakeWarehouse, sandbox: Meet
 def test_finished_days_are_not_fetched_twice_in_one_run(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: each retry of a long backfill would begin at its first day; or a cleared run at none."""
+    """Each retry of a long backfill would begin at its first day; or a cleared run at none."""
     fenced = _fence_that_raises_at(9)
     with pytest.raises(LoadFenced):
         load(warehouse, sandbox, fence=fenced)
@@ -403,7 +405,7 @@ def _fence_that_raises_at(number: int) -> Callable[[], None]:
 def test_a_fence_that_raises_leaves_nothing_of_its_day(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: an orphan whose task runs again elsewhere would write beside it."""
+    """An orphan whose task runs again elsewhere would write beside it."""
     with pytest.raises(LoadFenced):
         load(warehouse, sandbox, fence=_fence_that_raises_at(3))
     first_two = _days()[:2]
@@ -430,7 +432,7 @@ class _Overtaken(Graph):
 def test_a_stale_read_is_discarded(
     warehouse: str, sandbox: MeetingSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a slow try would put yesterday's figures over those of the one that overtook it."""
+    """A slow try would put yesterday's figures over those of the one that overtook it."""
 
     def overtake() -> None:
         sandbox.world.becomes(lambda _, day, rows: [r._replace(clicks=1) for r in rows])
@@ -450,7 +452,7 @@ def test_a_stale_read_is_discarded(
 def test_two_extractions_of_one_account_at_once(
     make_warehouse: MakeWarehouse, sandbox: MeetingSandbox
 ) -> None:
-    """Red: an orphan beside its second try would lock, double or mix the days."""
+    """An orphan beside its second try would lock, double or mix the days."""
     clean, shared = make_warehouse("two_clean"), make_warehouse("two_shared")
     load(clean, sandbox)
     failures: list[BaseException] = []
@@ -476,7 +478,7 @@ def test_two_extractions_of_one_account_at_once(
 def test_a_day_that_moves_while_it_is_read_is_read_again(
     warehouse: str, sandbox: MeetingSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: figures that Meta settles just then would fail the task, or be stored mixed."""
+    """Figures that Meta settles just then would fail the task, or be stored mixed."""
     moves = [0]
 
     def meet(call: Call, _: int) -> None:
@@ -527,7 +529,7 @@ def _lose(sandbox: MeetingSandbox, day: date, ad_id: str | None = None) -> None:
 def test_rows_that_do_not_add_up_fail_the_task_and_are_kept_as_such(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: spend would be lost with a green run."""
+    """Spend would be lost with a green run."""
     lost = sandbox.world.full_day(ACCOUNT_ID, DAY)[3]
     (total,) = sandbox.world.account_totals(ACCOUNT_ID, DAY, DAY, sandbox.clock.now()).values()
     count = len(sandbox.world.full_day(ACCOUNT_ID, DAY))
@@ -562,7 +564,7 @@ def test_rows_that_do_not_add_up_fail_the_task_and_are_kept_as_such(
 def test_reconcile_warn_only_warns(
     warehouse: str, sandbox: MeetingSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: who chose a warning would get a red task, or no warning."""
+    """Who chose a warning would get a red task, or no warning."""
     _lose(sandbox, DAY, sandbox.world.full_day(ACCOUNT_ID, DAY)[3].ad.id)
     result = load(warehouse, sandbox, reconcile="warn")
     assert result.days == {"loaded": 0, "reconciled": 11, "unreconciled": 1}
@@ -575,7 +577,7 @@ def test_reconcile_warn_only_warns(
 def test_no_ad_rows_with_account_spend_is_never_reconciled(
     warehouse: str, sandbox: MeetingSandbox, tolerance: str | None
 ) -> None:
-    """Red: an empty answer for a day with spend would pass within a generous tolerance."""
+    """An empty answer for a day with spend would pass within a generous tolerance."""
 
     def without_impressions(call: Call, body: Any) -> Any:
         if "level" in call.params:
@@ -605,7 +607,7 @@ def test_no_ad_rows_with_account_spend_is_never_reconciled(
 def test_the_tolerance_bounds_the_difference_in_spend(
     warehouse: str, sandbox: MeetingSandbox, cents: int, tolerance: str | None, status: str
 ) -> None:
-    """Red: roundings would fail every day, or losses would pass as roundings."""
+    """Roundings would fail every day, or losses would pass as roundings."""
 
     def tamper(call: Call, body: Any) -> Any:
         if call.params.get("level") == "account":
@@ -619,7 +621,7 @@ def test_the_tolerance_bounds_the_difference_in_spend(
 
 
 def test_impressions_must_agree_exactly(warehouse: str, sandbox: MeetingSandbox) -> None:
-    """Red: a lost row without spend would pass within the tolerance of spend."""
+    """A lost row without spend would pass within the tolerance of spend."""
 
     def tamper(call: Call, body: Any) -> Any:
         if call.params.get("level") == "account":
@@ -633,7 +635,7 @@ def test_impressions_must_agree_exactly(warehouse: str, sandbox: MeetingSandbox)
 
 
 def test_an_open_day_has_no_verdict(warehouse: str) -> None:
-    """Red: a day that still grows would be called reconciled, or fail the task."""
+    """A day that still grows would be called reconciled, or fail the task."""
     hour = datetime.now(UTC).hour
     zone = f"Etc/GMT{hour - 12:+d}"  # where it is about noon now (the sign is POSIX's)
     today = datetime.now(ZoneInfo(zone)).date()
@@ -651,7 +653,7 @@ def test_an_open_day_has_no_verdict(warehouse: str) -> None:
 
 
 def test_rows_that_come_twice_count_once(warehouse: str, sandbox: MeetingSandbox) -> None:
-    """Red: pages that shift while they are read would double spend."""
+    """Pages that shift while they are read would double spend."""
 
     def tamper(call: Call, body: Any) -> Any:
         if "data" in body:
@@ -680,7 +682,7 @@ def test_rows_that_were_not_asked_for_are_left_out_and_named(
     change: dict[str, Any],
     words: str,
 ) -> None:
-    """Red: a row of another shape would be stored under a wrong day, or under none; or it would
+    """A row of another shape would be stored under a wrong day, or under none; or it would
     cost the days beside its own, without a word of which row it was.
     """
     other = DAY + timedelta(days=1)
@@ -705,7 +707,7 @@ def test_rows_that_were_not_asked_for_are_left_out_and_named(
 
 
 def test_text_that_postgres_cannot_hold_is_loaded(warehouse: str, sandbox: MeetingSandbox) -> None:
-    """Red: an ad whose name has a NUL, a backslash or a tab would stop its account for good."""
+    """An ad whose name has a NUL, a backslash or a tab would stop its account for good."""
     name = "a\x00b\\n\tc\\u0000 \U0001f600 'x'"
 
     def tamper(call: Call, body: Any) -> Any:
@@ -726,7 +728,7 @@ def test_text_that_postgres_cannot_hold_is_loaded(warehouse: str, sandbox: Meeti
 def test_a_warehouse_that_goes_away_is_one_sentence(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: a restart of the warehouse would fail the task for good, or hide finished days."""
+    """A restart of the warehouse would fail the task for good, or hide finished days."""
 
     def fence(left: list[int] = [4]) -> None:  # noqa: B006, counts its calls
         left[0] -= 1
@@ -741,15 +743,35 @@ def test_a_warehouse_that_goes_away_is_one_sentence(
         load(warehouse, sandbox, fence=fence)
     assert str(caught.value) == (
         f"The warehouse at {wh.where(warehouse)} went away in the middle of a load "
-        "(AdminShutdown); finished days stand, a retry loads the rest."
+        "(AdminShutdown): finished days are kept, a retry loads the rest."
     )
     assert caught.value.retryable
     assert sorted(_stati(warehouse)) == _days()[:3]
     assert load(warehouse, sandbox).skipped_days == 3
 
 
+def test_a_lock_that_is_held_too_long_is_no_outage(warehouse: str, sandbox: MeetingSandbox) -> None:
+    """A load that meets a lock would send somebody to a warehouse that is up."""
+    with psycopg.connect(warehouse, autocommit=True) as other:
+        other.execute(
+            sql.SQL("alter database {} set lock_timeout = '100ms'").format(
+                sql.Identifier(other.info.dbname)
+            )
+        )
+        with other.transaction():
+            other.execute("lock table raw.meta_ads in access exclusive mode")
+            with pytest.raises(WarehouseBusy) as caught:
+                load(warehouse, sandbox)
+    assert str(caught.value) == (
+        f"The warehouse at {wh.where(warehouse)} was busy with other work (LockNotAvailable): "
+        "finished days are kept, a retry loads the rest."
+    )
+    assert caught.value.retryable
+    load(warehouse, sandbox)
+
+
 def test_staging_takes_any_number_of_pages_in_little_memory(warehouse: str) -> None:
-    """Red: a large account's backfill would grow until the worker is killed."""
+    """A large account's backfill would grow until the worker is killed."""
 
     def pages(count: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         for number in range(count):
@@ -763,10 +785,10 @@ def test_staging_takes_any_number_of_pages_in_little_memory(warehouse: str) -> N
     with wh.connect(warehouse, autocommit=True) as connection:
         for count in (4, 60):
             tracemalloc.start()
-            stage_insights(connection, pages(count))
+            stage_rows(connection, META, pages(count))
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-            totals, unreadable = staged_totals(connection)
+            totals, unreadable = staged_totals(connection, META)
             assert unreadable == {}
             (total,) = totals.values()
             found = (total.rows, total.spend, total.impressions)
@@ -775,7 +797,7 @@ def test_staging_takes_any_number_of_pages_in_little_memory(warehouse: str) -> N
 
 
 def test_partitions_are_made_by_whoever_comes_first(warehouse: str) -> None:
-    """Red: accounts that meet in a new month would fail each other."""
+    """Accounts that meet in a new month would fail each other."""
     failures: list[BaseException] = []
     days = [date(2025, 11, 30), date(2025, 12, 31), date(2026, 1, 1)]
     gate = threading.Barrier(4)
@@ -784,7 +806,7 @@ def test_partitions_are_made_by_whoever_comes_first(warehouse: str) -> None:
         try:
             with wh.connect(warehouse, autocommit=True) as connection:
                 gate.wait(10)
-                ensure_partitions(connection, days)
+                ensure_partitions(connection, META, days)
         except BaseException as error:  # noqa: BLE001, shown below
             failures.append(error)
 

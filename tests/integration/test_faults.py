@@ -23,12 +23,14 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from tributary import config
 from tributary import warehouse as wh
-from tributary.errors import TributaryError, Unreconciled, WarehouseDown
-from tributary.extract.account import Account, Result, Task, Window, reread_changed
+from tributary.errors import StillRunning, TributaryError, Unreconciled, WarehouseDown
+from tributary.extract.account import Result, Task, reread_changed
+from tributary.extract.window import Window
 from tributary.platforms.meta import errors
 from tributary.platforms.meta.client import Graph
 from tributary.platforms.meta.hierarchy import AD_STATUSES
-from tributary.platforms.meta.reports import Memory, Notes
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account, Memory, Notes
 from tributary.warehouse.load import Run
 
 from sandbox.faults import Fault
@@ -222,7 +224,7 @@ _TROUBLES = [
 def test_passing_trouble_leaves_no_trace(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, trouble: Trouble
 ) -> None:
-    """Red: rows would be missing, doubled or mixed after a hiccup of Graph's, with a green run."""
+    """Rows would be missing, doubled or mixed after a hiccup of Graph's, with a green run."""
     known(warehouse, asynchronous=trouble.report)
     fault = sandbox.faults.add(Fault(trouble.kind, **trouble.matching))
     load(warehouse, sandbox)
@@ -236,7 +238,7 @@ def test_passing_trouble_leaves_no_trace(
 def test_totals_that_grow_while_rows_are_read_leave_the_grown_ones(
     make_warehouse: MakeWarehouse, sandbox: MeetingSandbox
 ) -> None:
-    """Red: a day would be stored as half of what it was and half of what it became."""
+    """A day would be stored as half of what it was and half of what it became."""
     moved, after = make_warehouse("moved"), make_warehouse("moved_clean")
     sandbox.faults.add(Fault("moving"))
     fault = sandbox.faults.add(Fault("restate", account_id=ACCOUNT_ID, **_ROWS, page=1, percent=9))
@@ -259,7 +261,7 @@ def test_totals_that_grow_while_rows_are_read_leave_the_grown_ones(
 def test_an_outage_is_over_after_a_retry(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, kind: str, retries: int
 ) -> None:
-    """Red: five failures in a row would cost the day."""
+    """Five failures in a row would cost the day."""
     known(warehouse, days=4)
     sandbox.faults.add(Fault(kind, **_ROWS, after=1, times=5))
     memory = Notes()
@@ -287,7 +289,7 @@ def test_a_throttle_is_waited_out_exactly_as_long_as_meta_says(
     code: str,
     minutes: int | None,
 ) -> None:
-    """Red: a throttled account would fail, knock in vain, sleep longer than asked, or lose days."""
+    """A throttled account would fail, knock in vain, sleep longer than asked, or lose days."""
     monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
     known(warehouse, days=4)
     until = None if minutes is None else sandbox.clock.now() + timedelta(minutes=minutes)
@@ -324,7 +326,7 @@ def test_a_block_of_20_minutes_without_a_hint_is_outlasted(
     monkeypatch: pytest.MonkeyPatch,
     edge: str,
 ) -> None:
-    """Red: a block that Meta does not explain would fail the run, or start its report anew."""
+    """A block that Meta does not explain would fail the run, or start its report anew."""
     monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
     known(warehouse, asynchronous=edge in ("report", "results"))
     until = sandbox.clock.now() + timedelta(minutes=20)
@@ -338,10 +340,62 @@ def test_a_block_of_20_minutes_without_a_hint_is_outlasted(
     assert memory == {}
 
 
+def _loaded_while_leaving_the_slot(uri: str, sandbox: MeetingSandbox) -> list[float]:
+    """Load as a task does that leaves its worker slot; how long each try held it, in seconds."""
+    memory, held = Notes(), list[float]()
+    for _ in range(60):
+        began = sandbox.clock.now()
+        try:
+            load(uri, sandbox, memory=memory, longest_wait=120)
+        except StillRunning as error:
+            held.append((sandbox.clock.now() - began).total_seconds())
+            sandbox.clock.advance(timedelta(seconds=error.wait or 0))
+        else:
+            assert memory == {}
+            return held
+    raise AssertionError("the load does not end")
+
+
+@pytest.mark.parametrize("minutes", [10, 40])
+def test_a_report_that_takes_long_frees_the_worker_slot_and_is_made_once(
+    warehouse: str,
+    sandbox: MeetingSandbox,
+    clean: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+) -> None:
+    """A slow report would hold a worker slot as long as it takes, or be asked for several times."""
+    monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
+    known(warehouse, asynchronous=True)
+    sandbox.limits.change(report_seconds=60 * minutes)
+    held = _loaded_while_leaving_the_slot(warehouse, sandbox)
+    assert minutes // 5 <= len(held) <= minutes // 4  # two minutes of waiting, two of leave
+    assert max(held) < 150
+    assert _posts(sandbox) == 1
+    assert _left(warehouse) == clean
+    # The campaigns, ad sets and ads were read by the first try alone.
+    for edge in ("campaigns", "adsets", "ads"):
+        asked = [one for one in sandbox.requests if one.path.endswith(f"/act_{ACCOUNT_ID}/{edge}")]
+        assert len([one for one in asked if "after" not in one.params]) == 1, edge
+
+
+def test_a_report_that_hangs_is_given_up_by_tries_that_leave_the_slot(
+    warehouse: str, sandbox: MeetingSandbox, clean: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries that each wait for a short time would wait for ever for a report that never ends."""
+    monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
+    known(warehouse, asynchronous=True)
+    sandbox.faults.add(Fault("report_stuck"))
+    held = _loaded_while_leaving_the_slot(warehouse, sandbox)
+    assert 4 <= len(held) <= 8
+    assert _posts(sandbox) == 2
+    assert _left(warehouse) == clean
+
+
 def test_used_up_calls_are_not_knocked_for(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: calls beyond the limit would prolong the block, or stop the other accounts."""
+    """Calls beyond the limit would prolong the block, or stop the other accounts."""
     known(warehouse, days=4)
     sandbox.limits.change(calls_per_hour_of={ACCOUNT_ID: 10})
     memory = Notes()
@@ -370,7 +424,7 @@ def test_near_a_limit_pauses_are_smooth(
     least: float,
     most: float,
 ) -> None:
-    """Red: eleven calls would take hours, as a steady 96 % does to others, or run into the wall."""
+    """Eleven calls would take hours, as a steady 96 % does to others, or run into the wall."""
     monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
     sandbox.set_usage(ACCOUNT_ID, percent)
     slept: list[float] = []
@@ -429,7 +483,7 @@ def test_lasting_trouble_is_loud_and_leaves_whole_days(
     days: int,
     report: bool,
 ) -> None:
-    """Red: a green run with rows missing; a reason that helps nobody; or calls made in vain."""
+    """A green run with rows missing; a reason that helps nobody; or calls made in vain."""
     known(warehouse, asynchronous=report, days=4 if days else 12)
     fault = sandbox.faults.add(Fault(kind, **{**matching, "times": None}))
     with pytest.raises(error, match=words) as caught:
@@ -465,7 +519,7 @@ def test_neither_reports_nor_pages_are_loud(
     words: str,
     hits: int | None,
 ) -> None:
-    """Red: days would be missing with a green run where Graph answers in neither way; or each of
+    """Days would be missing with a green run where Graph answers in neither way; or each of
     many reports that hang would be waited for.
     """
     known(warehouse, "61", asynchronous=True)
@@ -485,7 +539,7 @@ def test_neither_reports_nor_pages_are_loud(
 def test_ads_that_graph_withholds_either_way_fail_the_load(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: ads that Graph's rows keep silent about would be lost with a green run."""
+    """Ads that Graph's rows keep silent about would be lost with a green run."""
     lost = {row.ad.id for row in sandbox.world.full_day(ACCOUNT_ID, SINCE)[:2]}
     fault = sandbox.faults.add(Fault("drop_ads", ads=sorted(lost)))
     with pytest.raises(Unreconciled, match=f"on {SINCE}: .* the account itself "):
@@ -506,7 +560,7 @@ def test_ads_that_graph_withholds_either_way_fail_the_load(
 def test_ads_that_graph_withholds_in_one_way_come_in_the_other(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, edge: str, report: bool
 ) -> None:
-    """Red: one of Graph's two ways losing ads would lose them for us."""
+    """One of Graph's two ways losing ads would lose them for us."""
     known(warehouse, asynchronous=report)
     lost = [row.ad.id for row in sandbox.world.full_day(ACCOUNT_ID, SINCE)[:2]]
     assert sandbox.faults.add(Fault("drop_ads", ads=lost, edge=edge)).hits == 0
@@ -517,7 +571,7 @@ def test_ads_that_graph_withholds_in_one_way_come_in_the_other(
 def test_one_forbidden_account_does_not_cost_the_others(
     make_warehouse: MakeWarehouse, sandbox: MeetingSandbox
 ) -> None:
-    """Red: a brand that locked us out would cost the other brands their day."""
+    """A brand that locked us out would cost the other brands their day."""
     clean, tried = make_warehouse("forbidden_clean"), make_warehouse("forbidden_tried")
     for number in ("71", "73"):
         load(clean, sandbox, account_id=number)
@@ -553,7 +607,7 @@ def _asked_by_id(sandbox: MeetingSandbox) -> list[list[str]]:
 def test_objects_that_no_listing_shows_are_fetched_by_id(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, edge: str
 ) -> None:
-    """Red: spend of an object that Graph no longer lists would have no name in the marts."""
+    """Spend of an object that Graph no longer lists would have no name in the marts."""
     hidden = _delivering(sandbox)[edge]
     sandbox.world.hide(hidden)
     load(warehouse, sandbox)
@@ -572,7 +626,7 @@ def test_an_object_that_is_gone_for_good_is_only_a_warning(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Red: one purged ad would stop its account for good, or take 49 others' names with it."""
+    """One purged ad would stop its account for good, or take 49 others' names with it."""
     hidden = sorted(_delivering(sandbox)["ads"])
     gone = hidden[3]
     sandbox.world.hide(hidden)
@@ -612,7 +666,7 @@ def test_however_little_graph_computes_at_once_the_rows_are_the_same(
     limits: dict[str, Any],
     split: str,
 ) -> None:
-    """Red: an account too large for one query would lose what is archived, or fields, or load not
+    """An account too large for one query would lose what is archived, or fields, or load not
     at all.
     """
     whole, parts = make_warehouse("split_whole"), make_warehouse("split_parts")
@@ -650,7 +704,7 @@ def test_what_worked_is_remembered(
     limits: dict[str, Any],
     how: tuple[str, str],
 ) -> None:
-    """Red: each day would begin with the failures of the day before."""
+    """Each day would begin with the failures of the day before."""
     known(warehouse)
     sandbox.limits.change(**limits)
     load(warehouse, sandbox, run="first")
@@ -675,6 +729,7 @@ def test_what_worked_is_remembered(
 
 def _reread(uri: str, sandbox: MeetingSandbox, run: str, **window: Any) -> Result:
     return reread_changed(
+        MetaSource,
         _graph(sandbox),
         uri,
         Account(window.pop("account_id", ACCOUNT_ID), "meta", name="Acme",
@@ -691,7 +746,7 @@ _RESTATED = (date(2025, 3, 27), date(2025, 4, 2))
 def test_a_restatement_is_loaded_and_recorded_day_by_day(
     make_warehouse: MakeWarehouse, sandbox: MeetingSandbox, again: str
 ) -> None:
-    """Red: nobody could tell why last month's spend is another than it was."""
+    """Nobody could tell why last month's spend is another than it was."""
     one, fresh = make_warehouse("restated"), make_warehouse("restated_fresh")
     load(one, sandbox, run="before")
     assert query(one, "select * from ops.restatements") == []
@@ -732,7 +787,7 @@ def test_a_restatement_is_loaded_and_recorded_day_by_day(
 def test_90_days_of_which_none_changed_cost_one_call(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: the weekly look far back would cost too much, or load nothing when it must."""
+    """The weekly look far back would cost too much, or load nothing when it must."""
     window: dict[str, Any] = {
         "account_id": "61",
         "since": UNTIL - timedelta(days=89),
@@ -758,7 +813,7 @@ def test_90_days_of_which_none_changed_cost_one_call(
 def test_more_than_37_months_are_cut_off_with_a_word(
     warehouse: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a first load of years would be refused as a whole, or cut off in silence."""
+    """A first load of years would be refused as a whole, or cut off in silence."""
     now = datetime.now(UTC)
     oldest = now.date() - relativedelta(months=37)
     spec = AccountSpec("62", "acme", "Acme", "USD", "UTC", campaigns=1)
@@ -786,7 +841,7 @@ def test_a_version_that_ends_is_told_before_it_fails(
     version: str,
     warning: str | None,
 ) -> None:
-    """Red: all accounts would fail on one day, without a word in the weeks before."""
+    """All accounts would fail on one day, without a word in the weeks before."""
     load(warehouse, sandbox, graph=_graph(sandbox, api_version=version))
     assert _left(warehouse) == clean
     assert ("Marketing API" in caplog.text) is (warning is not None)
@@ -796,7 +851,7 @@ def test_a_version_that_ends_is_told_before_it_fails(
 def test_a_version_that_has_ended_is_refused_with_a_way_out(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: people would look for the fault in their token."""
+    """People would look for the fault in their token."""
     with pytest.raises(errors.MetaRefused, match=r"deprecated version.*code 2635"):
         load(warehouse, sandbox, graph=_graph(sandbox, api_version="v21.0"))
     assert len(sandbox.requests) == 1
@@ -822,7 +877,7 @@ def test_a_killed_worker_is_followed_by_one_that_polls_the_same_report(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Red: a killed worker's report would be computed again, and its hour waited for again."""
+    """A killed worker's report would be computed again, and its hour waited for again."""
     known(warehouse, asynchronous=True)
     sandbox.limits.change(report_seconds=600)
     sandbox.clock.advance_per_request = timedelta(seconds=1)
@@ -885,7 +940,7 @@ class _Interrupted(Graph):
 def test_a_warehouse_that_restarts_in_the_middle_of_a_copy_costs_nothing(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, number: int
 ) -> None:
-    """Red: a restart of the warehouse would leave half a page, or fail the task for good."""
+    """A restart of the warehouse would leave half a page, or fail the task for good."""
     ended: list[Any] = []
 
     def end() -> None:
@@ -913,7 +968,7 @@ def test_a_warehouse_that_restarts_in_the_middle_of_a_copy_costs_nothing(
 
     tried_as_airflow_does(once, sandbox)
     assert [(row["state"], row["query"]) for row in ended] == [
-        ("active", "copy staged_insights from stdin")
+        ("active", "copy staged_rows from stdin")
     ]
     assert "went away in the middle of a load" in str(seen[0])
     assert len(seen) == 1

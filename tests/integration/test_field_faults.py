@@ -17,10 +17,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from tributary import warehouse as wh
 from tributary.errors import DaysVanished, SettingsError, Unreconciled
-from tributary.extract.account import Account, Result, Task, Window, reread_changed
+from tributary.extract.account import Result, Task, reread_changed
+from tributary.extract.window import Window
 from tributary.platforms.meta import errors
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.reports import Notes
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account, Notes
 from tributary.warehouse.load import Run
 
 from sandbox.call import Call
@@ -109,7 +111,7 @@ def test_paging_that_does_not_end_is_ended(
     details: dict[str, Any],
     edge: str,
 ) -> None:
-    """Red: a load would never end, or fail for good though all rows came."""
+    """A load would never end, or fail for good though all rows came."""
     known(warehouse, asynchronous=edge == "results", page_size=50, edge_pages={"ads": 50})
     level: dict[str, Any] = {} if edge == "ads" else {"level": "ad"}
     fault = sandbox.faults.add(Fault(kind, edge=edge, **level, **details))
@@ -131,7 +133,7 @@ def test_days_that_had_spend_and_are_empty_now_are_kept_for_three_days(
     caplog: pytest.LogCaptureFixture,
     days: list[str] | None,
 ) -> None:
-    """Red: an outage of Meta's would delete a month of spend with a green run; or a day that Meta
+    """An outage of Meta's would delete a month of spend with a green run; or a day that Meta
     took back would be counted for ever.
     """
     _load(warehouse, sandbox, run="before")
@@ -182,6 +184,7 @@ def test_days_that_had_spend_and_are_empty_now_are_kept_for_three_days(
 
 def _reread(uri: str, sandbox: MeetingSandbox, run: str) -> Result:
     return reread_changed(
+        MetaSource,
         Graph("a-token-that-sees-everything-0123456789", host=sandbox.url),
         uri,
         Account(ACCOUNT_ID, "meta", name="Acme"),
@@ -194,7 +197,7 @@ def _reread(uri: str, sandbox: MeetingSandbox, run: str) -> Result:
 def test_what_comes_later_than_spend_is_found_by_the_weekly_look(
     make_warehouse: MakeWarehouse, sandbox: MeetingSandbox, field: str
 ) -> None:
-    """Red: purchases that Meta reports a day late would be lost for good."""
+    """Purchases that Meta reports a day late would be lost for good."""
     late, whole = make_warehouse("late"), make_warehouse("late_whole")
     load(whole, sandbox, until=LAST, attribution_windows=())
     fault = sandbox.faults.add(Fault("changed_rows", without=[field], rows=500, edge="insights"))
@@ -213,7 +216,7 @@ def test_what_comes_later_than_spend_is_found_by_the_weekly_look(
 def test_a_broken_creative_costs_nothing_but_itself(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: one ad with a deleted post would stop the spend of its whole account."""
+    """One ad with a deleted post would stop the spend of its whole account."""
     broken = sandbox.world.ads[ACCOUNT_ID][17].id
     sandbox.faults.add(Fault("broken_object", id=broken, edge="ads"))
     sandbox.faults.add(Fault("broken_object", id=broken, edge="ids"))
@@ -253,7 +256,7 @@ def test_a_field_that_no_mart_is_built_on_is_left_out(
     table: str,
     status: int,
 ) -> None:
-    """Red: a field that Meta does not give to one account would cost that account its spend."""
+    """A field that Meta does not give to one account would cost that account its spend."""
     part, whole = make_warehouse("field_part"), make_warehouse("field_whole")
     _load(whole, sandbox)
     known(part)
@@ -289,7 +292,7 @@ def _is_edge(path: str, edge: str) -> bool:
 def test_a_field_that_all_is_built_on_fails(
     warehouse: str, sandbox: MeetingSandbox, field: str, edge: str
 ) -> None:
-    """Red: a load without spend, or without a currency, would be green."""
+    """A load without spend, or without a currency, would be green."""
     sandbox.faults.add(Fault("field_refused", field=field, edge=edge))
     with pytest.raises(errors.MetaRefused, match=rf"nonexisting field \({field}\)"):
         _load(warehouse, sandbox)
@@ -302,7 +305,7 @@ def test_a_field_that_all_is_built_on_fails(
 def test_edges_are_read_in_pages_of_any_size_and_it_is_remembered(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: an account of which Meta answers ten ads at a time would not load at all."""
+    """An account of which Meta answers ten ads at a time would not load at all."""
     known(warehouse)
     sandbox.limits.change(edge_page_limit=10)
     _load(warehouse, sandbox, run="first")
@@ -335,7 +338,7 @@ def test_what_is_answered_for_one_day_only_is_asked_for_day_by_day(
     code: int | None,
     message: str,
 ) -> None:
-    """Red: a query that Graph can answer in parts would fail its account every day."""
+    """A query that Graph can answer in parts would fail its account every day."""
     known(warehouse)
     sandbox.faults.add(
         Fault("above_days", days=1, status=status, code=code, message=message, level=level)
@@ -353,7 +356,7 @@ def test_what_is_answered_for_one_day_only_is_asked_for_day_by_day(
 def test_a_single_day_that_pages_cannot_give_comes_as_a_report(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: a day too large for pages would fail though a report has it."""
+    """A day too large for pages would fail though a report has it."""
     sandbox.faults.add(Fault("above_days", days=0, level="ad", method="GET"))
     sandbox.faults.add(Fault("above_days", days=0, level="account", method="GET", times=8))
     _load(warehouse, sandbox)
@@ -363,7 +366,7 @@ def test_a_single_day_that_pages_cannot_give_comes_as_a_report(
 def test_a_report_that_hangs_is_asked_for_no_more(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: an account whose reports hang would be polled for hours, and be red."""
+    """An account whose reports hang would be polled for hours, and be red."""
     caplog.set_level(logging.INFO)
     known(warehouse, asynchronous=True, days=2)
     fault = sandbox.faults.add(Fault("report_stuck", times=None))
@@ -386,7 +389,7 @@ def test_a_report_that_hangs_is_asked_for_no_more(
 def test_ids_that_graph_refuses_are_asked_for_once_a_week(
     warehouse: str, sandbox: MeetingSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: sixty purged ads would cost a hundred calls in every run."""
+    """Sixty purged ads would cost a hundred calls in every run."""
     known(warehouse)
     delivering = {
         row.ad.id
@@ -416,7 +419,7 @@ def test_ids_that_graph_refuses_are_asked_for_once_a_week(
 def test_a_time_that_is_none_is_named(
     warehouse: str, sandbox: MeetingSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: an ad set without an end would get one in 1970, or stop the marts of all brands."""
+    """An ad set without an end would get one in 1970, or stop the marts of all brands."""
     sandbox.faults.add(
         Fault("changed_rows", set={"end_time": 0, "daily_budget": "x"}, edge="adsets")
     )
@@ -443,7 +446,7 @@ def test_a_time_that_is_none_is_named(
 def test_a_figure_that_is_none_makes_its_day_red_and_no_other(
     warehouse: str, sandbox: MeetingSandbox, change: dict[str, Any]
 ) -> None:
-    """Red: a row without spend would pass as free, or fail all brands' marts hours later."""
+    """A row without spend would pass as free, or fail all brands' marts hours later."""
     sandbox.faults.add(Fault("changed_rows", set=change, level="ad"))
     with pytest.raises(Unreconciled) as caught:
         _load(warehouse, sandbox)
@@ -463,7 +466,7 @@ def test_a_figure_that_is_none_makes_its_day_red_and_no_other(
 def test_two_entries_of_one_action_type_are_named(
     warehouse: str, sandbox: MeetingSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: of two counts of purchases one would be taken without a word."""
+    """Of two counts of purchases one would be taken without a word."""
     twins = [{"action_type": "omni_purchase", "value": count} for count in ("2", "3")]
     sandbox.faults.add(Fault("changed_rows", set={"actions": twins}, level="ad"))
     _load(warehouse, sandbox)
@@ -481,7 +484,7 @@ def test_two_entries_of_one_action_type_are_named(
 def test_totals_that_are_no_numbers_leave_the_day_as_it_is(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: a day would be compared with nothing, and be green."""
+    """A day would be compared with nothing, and be green."""
     _load(warehouse, sandbox)
     sandbox.faults.add(Fault("changed_rows", set={"spend": "NaN"}, level="account"))
     with pytest.raises(Unreconciled, match=f"on {DAY}: Meta's own totals hold no numbers"):
@@ -492,7 +495,7 @@ def test_totals_that_are_no_numbers_leave_the_day_as_it_is(
 def test_figures_as_json_numbers_are_exact(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: 0.1 + 0.2 would not be 0.3, and days would be unreconciled by 1e-13."""
+    """0.1 + 0.2 would not be 0.3, and days would be unreconciled by 1e-13."""
     sandbox.faults.add(Fault("json_numbers"))
     _load(warehouse, sandbox)
     assert _left(warehouse)["ops.loads"] == clean["ops.loads"]
@@ -505,7 +508,7 @@ def test_figures_as_json_numbers_are_exact(
 def test_an_account_without_a_currency_is_a_sentence(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a missing field would be a KeyError, or spend would be stored in no currency."""
+    """A missing field would be a KeyError, or spend would be stored in no currency."""
 
     def tamper(call: Call, body: Any) -> Any:
         if "currency" in call.params.get("fields", "").split(","):
@@ -531,7 +534,7 @@ def test_an_account_without_a_currency_is_a_sentence(
 def test_a_first_day_that_meta_keeps_no_longer_is_left_out(
     warehouse: str, caplog: pytest.LogCaptureFixture, days: int
 ) -> None:
-    """Red: a load of 37 months would be refused whole for one day."""
+    """A load of 37 months would be refused whole for one day."""
     now = datetime.now(UTC)
     spec = AccountSpec("62", "acme", "Acme", "USD", "UTC", campaigns=1)
     with serving(spec, LUMEN, start=now.date() - timedelta(days=1200)) as sandbox:
@@ -539,7 +542,7 @@ def test_a_first_day_that_meta_keeps_no_longer_is_left_out(
         sandbox.limits.change(retention_days_less=1)
         known(warehouse, "62", days=days)
         first = Window(now, date(2000, 1, 1), now.date()).dates(
-            Account("62", "meta", name="Acme"), ZoneInfo("UTC"), now
+            Account("62", "meta", name="Acme"), ZoneInfo("UTC"), now, MetaSource
         )[0]
         load(warehouse, sandbox, account_id="62", since=first, until=first + timedelta(days=2))
     found = query(warehouse, "select date, status from ops.loads order by date")
@@ -550,7 +553,7 @@ def test_a_first_day_that_meta_keeps_no_longer_is_left_out(
 def test_ads_of_a_status_that_is_new_are_found(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a status that Meta adds would take its ads' spend away, without a hint of why."""
+    """A status that Meta adds would take its ads' spend away, without a hint of why."""
     known(warehouse)
     for row in sandbox.world.full_day(ACCOUNT_ID, DAY)[:2]:
         row.ad.held = "IN_APPEAL"
@@ -566,7 +569,7 @@ def test_ads_of_a_status_that_is_new_are_found(
 def test_a_status_that_meta_refuses_is_asked_for_no_more(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a status that Meta gives up would stop all accounts on one day."""
+    """A status that Meta gives up would stop all accounts on one day."""
     known(warehouse)
     fault = sandbox.faults.add(Fault("status_refused", value="PREAPPROVED"))
     _load(warehouse, sandbox, run="first")
@@ -583,7 +586,7 @@ def test_a_status_that_meta_refuses_is_asked_for_no_more(
 def test_a_throttled_hierarchy_is_gone_on_with_page_by_page(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: a large account would read its hierarchy in each retry and never get to its days."""
+    """A large account would read its hierarchy in each retry and never get to its days."""
     monkeypatch.delenv("TRIBUTARY_MAX_WAIT")
     known(warehouse, edge_pages={"ads": 20})
     memory = Notes()
@@ -616,7 +619,7 @@ def test_a_throttled_hierarchy_is_gone_on_with_page_by_page(
 def test_a_new_run_reads_the_hierarchy_afresh(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: a cleared task would keep the names of the run before."""
+    """A cleared task would keep the names of the run before."""
     memory = Notes()
     fault = sandbox.faults.add(Fault("throttle_80004", minutes=5, after=1, edge="insights"))
     with pytest.raises(errors.MetaThrottled):
@@ -631,7 +634,7 @@ def test_a_new_run_reads_the_hierarchy_afresh(
 def test_what_is_not_to_be_had_of_the_hierarchy_fails_after_the_days(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: an edge that Meta refuses would cost the account its spend, or nobody would see it."""
+    """An edge that Meta refuses would cost the account its spend, or nobody would see it."""
     sandbox.faults.add(Fault("fatal_1504042", edge="adsets", times=None))
     with pytest.raises(errors.MetaRefused, match="Invalid custom metrics"):
         _load(warehouse, sandbox)
@@ -644,7 +647,7 @@ def test_what_is_not_to_be_had_of_the_hierarchy_fails_after_the_days(
 def test_what_another_version_has_learnt_is_ignored(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: going back to an earlier version would fail every load with a TypeError."""
+    """Going back to an earlier version would fail every load with a TypeError."""
     known(warehouse, page_size=50, days="many", a_key_of_tomorrow={"x": 1}, reports=1)
     _load(warehouse, sandbox)
     assert _left(warehouse) == clean
@@ -675,7 +678,7 @@ def test_a_passing_outage_teaches_nothing(
     matching: dict[str, Any],
     raises: bool,
 ) -> None:
-    """Red: a minute without an answer would cost a call for each ad, or each day, for a week."""
+    """A minute without an answer would cost a call for each ad, or each day, for a week."""
     known(warehouse)
     sandbox.faults.add(Fault("busy", **matching))
     if raises:
@@ -694,7 +697,7 @@ def test_a_passing_outage_teaches_nothing(
 def test_reports_that_work_for_fewer_days_are_kept_to(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: an account that only reports can read would be asked in pages for a week, and be red,
+    """An account that only reports can read would be asked in pages for a week, and be red,
     after one report that failed.
     """
     known(warehouse, asynchronous=True)
@@ -711,7 +714,7 @@ def test_reports_that_work_for_fewer_days_are_kept_to(
 def test_an_outage_that_is_over_is_not_counted_to_the_next(
     warehouse: str, sandbox: MeetingSandbox
 ) -> None:
-    """Red: the second outage within a year would delete what the first one only threatened."""
+    """The second outage within a year would delete what the first one only threatened."""
     load(warehouse, sandbox, until=LAST, attribution_windows=(), run="before")
     left = _left(warehouse)["raw.meta_ad_insights"]
     sandbox.faults.add(Fault("no_data"))
@@ -731,7 +734,7 @@ def test_an_outage_that_is_over_is_not_counted_to_the_next(
 def test_a_status_that_one_edge_refuses_is_asked_for_elsewhere(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, edge: str, status: str
 ) -> None:
-    """Red: spend of archived ads would be missing since a list of campaigns has no such status."""
+    """Spend of archived ads would be missing since a list of campaigns has no such status."""
     known(warehouse)
     sandbox.faults.add(Fault("status_refused", value=status, edge=edge))
     _load(warehouse, sandbox)
@@ -744,7 +747,7 @@ def test_a_status_that_one_edge_refuses_is_asked_for_elsewhere(
 def test_broken_creatives_anywhere_cost_only_themselves_and_one_search_a_week(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, which: str
 ) -> None:
-    """Red: a broken ad behind the first page would end the list; two at the ends would take the
+    """A broken ad behind the first page would end the list; two at the ends would take the
     creatives of all; many would be searched for in every run.
     """
     known(warehouse, edge_pages={"ads": 20} if which == "last page" else {})
@@ -767,7 +770,7 @@ def test_broken_creatives_anywhere_cost_only_themselves_and_one_search_a_week(
 def test_ads_that_no_listing_shows_are_there_after_a_throttle(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables
 ) -> None:
-    """Red: an ad's name would be missing for good where its day was stored before the throttle."""
+    """An ad's name would be missing for good where its day was stored before the throttle."""
     known(warehouse)
     sandbox.world.hide({row.ad.id for row in sandbox.world.full_day(ACCOUNT_ID, DAY)[:3]})
     sandbox.faults.add(Fault("throttle_80004", minutes=5, edge="ids"))
@@ -785,7 +788,7 @@ def test_ads_that_no_listing_shows_are_there_after_a_throttle(
 def test_rows_of_any_shape_are_left_out_or_a_sentence(
     warehouse: str, sandbox: MeetingSandbox, clean: Tables, level: str, row: Any
 ) -> None:
-    """Red: an odd row would be a raw exception, of which neither page nor retries know anything."""
+    """An odd row would be a raw exception, of which neither page nor retries know anything."""
 
     def tamper(call: Call, body: Any) -> Any:
         if call.path.endswith("/insights") and call.params.get("level") == level:
@@ -805,7 +808,7 @@ def test_rows_of_any_shape_are_left_out_or_a_sentence(
 def test_totals_with_actions_of_any_shape_can_be_compared(
     warehouse: str, sandbox: MeetingSandbox, actions: Any
 ) -> None:
-    """Red: the weekly look would end with a raw exception, and with it all later days."""
+    """The weekly look would end with a raw exception, and with it all later days."""
     load(warehouse, sandbox, until=LAST, attribution_windows=(), run="before")
     sandbox.faults.add(Fault("changed_rows", set={"actions": actions}, level="account"))
     assert _reread(warehouse, sandbox, "odd").days == {"loaded": 0, "reconciled": 1}
@@ -815,7 +818,7 @@ def test_totals_with_actions_of_any_shape_can_be_compared(
 def test_a_time_zone_that_is_none_is_a_sentence(
     warehouse: str, sandbox: MeetingSandbox, zone: str
 ) -> None:
-    """Red: a new zone of Meta's would be a raw exception of Python's."""
+    """A new zone of Meta's would be a raw exception of Python's."""
 
     def tamper(call: Call, body: Any) -> Any:
         return body | {"timezone_name": zone} if "timezone_name" in body else body

@@ -76,7 +76,7 @@ def _of_kind(uri: str, name: str) -> dict[tuple[str, int], tuple[str, str | None
 def test_a_refund_at_data_manager_is_the_same_order_with_another_value(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: a refund would count as a new conversion, or never arrive."""
+    """A refund counts as a new conversion, or never arrives."""
     configure_google(warehouse, "google_data_manager")
     _buy(warehouse)
     _enqueue(warehouse, sandbox)
@@ -104,7 +104,7 @@ def test_a_refund_at_data_manager_is_the_same_order_with_another_value(
 
 
 def test_a_refund_over_the_ads_api(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: it would go before its 24 hours, by the wrong type, or twice at one moment."""
+    """An adjustment is sent before its 24 hours, with the wrong type, or twice at once."""
     configure_google(warehouse, "google_ads")
     bought = NOW - timedelta(hours=1)
     _buy(warehouse, bought)
@@ -151,7 +151,7 @@ def test_a_refund_over_the_ads_api(warehouse: str, sandbox: Sandbox) -> None:
 def test_an_adjustment_waits_for_its_original(
     warehouse: str, sandbox: Sandbox, platform: str
 ) -> None:
-    """Red: Data Manager would take the refund for a new conversion."""
+    """Data Manager takes the refund for a new conversion."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     _buy(warehouse, NOW - 2 * DAY)
@@ -181,7 +181,7 @@ def test_an_adjustment_waits_for_its_original(
 def test_an_adjustment_of_what_google_does_not_have_is_not_sent(
     warehouse: str, sandbox: Sandbox, platform: str, end: str
 ) -> None:
-    """Red: an unknown id would make a new conversion of the rest of a refund."""
+    """An unknown id makes a new conversion of the rest of a refund."""
     configure_google(warehouse, *BOTH)
     name = platform.replace("_", "-")
     _buy(warehouse, NOW - 2 * DAY)
@@ -202,7 +202,7 @@ def test_an_adjustment_of_what_google_does_not_have_is_not_sent(
 
 @pytest.mark.parametrize("platform", BOTH)
 def test_only_the_newest_revision_leaves(warehouse: str, sandbox: Sandbox, platform: str) -> None:
-    """Red: an older amount would overwrite a newer one."""
+    """An older amount overwrites a newer one."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     _buy(warehouse, NOW - 2 * DAY)
@@ -239,7 +239,7 @@ def test_only_the_newest_revision_leaves(warehouse: str, sandbox: Sandbox, platf
 
 
 def test_a_cancelled_order_is_taken_back(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: revenue that never came would stay in the account for good."""
+    """Revenue that was refunded stays in the account."""
     configure_google(warehouse, "google_ads")
     _buy(warehouse, NOW - 2 * DAY)
     _enqueue(warehouse, sandbox)
@@ -253,7 +253,7 @@ def test_a_cancelled_order_is_taken_back(warehouse: str, sandbox: Sandbox) -> No
 
 @pytest.mark.parametrize("platform", BOTH)
 def test_a_currency_that_changed_is_told(warehouse: str, sandbox: Sandbox, platform: str) -> None:
-    """Red: Google would go on bidding for dollars that were rupiah."""
+    """Google bids by amounts in the wrong currency."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     _buy(warehouse, NOW - 2 * DAY)
@@ -276,7 +276,7 @@ def test_a_currency_that_changed_is_told(warehouse: str, sandbox: Sandbox, platf
 
 
 def test_what_google_takes_no_longer_is_in_the_ledger(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a refund after Google's 54 days would vanish without a word."""
+    """A refund after Google's 54 days disappears without a word."""
     configure_google(warehouse, *BOTH)
     _buy(warehouse, NOW - 55 * DAY)
     _enqueue(warehouse, sandbox)
@@ -289,7 +289,7 @@ def test_what_google_takes_no_longer_is_in_the_ledger(warehouse: str, sandbox: S
 
 
 def test_an_adjustment_has_a_clock_of_its_own(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: it would be given up with its original's 90 days, or tried after Google's 54."""
+    """A refund is given up with its original's 90 days, or tried after Google's 54."""
     configure_google(warehouse, *BOTH)
     bought = NOW - 50 * DAY
     _buy(warehouse, bought)
@@ -309,7 +309,7 @@ def test_an_adjustment_has_a_clock_of_its_own(warehouse: str, sandbox: Sandbox) 
 
 
 def test_an_enhancement_leaves_within_its_day(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a tag's conversion would not be enhanced, or be tried when it is too late."""
+    """A tag's conversion is not enhanced, or is tried too late."""
     configure_google(warehouse, *BOTH, events={"Purchase": "44"})
     sandbox.google.tag_sent("44", "T-1", 19.9, "USD")
     person = {"first_name": "Ann", "last_name": "Smith", "country": "US", "zip": "94035"}

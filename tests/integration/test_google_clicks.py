@@ -44,7 +44,7 @@ def _click(sandbox: Sandbox, gclid: str, hours: float = 24) -> None:
 
 
 def test_a_day_is_replaced_whole(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a click would stay that Google has taken away, or be there twice."""
+    """A click would stay that Google has taken away, or be there twice."""
     before = _load(warehouse, sandbox)
     for name in ("a-click-1", "a-click-2"):
         _click(sandbox, name)
@@ -63,7 +63,7 @@ def test_a_day_is_replaced_whole(warehouse: str, sandbox: Sandbox) -> None:
 def test_an_empty_answer_takes_no_clicks_away(
     warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: an outage that looks like a day without clicks would take every gclid its ad."""
+    """An outage that looks like a day without clicks would take every gclid its ad."""
     _click(sandbox, "a-click-1")
     count = _load(warehouse, sandbox)
     stored = _stored(warehouse)
@@ -74,7 +74,7 @@ def test_an_empty_answer_takes_no_clicks_away(
 
 
 def test_a_row_as_it_is_stored(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: whoever joins a gclid to its ad would find other names."""
+    """Whoever joins a gclid to its ad would find other names."""
     _click(sandbox, "a-click-1")
     _load(warehouse, sandbox)
     (row,) = query(warehouse, "select * from raw.google_click_view where gclid = 'a-click-1'")
@@ -88,14 +88,14 @@ def test_a_row_as_it_is_stored(warehouse: str, sandbox: Sandbox) -> None:
 
 
 def test_days_are_the_accounts_own(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a click of the evening would be of the next day."""
+    """A click of the evening would be of the next day."""
     _click(sandbox, "a-late-one", hours=10)  # 02:00 UTC, 21:00 of the day before in New York
     _load(warehouse, sandbox)
     assert "a-late-one" in _stored(warehouse)
 
 
 def test_every_gclid_of_the_demo_is_found(warehouse: str) -> None:
-    """Red: the demo's touchpoints would lead to no ad."""
+    """The demo's touchpoints would lead to no ad."""
     world = World(date(2026, 11, 10))
     now = datetime(2026, 11, 20, tzinfo=UTC)
     with Sandbox(world, clock=Clock(now)) as sandbox:
@@ -111,7 +111,7 @@ def test_every_gclid_of_the_demo_is_found(warehouse: str) -> None:
 
 
 def test_what_google_refuses_changes_nothing(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a refused query would empty a day."""
+    """A refused query would empty a day."""
     _click(sandbox, "a-click-1")
     _load(warehouse, sandbox)
     stored = _stored(warehouse)
@@ -125,5 +125,5 @@ def test_what_google_refuses_changes_nothing(warehouse: str, sandbox: Sandbox) -
 
 
 def test_the_connection_can_be_tested(sandbox: Sandbox) -> None:
-    """Red: the button would say nothing of what the credentials open."""
+    """The button would say nothing of what the credentials open."""
     assert _client(sandbox).customers() == ["1112223333", "4445556666"]

@@ -7,8 +7,8 @@ import pytest
 from tributary import warehouse as wh
 from tributary.deliver import confirm, destinations
 from tributary.deliver.upload import DestinationStopped
+from tributary.platforms import registry
 from tributary.platforms.google_data_manager.client import DataManager
-from tributary.platforms.google_data_manager.destination import DataManagerSender
 
 from sandbox.google import GoogleFault
 from sandbox.server import Sandbox
@@ -46,7 +46,7 @@ def _due(uri: str, sandbox: Sandbox) -> list[str]:
 def test_it_is_asked_after_half_an_hour_and_then_ever_more_rarely(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: Google would be asked too early or too often, or never again."""
+    """Google would be asked too early or too often, or never again."""
     sandbox.google.processing = timedelta(hours=10)
     sales(warehouse, range(3))
     send(warehouse, sandbox, DM)
@@ -83,7 +83,7 @@ def test_it_is_asked_after_half_an_hour_and_then_ever_more_rarely(
 def test_a_count_that_covers_all_rows_is_told_of_each(
     warehouse: str, sandbox: Sandbox, reason: str, state: tuple[str, str]
 ) -> None:
-    """Red: rows would stay accepted although Google has said what became of them."""
+    """Rows would stay accepted although Google has said what became of them."""
     sales(warehouse, range(3))
     sandbox.google.becomes = dict.fromkeys(("T-0", "T-1", "T-2"), reason)
     send(warehouse, sandbox, DM)
@@ -96,7 +96,7 @@ def test_a_count_that_covers_all_rows_is_told_of_each(
 def test_a_count_that_does_not_tell_which_is_kept_and_shown(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: good rows would be called dead, bad ones confirmed, or the counts be lost."""
+    """Good rows would be called dead, bad ones confirmed, or the counts be lost."""
     sales(warehouse, range(5))
     sandbox.google.becomes = {"T-1": "INVALID_GCLID", "T-2": "CLICK_NOT_FOUND"}
     send(warehouse, sandbox, DM)
@@ -116,7 +116,7 @@ def test_a_count_that_does_not_tell_which_is_kept_and_shown(
 def test_what_came_too_early_comes_back(
     warehouse: str, sandbox: Sandbox, reason: str, hours: int
 ) -> None:
-    """Red: a conversion that came too soon would be lost, or those beside it count twice."""
+    """A conversion that came too soon would be lost, or those beside it count twice."""
     sales(warehouse, range(5))
     sandbox.google.becomes = {"T-1": reason}
     send(warehouse, sandbox, DM)
@@ -137,7 +137,7 @@ def test_what_came_too_early_comes_back(
 
 
 def test_a_click_of_this_morning_natively(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: the sandbox's own clock of clicks and ours would not meet."""
+    """The sandbox's own clock of clicks and ours would not meet."""
     from sandbox.google import Click
 
     one = sale(1)
@@ -155,7 +155,7 @@ def test_a_click_of_this_morning_natively(warehouse: str, sandbox: Sandbox) -> N
 
 
 def test_a_lost_answer_ends_as_duplicate(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: what was delivered twice and counted once would look undelivered."""
+    """What was delivered twice and counted once would look undelivered."""
     sales(warehouse, range(3))
     sandbox.google.faults.append(GoogleFault("lost_ack"))
     send(warehouse, sandbox, DM)
@@ -168,7 +168,7 @@ def test_a_lost_answer_ends_as_duplicate(warehouse: str, sandbox: Sandbox) -> No
 def test_a_status_that_is_gone_or_never_comes(
     warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: it would be asked for ever."""
+    """It would be asked for ever."""
     sales(warehouse, range(2))
     send(warehouse, sandbox, DM)
     sandbox.google.requests.clear()
@@ -189,7 +189,7 @@ def test_a_status_that_is_gone_or_never_comes(
 
 
 def test_an_outage_while_asking_is_only_a_delay(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a status that was not answered once would never be asked for again."""
+    """A status that was not answered once would never be asked for again."""
     sales(warehouse, range(2))
     send(warehouse, sandbox, DM)
     sandbox.clock.advance(HALF_AN_HOUR)
@@ -200,7 +200,7 @@ def test_an_outage_while_asking_is_only_a_delay(warehouse: str, sandbox: Sandbox
 
 
 def test_refused_credentials_stop_the_destination(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a revoked token would be tried every half an hour, once per request."""
+    """A revoked token would be tried every half an hour, once per request."""
     sales(warehouse, range(2))
     send(warehouse, sandbox, DM)
     sandbox.clock.advance(HALF_AN_HOUR)
@@ -212,7 +212,7 @@ def test_refused_credentials_stop_the_destination(warehouse: str, sandbox: Sandb
 
 
 def test_what_a_person_must_mend_pauses_the_destination(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: events would be sent into an account that has not agreed to the terms."""
+    """Events would be sent into an account that has not agreed to the terms."""
     terms = "DESTINATION_ACCOUNT_ENHANCED_CONVERSIONS_TERMS_NOT_SIGNED"
     sales(warehouse, range(2))
     sandbox.google.becomes = dict.fromkeys(("T-0", "T-1"), terms)
@@ -227,7 +227,7 @@ def test_what_a_person_must_mend_pauses_the_destination(warehouse: str, sandbox:
 
 
 def test_asking_counts_against_the_projects_quota(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: many open requests would use up what uploads of the project need."""
+    """Many open requests would use up what uploads of the project need."""
     from tributary.platforms.base import Quota
 
     configure_google(warehouse, "google_data_manager", batch_size=1)
@@ -237,7 +237,7 @@ def test_asking_counts_against_the_projects_quota(warehouse: str, sandbox: Sandb
     with wh.connect(warehouse, autocommit=True) as connection:
         target = destinations.one(connection, DM, sandbox.clock.now())
     client = DataManager(access(sandbox), host=sandbox.url)
-    sender = DataManagerSender(client, target.settings)
+    sender = registry.platform(target.platform).sender(client, target.settings)
     sender.quota = Quota(client.project, 1, 100)
     found = confirm.confirm(warehouse, target, sender, clock=lambda _: sandbox.clock.now())
     assert (found.requests, sandbox.google.counts["status"]) == (1, 1)

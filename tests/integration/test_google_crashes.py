@@ -69,7 +69,7 @@ def _ends_well(uri: str, sandbox: Sandbox, name: str, events: int) -> None:
 
 @pytest.mark.parametrize("name", [DM, ADS])
 def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox, name: str) -> None:
-    """Red: events that were claimed and never sent stay claimed for ever."""
+    """Events that were claimed and never sent stay claimed without end."""
     import socket
 
     configure_google(warehouse, name.replace("-", "_"))
@@ -85,7 +85,7 @@ def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox, name
 
 @pytest.mark.parametrize("name", [DM, ADS])
 def test_killed_after_the_request_was_taken(warehouse: str, sandbox: Sandbox, name: str) -> None:
-    """Red: what Google took just before the crash is counted twice, or called undelivered."""
+    """Events that Google took just before the crash are counted twice, or look undelivered."""
     configure_google(warehouse, name.replace("-", "_"))
     sales(warehouse, range(100))
     sandbox.google.faults.append(GoogleFault("hang_after"))
@@ -99,7 +99,7 @@ def test_killed_after_the_request_was_taken(warehouse: str, sandbox: Sandbox, na
 
 @pytest.mark.parametrize("name", [DM, ADS])
 def test_killed_in_the_middle_of_many_requests(warehouse: str, sandbox: Sandbox, name: str) -> None:
-    """Red: of several requests under way at once some are lost or doubled."""
+    """Of several requests at once some are lost or doubled."""
     configure_google(warehouse, name.replace("-", "_"), batch_size=20, in_flight=2)
     sales(warehouse, range(400))
     sandbox.latency = 0.05

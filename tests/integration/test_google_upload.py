@@ -60,7 +60,7 @@ _WRONG: list[tuple[dict[str, Any], str, str]] = [
 def test_bad_events_are_told_by_row(
     warehouse: str, sandbox: Sandbox, platform: str, bad: int
 ) -> None:
-    """Red: a bad event would cost its batch, or not be told apart from another one."""
+    """A bad event loses its batch, or is confused with another one."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     wrong = {number * (MAX_BATCH // bad): _WRONG[number % 3] for number in range(bad)}
@@ -102,7 +102,7 @@ def test_bad_events_are_told_by_row(
 def test_a_second_refusal_that_names_all_that_is_left(
     warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: the upload would die with an error of the database, and its events stay leased."""
+    """The upload ends with a database error, and its events stay leased."""
     configure_google(warehouse, "google_data_manager")
     sales(warehouse, range(3))
     sandbox.google.refuse["T-0"] = "INVALID_FORMAT"
@@ -126,7 +126,7 @@ def test_a_second_refusal_that_names_all_that_is_left(
 def test_a_lost_acknowledgement_counts_once(
     warehouse: str, sandbox: Sandbox, platform: str
 ) -> None:
-    """Red: what Google took, and could not tell us of, would count twice or stay unsettled."""
+    """Events that Google took without an answer count twice or stay unresolved."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(10))
@@ -145,7 +145,7 @@ def test_a_lost_acknowledgement_counts_once(
 def test_a_passing_failure_loses_nothing(
     warehouse: str, sandbox: Sandbox, platform: str, kind: str
 ) -> None:
-    """Red: an outage of a moment would stop a destination or lose events."""
+    """A short outage stops a destination or loses events."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(5))
@@ -159,7 +159,7 @@ def test_a_passing_failure_loses_nothing(
 def test_a_request_without_an_answer_in_time_is_sent_again(
     warehouse: str, sandbox: Sandbox, platform: str
 ) -> None:
-    """Red: without a timeout of our own the client waits for ever."""
+    """The client waits without end, since the library has no timeout."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(5))
@@ -171,7 +171,7 @@ def test_a_request_without_an_answer_in_time_is_sent_again(
 
 @pytest.mark.parametrize("platform", BOTH)
 def test_nobody_there(warehouse: str, sandbox: Sandbox, platform: str) -> None:
-    """Red: where no connection came about, the deadline of an unknown outcome would run."""
+    """A request that never left starts the deadline of an unknown outcome."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(5))
@@ -190,7 +190,7 @@ def test_nobody_there(warehouse: str, sandbox: Sandbox, platform: str) -> None:
 def test_a_quotas_delay_is_obeyed_to_the_second(
     warehouse: str, sandbox: Sandbox, platform: str, delay: float
 ) -> None:
-    """Red: we would ask again too early, or wait for longer than Google wants."""
+    """We ask again too early, or wait for longer than Google wants."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(5))
@@ -218,7 +218,7 @@ def test_a_quotas_delay_is_obeyed_to_the_second(
 def test_a_revoked_refresh_token_costs_one_request(
     warehouse: str, sandbox: Sandbox, platform: str
 ) -> None:
-    """Red: it would be retried as the outage that the client takes it for."""
+    """A revoked token is retried as the outage that the client takes it for."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(5))
@@ -246,7 +246,7 @@ def test_a_revoked_refresh_token_costs_one_request(
 def test_an_access_token_is_fetched_once_and_renewed_when_it_ends(
     warehouse: str, sandbox: Sandbox, platform: str
 ) -> None:
-    """Red: every thread and run would fetch one; or one that ended early would stop everything."""
+    """Every thread and run fetches a token; or one that ended early stops everything."""
     configure_google(warehouse, platform, batch_size=10)
     name = platform.replace("_", "-")
     sandbox.google.must_log_in = True
@@ -274,7 +274,7 @@ def test_an_access_token_is_fetched_once_and_renewed_when_it_ends(
 
 
 def test_a_service_account_logs_in(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: those who have no refresh token could not upload."""
+    """A connection without a refresh token cannot upload."""
     from cryptography.hazmat.primitives import serialization as pem
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -301,7 +301,7 @@ def test_a_service_account_logs_in(warehouse: str, sandbox: Sandbox) -> None:
 
 
 def test_consent_is_right_on_the_wire(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: the two APIs number their answers differently; a mix-up says the opposite."""
+    """Consent is sent as its opposite, since the two APIs number the answers differently."""
     configure_google(warehouse, *BOTH)
     no = {"consent_ad_user_data": False}
     only_data = {"consent_ad_user_data": True, "consent_ad_personalization": False}
@@ -327,7 +327,7 @@ def test_consent_is_right_on_the_wire(warehouse: str, sandbox: Sandbox) -> None:
 
 
 def test_consent_that_was_withdrawn_meanwhile(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a person who said no before the upload would be told to Google."""
+    """A person who said no before the upload is sent to Google."""
     configure_google(warehouse, *BOTH)
     take(warehouse, [sale(1, contact_id="ann")])
     with_profile = (
@@ -342,7 +342,7 @@ def test_consent_that_was_withdrawn_meanwhile(warehouse: str, sandbox: Sandbox) 
 
 
 def test_an_event_as_each_api_wants_it(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a field would be missing, of another form, or not be allowed beside another."""
+    """A field is missing, has another form, or is not allowed beside another."""
     configure_google(warehouse, *BOTH)
     person = {
         "first_name": "Ann", "last_name": "Smith", "country": "US", "zip": "94035",
@@ -385,7 +385,7 @@ def test_an_event_as_each_api_wants_it(warehouse: str, sandbox: Sandbox) -> None
 
 
 def test_what_never_leaves(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: an event that nobody mapped, that is too old or names nobody would be sent."""
+    """An event that is not mapped, too old or without identifiers is sent."""
     configure_google(warehouse, *BOTH)
     nobody = {"email": None, "gclid": None}
     take(
@@ -414,7 +414,7 @@ def test_what_never_leaves(warehouse: str, sandbox: Sandbox) -> None:
 def test_an_event_name_that_was_taken_off_the_map_meanwhile(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: the upload would end with a KeyError, or the event leave for no action."""
+    """The upload ends with a KeyError, or the event is sent for no action."""
     configure_google(warehouse, *BOTH)
     sales(warehouse, range(2))
     configure_google(warehouse, *BOTH, events={"Lead": "43"})
@@ -426,7 +426,7 @@ def test_an_event_name_that_was_taken_off_the_map_meanwhile(
 
 @pytest.mark.parametrize("platform", BOTH)
 def test_a_test_destination_keeps_nothing(warehouse: str, sandbox: Sandbox, platform: str) -> None:
-    """Red: what Google only checked would stand in the ledger as sent."""
+    """Events that Google only checked are stored as sent."""
     configure_google(warehouse, platform, validate_only=True)
     name = platform.replace("_", "-")
     take(warehouse, [sale(1, is_test=True), sale(2, gclid="a bad id", is_test=True)])
@@ -443,7 +443,7 @@ def test_a_test_destination_keeps_nothing(warehouse: str, sandbox: Sandbox, plat
 def test_a_customer_that_is_not_allowlisted_is_told_to_move(
     warehouse: str, sandbox: Sandbox, partial: bool
 ) -> None:
-    """Red: a new customer's events would be tried for 90 days and then be lost."""
+    """A new customer's events are tried for 90 days and then lost."""
     configure_google(warehouse, "google_ads")
     sales(warehouse, range(5))
     code = "not_allowlisted_error.CUSTOMER_NOT_ALLOWLISTED_FOR_THIS_FEATURE"
@@ -475,7 +475,7 @@ def test_a_customer_that_is_not_allowlisted_is_told_to_move(
 def test_codes_of_one_row(
     warehouse: str, sandbox: Sandbox, code: str, seconds: int | None, state: str
 ) -> None:
-    """Red: a row's code would touch the others, or be met with the wrong wait."""
+    """A row's code changes the state of others, or waits for the wrong time."""
     configure_google(warehouse, "google_ads")
     sales(warehouse, range(3))
     sandbox.google.refuse["T-1"] = code
@@ -496,7 +496,7 @@ def test_codes_of_one_row(
 def test_a_code_that_nobody_knows_is_tried_five_times_and_told(
     warehouse: str, sandbox: Sandbox, platform: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a new code would be retried for 90 days in silence, or cost the event at once."""
+    """A new code is retried for 90 days without a word, or loses the event at once."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(3))
@@ -517,7 +517,7 @@ def test_a_code_that_nobody_knows_is_tried_five_times_and_told(
 def test_a_few_bad_sales_delay_nobody_and_end(
     warehouse: str, sandbox: Sandbox, platform: str
 ) -> None:
-    """Red: three sales that Google refuses alone would pause the destination again and again."""
+    """Three sales that Google refuses alone pause the destination again and again."""
     configure_google(warehouse, platform)
     name = platform.replace("_", "-")
     sales(warehouse, range(10))
@@ -542,7 +542,7 @@ def test_a_few_bad_sales_delay_nobody_and_end(
 def test_two_destinations_share_the_quota_of_their_project(
     warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: each would count for itself, and Google would refuse both."""
+    """Each destination counts its own requests, and Google refuses both."""
     from tributary.platforms.google_data_manager import client as data_manager
 
     monkeypatch.setattr(data_manager, "REQUESTS_PER_MINUTE", 3)
@@ -573,7 +573,7 @@ def test_two_destinations_share_the_quota_of_their_project(
 
 
 def test_the_same_order_twice_leaves_in_two_requests(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: Google processes neither of two conversions with one order id in a request."""
+    """Google processes neither of two conversions with one order id in a request."""
     configure_google(warehouse, *BOTH, events={"Purchase": "42", "Lead": "42"})
     take(warehouse, [sale(1), sale(1, event_id="another", event_name="Lead")])
     for name in (DM, ADS):
@@ -587,7 +587,7 @@ def test_the_same_order_twice_leaves_in_two_requests(warehouse: str, sandbox: Sa
 
 
 def test_requests_to_data_manager_are_alike(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a count could not be told of rows of different days, actions or identifiers."""
+    """A count cannot be assigned to rows of different days, actions or identifiers."""
     configure_google(warehouse, *BOTH)
     day = timedelta(days=1)
     take(
@@ -606,7 +606,7 @@ def test_requests_to_data_manager_are_alike(warehouse: str, sandbox: Sandbox) ->
 def test_nothing_of_a_person_is_stored_or_logged(
     warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: Google quotes what it refuses, and we would repeat it."""
+    """Google quotes what it refuses, and we repeat a person's data."""
     configure_google(warehouse, *BOTH)
     take(
         warehouse,

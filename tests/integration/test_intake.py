@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tributary import warehouse as wh
-from tributary.deliver import contacts, erasure, intake, ledger, outbox
+from tributary.deliver import brands, contacts, erasure, intake, ledger, outbox
+from tributary.deliver.clicks import with_clicks
+from tributary.deliver.reading import contact_clicks
 from tributary.errors import SettingsError, WarehouseError
+from tributary.event import COLUMNS, FIELDS
 
 from tests.support.loads import query
 from tests.support.outgoing import (
@@ -54,7 +57,7 @@ def _events(uri: str, columns: str) -> list[dict[str, Any]]:
     ],
 )
 def test_names_become_metas_standard_names(module_warehouse: str, said: str, stored: str) -> None:
-    """A red test here: events reach Meta under names that no campaign optimises for."""
+    """Events reach Meta under names that no campaign optimises for."""
     configure(module_warehouse, event_names={"quiz_done": "Contact"})
     receipt = take(module_warehouse, [purchase(1, event_name=said, event_id=f"name-{said}")])[0]
     row = query(
@@ -65,7 +68,7 @@ def test_names_become_metas_standard_names(module_warehouse: str, said: str, sto
 
 
 def test_an_events_id_is_given_or_templated_or_made(make_warehouse: Any) -> None:
-    """A red test here: the pixel's id is lost, and browser and server count twice."""
+    """The pixel's id is lost, and browser and server count twice."""
     plain, templated = make_warehouse("plain"), make_warehouse("templated")
     configure(plain)
     configure(templated, event_id_template="web-{transaction_id}")
@@ -83,7 +86,7 @@ def test_an_events_id_is_given_or_templated_or_made(make_warehouse: Any) -> None
 
 
 def test_an_event_comes_in_once_and_its_first_row_stays(warehouse: str) -> None:
-    """A red test here: a repeated delivery doubles an event, or changes what was sent."""
+    """A repeated delivery doubles an event, or changes what was sent."""
     configure(warehouse)
     first = take(warehouse, [purchase(1), purchase(1, value="99")])
     assert [receipt.status for receipt in first] == ["accepted", "duplicate"]
@@ -96,7 +99,7 @@ def test_an_event_comes_in_once_and_its_first_row_stays(warehouse: str) -> None:
 
 
 def test_only_hashes_are_stored(warehouse: str) -> None:
-    """A red test here: personal data lies in the warehouse in clear."""
+    """Personal data is stored in clear."""
     configure(warehouse)
     person = {
         "email": "Jane.Roe@Example.com",
@@ -132,7 +135,7 @@ def test_only_hashes_are_stored(warehouse: str) -> None:
 
 
 def test_deliveries_are_born_with_their_reason(warehouse: str) -> None:
-    """A red test here: something leaves that must not, or is left out without a word."""
+    """An event is sent that must not be, or is skipped without a reason."""
     configure(
         warehouse,
         "acme",
@@ -178,7 +181,7 @@ def test_deliveries_are_born_with_their_reason(warehouse: str) -> None:
 
 
 def test_each_active_destination_gets_exactly_one_delivery(warehouse: str) -> None:
-    """A red test here: a destination misses events, or gets them though it is not active."""
+    """A destination misses events, or gets them though it is not active."""
     configure(
         warehouse,
         "acme",
@@ -229,7 +232,7 @@ def test_each_active_destination_gets_exactly_one_delivery(warehouse: str) -> No
 def test_what_cannot_be_taken_is_refused_by_field(
     module_warehouse: str, changes: dict[str, Any], field: str
 ) -> None:
-    """A red test here: a wrong event is stored, or the sender is not told what to mend."""
+    """A wrong event is stored, or the sender does not learn what to correct."""
     configure(module_warehouse)
     receipt = take(module_warehouse, [purchase(999, **changes)])[0]
     assert (receipt.status, receipt.field) == ("refused", field)
@@ -240,10 +243,10 @@ def test_what_cannot_be_taken_is_refused_by_field(
 
 @pytest.mark.parametrize("unit", ["a", "#", "a%40", "a@", "a.", "\u0316\u0300", " ", "1"])
 def test_long_values_cost_no_more_than_their_length(module_warehouse: str, unit: str) -> None:
-    """A red test here: a few long values keep a worker of the edge busy for minutes."""
+    """A few long values keep a worker of the REST API busy for minutes."""
     configure(module_warehouse)
     long = (unit * 200_000)[:200_000]
-    dear: list[dict[str, Any]] = [{field: long} for field in intake.FIELDS if field != "brand"]
+    dear: list[dict[str, Any]] = [{field: long} for field in FIELDS if field != "brand"]
     dear.append({"custom_params": {"note": (unit * 16_000)[: 16_000 // len(unit.encode())]}})
     dear.append({"custom_params": {"phone": [f"+1212555{n:04}" for n in range(10_000)]}})
     dear.append({"event_source_url": f"https://{long}@x"})
@@ -253,8 +256,18 @@ def test_long_values_cost_no_more_than_their_length(module_warehouse: str, unit:
     assert len(receipts) == len(dear)
 
 
+def test_the_list_of_fields_has_every_column_of_the_table(module_warehouse: str) -> None:
+    """A column that the list does not have is never filled, or an insert fails."""
+    found = query(
+        module_warehouse,
+        "select column_name from information_schema.columns where table_schema = 'ops' "
+        "and table_name = 'conversion_events' and is_generated = 'NEVER'",
+    )
+    assert {row["column_name"] for row in found} == set(COLUMNS)
+
+
 def test_aliases_find_their_fields(warehouse: str) -> None:
-    """A red test here: an amount called price is lost, and the purchase with it."""
+    """An amount called price is lost, and the purchase with it."""
     configure(warehouse, property_aliases={"orderTotal": "value", "sku": "content_ids"})
     receipts = take(
         warehouse,
@@ -272,7 +285,7 @@ def test_aliases_find_their_fields(warehouse: str) -> None:
 
 
 def test_the_click_keeps_the_time_it_was_first_seen(warehouse: str) -> None:
-    """A red test here: Meta cannot match the click, or attributes it to the purchase's time."""
+    """Meta cannot match the click, or attributes it to the purchase's time."""
     configure(warehouse)
     at = int((NOW - timedelta(hours=1)).timestamp()) * 1000
     take(
@@ -293,7 +306,7 @@ def test_the_click_keeps_the_time_it_was_first_seen(warehouse: str) -> None:
 
 
 def test_builders_ask_for_what_their_event_needs(warehouse: str) -> None:
-    """A red test here: an adapter sends a Purchase without an amount."""
+    """An adapter sends a Purchase without an amount."""
     configure(warehouse)
     person = {"email": "a@example.com", "event_time": NOW}
     receipts = take(
@@ -314,7 +327,7 @@ def test_builders_ask_for_what_their_event_needs(warehouse: str) -> None:
 
 
 def test_what_was_erased_does_not_come_back(warehouse: str) -> None:
-    """A red test here: the next import brings an erased person back."""
+    """The next import brings an erased person back."""
     configure(warehouse)
     take(warehouse, [purchase(1)])
     execute(
@@ -354,12 +367,12 @@ def _when_it_waits(uri: str, first: Callable[[], Any], second: Callable[[], Any]
 
 def _erased(uri: str, email: str) -> erasure.Erased:
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         return erasure.erase_person(connection, brand.id, {"email": email}, NOW)
 
 
-def test_what_an_upload_claims_beside_an_erasure_is_told(warehouse: str) -> None:
-    """A red test here: the person is told that nothing was sent, and it was."""
+def test_an_erasure_reports_what_an_upload_claims_meanwhile(warehouse: str) -> None:
+    """The answer to the person says that nothing was sent, though it was."""
     configure(warehouse)
     take(warehouse, [purchase(1)])
     with wh.connect(warehouse) as upload:
@@ -371,7 +384,7 @@ def test_what_an_upload_claims_beside_an_erasure_is_told(warehouse: str) -> None
 
 
 def test_the_search_for_a_person_holds_nobody_up(warehouse: str) -> None:
-    """A red test here: no purchase of the brand comes in while all its events are searched."""
+    """No purchase of the brand is stored while all its events are searched."""
     configure(warehouse)
     take(warehouse, [purchase(1), purchase(2)])
     with wh.connect(warehouse) as slow, wh.connect(warehouse) as other:
@@ -393,7 +406,7 @@ def test_the_search_for_a_person_holds_nobody_up(warehouse: str) -> None:
 
 
 def test_a_brand_that_sends_nowhere_forgets_as_well(warehouse: str) -> None:
-    """A red test here: an event slips in beside the erasure, where no destination is active."""
+    """An event is stored during the erasure, where no destination is active."""
     configure(warehouse, "acme", meta_destination(is_active=False))
     with wh.connect(warehouse) as eraser:
         eraser.execute("select 1 from ops.brands for update")
@@ -422,9 +435,9 @@ _ANY = st.one_of(
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.dictionaries(st.sampled_from(intake.FIELDS), _ANY, max_size=8))
+@given(st.dictionaries(st.sampled_from(list(FIELDS)), _ANY, max_size=8))
 def test_whatever_comes_in_is_taken_or_refused(module_warehouse: str, raw: dict[str, Any]) -> None:
-    """A red test here: one odd event stops the import of all the others."""
+    """One odd event stops the import of all the others."""
     configure(module_warehouse)
     raw.pop("brand", None)
     receipts = take(module_warehouse, [raw, purchase(5)])
@@ -432,8 +445,8 @@ def test_whatever_comes_in_is_taken_or_refused(module_warehouse: str, raw: dict[
     assert receipts[1].status in ("accepted", "duplicate")
 
 
-def test_dead_ones_come_back_when_a_person_says_so(warehouse: str) -> None:
-    """A red test here: what a mended cause had killed cannot be sent any more."""
+def test_dead_deliveries_can_be_retried_by_hand(warehouse: str) -> None:
+    """Dead deliveries cannot be sent after their cause is repaired."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(6)])
     for number, outcome in enumerate(["100/2804050", "attempts", "outcome_unknown", "attempts"]):
@@ -460,7 +473,7 @@ def test_dead_ones_come_back_when_a_person_says_so(warehouse: str) -> None:
 
 
 def test_reaching_further_back_is_an_explicit_command(warehouse: str) -> None:
-    """A red test here: connecting a destination floods it, or its past can never be sent."""
+    """Connecting a destination floods it, or its past can never be sent."""
     configure(warehouse)
     take(warehouse, [purchase(n, event_time=NOW - timedelta(days=n)) for n in range(4)])
     configure(
@@ -478,7 +491,7 @@ def test_reaching_further_back_is_an_explicit_command(warehouse: str) -> None:
 
 
 def test_one_transaction_is_one_conversion_whatever_its_ids(warehouse: str) -> None:
-    """A red test here: two doors give a purchase two ids, and it counts twice; or two purchases
+    """Two sources give a purchase two ids, and it counts twice; or two purchases
     share an id, and one of them is lost without a word."""
     configure(warehouse)
     first = take(warehouse, [purchase(1)])[0]
@@ -491,7 +504,7 @@ def test_one_transaction_is_one_conversion_whatever_its_ids(warehouse: str) -> N
 
 
 def test_visitors_who_are_not_known_are_told_apart(warehouse: str) -> None:
-    """A red test here: two people who look at a page in the same second are one event."""
+    """Two people who look at a page in the same second are one event."""
     configure(warehouse)
     view = {"event_name": "PageView", "event_time": NOW, "user_agent": "UA"}
     receipts = take(warehouse, [{**view, "ip": "192.0.2.1"}, {**view, "ip": "192.0.2.2"}])
@@ -499,7 +512,7 @@ def test_visitors_who_are_not_known_are_told_apart(warehouse: str) -> None:
 
 
 def test_intakes_in_opposite_order_do_not_lock_each_other_out(warehouse: str) -> None:
-    """A red test here: two imports at once end in a deadlock."""
+    """Two imports at once end in a deadlock."""
     from concurrent.futures import ThreadPoolExecutor
 
     configure(warehouse)
@@ -511,7 +524,7 @@ def test_intakes_in_opposite_order_do_not_lock_each_other_out(warehouse: str) ->
 
 
 def test_what_the_warehouse_refuses_quotes_nobody(warehouse: str) -> None:
-    """A red test here: a row with somebody's hashes stands in an exception."""
+    """A person's hashes appear in an exception."""
     configure(warehouse)
     execute(
         warehouse, "alter table ops.conversion_events add constraint no check (currency <> 'USD')"
@@ -524,7 +537,7 @@ def test_what_the_warehouse_refuses_quotes_nobody(warehouse: str) -> None:
 
 
 def test_a_destination_keeps_its_brand_and_its_pixel_its_name(warehouse: str) -> None:
-    """A red test here: one brand's people are sent to another's pixel, or counted twice."""
+    """One brand's people are sent to another's pixel, or counted twice."""
     configure(warehouse)
     take(warehouse, [purchase(1)])
     with pytest.raises(SettingsError, match="give the new one another name"):
@@ -534,7 +547,7 @@ def test_a_destination_keeps_its_brand_and_its_pixel_its_name(warehouse: str) ->
 
 
 def test_addresses_in_urls_are_dropped_however_they_are_written(warehouse: str) -> None:
-    """A red test here: an e-mail address is stored and sent in a URL."""
+    """An e-mail address is stored and sent in a URL."""
     configure(warehouse)
     urls = [
         "?jane@example.com&utm_id=1",
@@ -553,8 +566,8 @@ def test_addresses_in_urls_are_dropped_however_they_are_written(warehouse: str) 
     assert {row["event_source_url"] for row in rows} == {"https://shop.example/x?utm_id=1"}
 
 
-def test_times_are_of_the_brands_zone_where_nothing_else_is_said(warehouse: str) -> None:
-    """A red test here: events are shifted by hours, and refused or attributed to another day."""
+def test_times_without_an_offset_are_in_the_brands_zone(warehouse: str) -> None:
+    """Events are shifted by hours, and refused or attributed to another day."""
     configure(warehouse)
     configure(warehouse, "beta", meta_destination("beta-meta", pixel_id="99"),
               time_zone="Asia/Jakarta")  # fmt: skip
@@ -572,7 +585,7 @@ def test_times_are_of_the_brands_zone_where_nothing_else_is_said(warehouse: str)
 
 
 def test_a_clock_that_is_put_back_or_forward(warehouse: str) -> None:
-    """A red test here: twice a year an hour's purchases are refused, or get a wrong time."""
+    """Twice a year an hour's purchases are refused, or get a wrong time."""
     configure(warehouse, time_zone="Europe/Berlin")
     times = ["2026-10-25T02:30:00", "2026-10-25T03:30:00", "2026-03-29T02:30:00"]
     take(warehouse, [purchase(n, event_time=at) for n, at in enumerate(times)])
@@ -596,7 +609,7 @@ def _stored(uri: str, columns: str, *events: Mapping[str, Any]) -> list[Any]:
 
 
 def test_an_event_of_a_clock_ahead_waits_until_its_time(warehouse: str) -> None:
-    """A red test here: what happened "in four minutes" is sent now, and dead at once."""
+    """An event of a clock four minutes ahead is sent now, and is dead at once."""
     configure(warehouse)
     configure(warehouse, "beta", meta_destination("beta-meta", pixel_id=OTHER_PIXEL))
     ahead = [purchase(n, event_time=NOW + timedelta(minutes=n)) for n in (0, 4, 9)]
@@ -644,7 +657,7 @@ def test_an_event_of_a_clock_ahead_waits_until_its_time(warehouse: str) -> None:
 def test_click_ids_are_read_from_the_pages_address(
     module_warehouse: str, url: str, fields: dict[str, Any], found: tuple[Any, ...]
 ) -> None:
-    """A red test here: a purchase is lost to its ad, if only its page's address has the click."""
+    """A purchase loses its ad where only its page's URL has the click."""
     configure(module_warehouse)
     given = purchase(0, event_id=f"{url}|{fields}", transaction_id=None, **fields,
                      event_source_url=f"https://shop.example/x{url}")  # fmt: skip
@@ -657,7 +670,7 @@ _HOLLOW = ["undefined", "NULL", "nan", "n/a", "0", "-", "{{user_id}}"]
 
 @pytest.mark.parametrize("text", _HOLLOW)
 def test_a_placeholder_is_absent_or_refused(module_warehouse: str, text: str) -> None:
-    """A red test here: all whose shop wrote `undefined` are one person and one click; or the second
+    """All whose shop wrote `undefined` are one person and one click; or the second
     sale of the order `undefined` is taken for the first, without a word.
     """
     configure(module_warehouse)
@@ -684,7 +697,7 @@ def test_a_placeholder_is_absent_or_refused(module_warehouse: str, text: str) ->
 
 
 def test_the_default_country_of_a_brand(warehouse: str) -> None:
-    """A red test here: a shop of one country loses every phone that is written as at home, or sends
+    """A shop of one country loses every phone that is written as at home, or sends
     a country that was not said, or sends people whom it must ask first.
     """
     configure(warehouse, default_country="US")
@@ -731,14 +744,14 @@ def test_the_default_country_of_a_brand(warehouse: str) -> None:
     ],
 )  # fmt: skip
 def test_the_visitors_address(module_warehouse: str, said: str, stored: str | None) -> None:
-    """A red test here: Meta matches by the address of a proxy, or cannot read the visitor's."""
+    """Meta matches by the address of a proxy, or cannot read the visitor's."""
     configure(module_warehouse)
     given = purchase(0, event_id=f"ip {said}", transaction_id=None, ip=said)
     assert _stored(module_warehouse, "user_ip", given) == [stored]
 
 
 def test_clicks_are_repaired_and_old_ones_left_out(warehouse: str) -> None:
-    """A red test here: a click in a form that shops write is lost, or one is sent that Meta counts
+    """A click in a form that shops write is lost, or one is sent that Meta counts
     no longer, and the ledger does not say why.
     """
     configure(warehouse)
@@ -778,8 +791,8 @@ def test_clicks_are_repaired_and_old_ones_left_out(warehouse: str) -> None:
     assert sorted(row["notes"] for row in rows)[-1] == [late]
 
 
-def test_what_no_message_proves_is_no_message(warehouse: str) -> None:
-    """A red test here: an event is taken that Meta refuses, with its whole batch."""
+def test_business_messaging_is_refused(warehouse: str) -> None:
+    """An event is taken that Meta refuses, with its whole batch."""
     configure(warehouse)
     receipt = take(warehouse, [purchase(1, action_source="business_messaging")])[0]
     assert receipt.reason == (
@@ -795,7 +808,7 @@ _PERSONAL = ["иван@почта.рф", "jane＠example.com", "jane%2540example
 
 @pytest.mark.parametrize("text", _PERSONAL)
 def test_what_is_kept_in_clear_names_no_person(module_warehouse: str, text: str) -> None:
-    """A red test here: somebody's address or number lies in the warehouse, and leaves, in clear."""
+    """An e-mail address or phone number is stored and sent in clear."""
     configure(module_warehouse)
     for field in ("event_id", "transaction_id", "contact_id", "campaign_id", "ad_id", "event_name"):
         receipt = take(module_warehouse, [purchase(1, **{field: text})])[0]
@@ -815,7 +828,7 @@ def test_what_is_kept_in_clear_names_no_person(module_warehouse: str, text: str)
 
 
 def test_numbers_that_are_no_phones(warehouse: str) -> None:
-    """A red test here: sales are refused, since their order numbers look like phones."""
+    """Sales are refused because their order numbers look like phones."""
     configure(warehouse)
     numbers = ["1001", "4155551212", "1795168800", "00012345600012", "4006381333931",
                "0151-2345678", "ORD+1234567", "a+b", "100%"]  # fmt: skip
@@ -848,7 +861,7 @@ def test_numbers_that_are_no_phones(warehouse: str) -> None:
     ],
 )  # fmt: skip
 def test_only_known_parameters_stay_in_addresses(warehouse: str, said: str, stored: str) -> None:
-    """A red test here: a name, number or token in a page's address is kept and sent; or what says
+    """A name, number or token in a page's address is kept and sent; or what says
     where a visit came from is not.
     """
     configure(warehouse, url_parameters=["sku"])
@@ -861,7 +874,7 @@ def test_only_known_parameters_stay_in_addresses(warehouse: str, said: str, stor
 
 
 def test_pages_that_are_kept_alike_are_told_apart(warehouse: str) -> None:
-    """A red test here: of two pages that one visitor opened in one second, one is lost."""
+    """Of two pages that one visitor opened in one second, one is lost."""
     configure(warehouse)
     view = {"event_name": "PageView", "event_time": NOW, "user_agent": AGENT, "ip": "192.0.2.1"}
     receipts = take(
@@ -872,19 +885,19 @@ def test_pages_that_are_kept_alike_are_told_apart(warehouse: str) -> None:
 
 
 def test_contacts_are_one_person_and_not_in_clear(warehouse: str) -> None:
-    """A red test here: all contacts `undefined` share one click, or a phone is a contact's id."""
+    """All contacts `undefined` share one click, or a phone is a contact's id."""
     configure(warehouse)
     with wh.connect(warehouse, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         said = {"event_source_url": "https://shop.example/?fbclid=IwAR_page", "gclid": "null",
                 "fbp": "{{fbp}}"}  # fmt: skip
-        found = intake.clicks(said, NOW, None)
+        found = contact_clicks(said, NOW, None)
         for contact in ("undefined", "{{contact.id}}", "+49 151 12345678", "c-1"):
             contacts.remember(connection, brand.id, contact, found, NOW, [])
     assert query(warehouse, "select contact_id, fbclid, fbc, fbp, gclid from ops.contacts") == [
         {"contact_id": "c-1", "fbclid": "IwAR_page", "fbp": None, "gclid": None,
          "fbc": f"fb.1.{int(NOW.timestamp())}000.IwAR_page"},
     ]  # fmt: skip
-    assert intake.with_clicks({"gclid": "own", **said})["fbclid"] == "IwAR_page"
-    assert intake.with_clicks({**said, "fbclid": "null"})["fbclid"] == "IwAR_page"
-    assert intake.with_clicks({**said, "fbclid": "IwAR_own"})["fbclid"] == "IwAR_own"
+    assert with_clicks({"gclid": "own", **said})["fbclid"] == "IwAR_page"
+    assert with_clicks({**said, "fbclid": "null"})["fbclid"] == "IwAR_page"
+    assert with_clicks({**said, "fbclid": "IwAR_own"})["fbclid"] == "IwAR_own"

@@ -11,6 +11,8 @@ import psycopg
 import pytest
 from tributary.local import embedded, home, services
 
+from tests.support.edge import two_brands
+
 
 @pytest.fixture
 def connections(airflow: None) -> Iterator[dict[str, str]]:
@@ -34,8 +36,8 @@ def connections(airflow: None) -> Iterator[dict[str, str]]:
 
 
 def test_connections_follow_the_sandbox_to_another_port(connections: dict[str, str]) -> None:
-    """Red: the next day another program has the sandbox's port, and every load of the demo fails:
-    its connections lead to where the sandbox was.
+    """When another program takes the sandbox's port, every load of the demo fails: its connections
+    still have the old address.
     """
     port = urlsplit(connections["to_sandbox"]).port
     with socket.create_server(("127.0.0.1", port or 0)):
@@ -46,3 +48,23 @@ def test_connections_follow_the_sandbox_to_another_port(connections: dict[str, s
         hosts: dict[str, str] = dict(connection.execute(asked, [list(connections)]).fetchall())
     assert hosts == {**connections, "to_sandbox": url}
     assert services.start_sandbox(dict(os.environ)) == url
+
+
+def test_the_sandbox_starts_only_where_the_settings_use_it(
+    connections: dict[str, str], warehouse: str
+) -> None:
+    """`make up` runs fake ad platforms beside an installation that loads from Meta alone."""
+    assert not services.uses_sandbox(warehouse)  # connections alone are not used
+    two_brands(warehouse)
+    with psycopg.connect(warehouse) as connection:
+        connection.execute("update ops.destinations set conn_id = 'to_meta'")
+    assert not services.uses_sandbox(warehouse)
+    with psycopg.connect(warehouse) as connection:
+        connection.execute(
+            "update ops.destinations set conn_id = 'to_its_ads', is_active = false "
+            "where name = 'acme-meta'"
+        )
+    assert not services.uses_sandbox(warehouse)
+    with psycopg.connect(warehouse) as connection:
+        connection.execute("update ops.destinations set is_active = true")
+    assert services.uses_sandbox(warehouse)

@@ -24,7 +24,7 @@ from tests.support.outgoing import (
 
 
 def test_scores_are_of_what_meta_has_received(warehouse: str) -> None:
-    """Red: the page shows another pixel's score, or one where Meta has none."""
+    """The page shows another pixel's score, or one where Meta has none."""
     configure(warehouse)
     poor = {"email": None, "phone": "+14155550101", "event_name": "Lead", "transaction_id": None}
     mailed = {"event_name": "Contact", "transaction_id": None, "action_source": "email"}

@@ -101,7 +101,7 @@ def rows_of(uri: str) -> list[dict[str, Any]]:
 
 
 def test_counts_are_the_ledgers(ledger: str) -> None:
-    """Red: a person would act on other figures than there are."""
+    """A person would act on other figures than there are."""
     found, rows = seen(ledger), rows_of(ledger)
     states = Counter((row["destination"], row["sync_status"]) for row in rows)
     retryable = Counter(
@@ -136,7 +136,7 @@ def test_counts_are_the_ledgers(ledger: str) -> None:
 
 
 def test_errors_are_by_code_with_a_sample_and_words(ledger: str) -> None:
-    """Red: an error would be miscounted, or leave a person with a number."""
+    """An error would be miscounted, or leave a person with a number."""
     found, rows = seen(ledger), rows_of(ledger)
     counts = Counter((row["destination"], row["sync_status"], row["outcome"]) for row in rows)
     told = {
@@ -157,7 +157,7 @@ def test_errors_are_by_code_with_a_sample_and_words(ledger: str) -> None:
 
 
 def test_lag_and_match_keys_are_computed_right(ledger: str) -> None:
-    """Red: delays and gaps in match keys would be embellished."""
+    """Delays and gaps in match keys would be embellished."""
     found, rows = seen(ledger), rows_of(ledger)
     lags, keys = defaultdict(list), defaultdict(list)
     for row in rows:
@@ -194,7 +194,7 @@ def _quantile(values: list[float], q: float) -> float:
 
 
 def test_what_expires_soon(ledger: str) -> None:
-    """Red: events would expire unseen."""
+    """Events would expire unseen."""
     found, rows = seen(ledger), rows_of(ledger)
     for one in found["expiring"]:
         left = [
@@ -211,7 +211,7 @@ def test_what_expires_soon(ledger: str) -> None:
 
 
 def test_no_person_is_on_the_page(ledger: str) -> None:
-    """Red: a hash, an address or a contact id would be shown to whoever may see DAGs."""
+    """A hash, an address or a contact id would be shown to whoever may see DAGs."""
     text = str(seen(ledger))
     with wh.connect(ledger) as connection:
         text += str(account_days.days(connection, 92))
@@ -226,7 +226,7 @@ def test_no_person_is_on_the_page(ledger: str) -> None:
 
 
 def test_days_are_reconciled_unreconciled_missing_or_open(warehouse: str) -> None:
-    """Red: a day that was never loaded would not be seen, or today be called missing."""
+    """A day that was never loaded would not be seen, or today be called missing."""
     account = {"platform": "meta", "account_id": "1000000009", "conn_id": "m", "name": "Nine"}
     never = {"platform": "meta", "account_id": "1000000010", "conn_id": "m", "name": "Ten"}
     gone = {**account, "account_id": "1000000011", "name": "Zero", "is_active": False}
@@ -269,7 +269,7 @@ def test_days_are_reconciled_unreconciled_missing_or_open(warehouse: str) -> Non
 
 
 def test_a_persons_pause_ends_only_with_a_person(warehouse: str) -> None:
-    """Red: an upload, a success or a throttle would lift what a person decided."""
+    """An upload, a success or a throttle would lift what a person decided."""
     configure(warehouse)
     with sandbox_with_pixels() as sandbox:
         take(warehouse, [purchase(number) for number in range(4)])
@@ -298,7 +298,7 @@ def test_a_persons_pause_ends_only_with_a_person(warehouse: str) -> None:
 
 
 def test_a_pause_stops_an_upload_that_is_under_way(warehouse: str) -> None:
-    """Red: after a pause a hundred thousand events would still leave."""
+    """After a pause a hundred thousand events would still leave."""
     configure(warehouse, "acme", meta_destination(batch_size=10, in_flight=1))
     take(warehouse, [purchase(number) for number in range(50)])
     with sandbox_with_pixels() as sandbox:
@@ -342,14 +342,14 @@ def test_a_pause_stops_an_upload_that_is_under_way(warehouse: str) -> None:
 def test_every_outcome_has_words(
     platform: str, outcome: str | None, status: str, means: str
 ) -> None:
-    """Red: a code would be shown bare, or explained as another one."""
+    """A code would be shown bare, or explained as another one."""
     told = meanings.meaning(platform, outcome, status)
     assert means in told.means
     assert told.to_do
 
 
 def test_every_rule_of_the_platforms_codes_has_words() -> None:
-    """Red: a rule added to a table would break the page, or be shown bare."""
+    """A rule added to a table would break the page, or be shown bare."""
     from tributary.platforms.google.errors import ADS, FAST_FAIL, PROCESSING
     from tributary.platforms.meta.errors import POLICY
 

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from tests.support.edge import Door, connections, edge, key, two_brands
+from tests.support.edge import Client, connections, edge, key, two_brands
 from tests.support.loads import query
 
 # The least that a user of Airflow must be allowed; each may what those before may. Airflow's own
@@ -56,7 +56,7 @@ def _routes(app: FastAPI, prefix: str = "") -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def as_(api_server: str, module_warehouse: str) -> Iterator[Callable[..., Door]]:
+def as_(api_server: str, module_warehouse: str) -> Iterator[Callable[..., Client]]:
     """A client by user name: one of `ROLES`, or a role of Airflow's own."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -76,10 +76,10 @@ def as_(api_server: str, module_warehouse: str) -> Iterator[Callable[..., Door]]
             return asked in may[user.get_name()]
         return allow(method=method, user=user, access_entity=access_entity, **about)  # type: ignore[arg-type]
 
-    def login(name: str) -> Door:
+    def login(name: str) -> Client:
         role = "user" if name in may else name
         token = manager.generate_jwt(SimpleAuthManagerUser(username=name, role=role))
-        return Door(f"{api_server}/tributary", token)
+        return Client(f"{api_server}/tributary", token)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_WAREHOUSE", module_warehouse)
@@ -87,10 +87,10 @@ def as_(api_server: str, module_warehouse: str) -> Iterator[Callable[..., Door]]
         yield login
 
 
-def _ask(door: Door, route: str) -> int:
+def _ask(http: Client, route: str) -> int:
     method, path = route.split(" ")
     body: dict[str, Any] = {} if method == "GET" else {"json": {}}
-    return door(method, path.format(**FILLED), **body).status_code
+    return http(method, path.format(**FILLED), **body).status_code
 
 
 def _log(since: int = 0) -> list[tuple[int, str, str | None, str | None, Any]]:
@@ -106,7 +106,9 @@ def _log(since: int = 0) -> list[tuple[int, str, str | None, str | None, Any]]:
 
 
 def test_no_route_is_without_a_permission(airflow: None) -> None:
-    """Red: a new route is open to whoever may see, because nobody wrote who may use it."""
+    """A new route is open to whoever may see, because nobody wrote who may use
+    it.
+    """
     from tributary.api import app, permissions
     from tributary.api.page import app as page
 
@@ -124,19 +126,19 @@ def test_no_route_is_without_a_permission(airflow: None) -> None:
 
 
 @pytest.mark.parametrize("route", LEAST)
-def test_each_route_asks_for_its_permission(as_: Callable[..., Door], route: str) -> None:
-    """Red: who may only start an upload pauses a destination, or erases people."""
+def test_each_route_asks_for_its_permission(as_: Callable[..., Client], route: str) -> None:
+    """Who may only start an upload pauses a destination, or erases people."""
     least = ROLES.index(LEAST[route])
     for number, role in enumerate(ROLES):
         refused = _ask(as_(role), route) in (401, 403)
         assert refused == (number < least), role
     for role in ("op", "admin"):
         assert _ask(as_(role), route) not in (401, 403), role
-    assert _ask(Door(as_("viewer").url), route) == 401
+    assert _ask(Client(as_("viewer").url), route) == 401
 
 
-def test_the_page_offers_what_a_person_may(as_: Callable[..., Door]) -> None:
-    """Red: a button is dead for whom the API obeys, or alive for whom it refuses."""
+def test_the_page_offers_what_a_person_may(as_: Callable[..., Client]) -> None:
+    """A button is dead for whom the API obeys, or alive for whom it refuses."""
     shown = {
         role: as_(role)("GET", "/api/overview").json() for role in ("viewer", "trigger", "editor")
     }
@@ -145,8 +147,10 @@ def test_the_page_offers_what_a_person_may(as_: Callable[..., Door]) -> None:
     }  # fmt: skip
 
 
-def test_every_change_leaves_the_same_kind_of_row(as_: Callable[..., Door]) -> None:
-    """Red: a person is erased, or a destination paused, and it is nowhere written by whom."""
+def test_every_change_leaves_the_same_kind_of_row(as_: Callable[..., Client]) -> None:
+    """A person is erased, or a destination paused, and it is nowhere written by
+    whom.
+    """
     changes = [route for route in LEAST if LEAST[route] != "viewer"]
     last = max((id for id, *_ in _log()), default=0)
     for route in changes:
@@ -181,8 +185,10 @@ def test_every_change_leaves_the_same_kind_of_row(as_: Callable[..., Door]) -> N
     assert "jane" not in str(_log(last))
 
 
-def test_the_edge_keeps_the_same_trail(as_: Callable[..., Door], module_warehouse: str) -> None:
-    """Red: which key of a brand erased a person, or stopped its uploads, cannot be found."""
+def test_the_edge_keeps_the_same_trail(as_: Callable[..., Client], module_warehouse: str) -> None:
+    """Which key of a brand erased a person, or stopped its uploads, cannot be
+    found.
+    """
     uri = module_warehouse
     rest = [route.replace("/api", "") for route in LEAST if route not in OPERATIONS]
     keys = {brand: key(uri, brand) for brand in ("acme", "lumen")}
@@ -191,8 +197,8 @@ def test_the_edge_keeps_the_same_trail(as_: Callable[..., Door], module_warehous
         with edge(uri) as url:
             for brand in keys:
                 for route in rest:
-                    _ask(Door(url, keys[brand]), route)
-            _ask(Door(url, "tk_" + "0" * 12 + "_" + "A" * 43), "POST /erasure")
+                    _ask(Client(url, keys[brand]), route)
+            _ask(Client(url, "tk_" + "0" * 12 + "_" + "A" * 43), "POST /erasure")
     rows = query(uri, "select event, owner, brand, extra from ops.audit_log order by id")
     changes = [route for route in rest if not route.startswith("GET ")]
     assert [(row["owner"], row["brand"]) for row in rows] == [
@@ -224,22 +230,23 @@ PAGES = {
 
 @pytest.mark.parametrize("page", [*PAGES, "no base_url: ours, named", "no base_url: another"])
 def test_only_our_own_pages_change_anything(
-    as_: Callable[..., Door], monkeypatch: pytest.MonkeyPatch, page: str
+    as_: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    """Red: a page that a person opens elsewhere stops a brand's conversions with their cookie.
+    """A page that a person opens elsewhere stops a brand's conversions with their
+    cookie.
 
     Or, where `[api] base_url` is not set, which Airflow does not ask for, every change fails.
     """
-    door = as_("op")
+    http = as_("op")
     page, without = page.removeprefix("no base_url: "), page.startswith("no base_url: ")
     if without:
         monkeypatch.delenv("AIRFLOW__API__BASE_URL", raising=False)
     else:
         monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/airflow")
-    host = door.url.split("/")[2]
+    host = http.url.split("/")[2]
     headers = {name: value.format(host=host) for name, value in PAGES[page].items()}
-    cookies = {"_token": str(door.bearer).removeprefix("Bearer ")}
-    stranger, ours = Door(door.url), page.startswith("ours")
+    cookies = {"_token": str(http.bearer).removeprefix("Bearer ")}
+    stranger, ours = Client(http.url), page.startswith("ours")
     for method, path in (
         ("POST", "/api/destinations/nowhere/retry"),
         ("PATCH", "/api/destinations/nowhere"),
@@ -251,4 +258,4 @@ def test_only_our_own_pages_change_anything(
         assert (answer.status_code == 403) == (not ours), (path, answer.text)
         assert answer.status_code < 500, (path, answer.text)
     # Who shows a token of their own is no page that borrows a cookie.
-    assert door("PATCH", "/api/destinations/nowhere", json={}, headers=headers).status_code == 404
+    assert http("PATCH", "/api/destinations/nowhere", json={}, headers=headers).status_code == 404

@@ -70,7 +70,7 @@ def event(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def test_events_arrive_once_as_product_analytics(ready: str, sandbox: Sandbox) -> None:
-    """Red: PostHog would count twice, or show other figures than the ledger."""
+    """PostHog counts twice, or shows other figures than the ledger."""
     take(ready, [event(number) for number in range(1_200)])
     summary = send(ready, sandbox)
     assert (summary.succeeded, summary.requests) == (1_200, 3)  # 500 in one
@@ -101,7 +101,7 @@ def test_events_arrive_once_as_product_analytics(ready: str, sandbox: Sandbox) -
 def test_an_event_is_of_its_contact_else_of_its_external_ids_hash(
     ready: str, sandbox: Sandbox
 ) -> None:
-    """Red: two people become one, one two, or nobody's event is sent all the same."""
+    """Two people become one, one becomes two, or an event without a person is sent."""
     take(
         ready,
         [
@@ -129,7 +129,7 @@ def test_an_event_is_of_its_contact_else_of_its_external_ids_hash(
 
 
 def test_no_address_travels(ready: str, sandbox: Sandbox) -> None:
-    """Red: an e-mail, or what else identifies somebody, would reach a third party."""
+    """An e-mail, or something else that identifies a person, reaches a third party."""
     seen: list[bytes] = []
     read = sandbox.posthog._read
 
@@ -171,7 +171,7 @@ def test_no_address_travels(ready: str, sandbox: Sandbox) -> None:
 
 
 def test_a_lost_answer_is_asked_for_again_and_counts_once(ready: str, sandbox: Sandbox) -> None:
-    """Red: an answer lost on its way would double a batch, or lose it."""
+    """A lost answer doubles a batch, or loses it."""
     take(ready, [event(number) for number in range(20)])
     sandbox.posthog.faults += [PosthogFault("lost_answer"), PosthogFault("failure", status=503)]
     summary = send(ready, sandbox)
@@ -182,7 +182,7 @@ def test_a_lost_answer_is_asked_for_again_and_counts_once(ready: str, sandbox: S
 
 
 def test_a_bad_event_stands_alone(ready: str, sandbox: Sandbox) -> None:
-    """Red: one event that PostHog refuses would hold up its batch."""
+    """One event that PostHog refuses holds up its batch."""
     take(ready, [event(number) for number in range(64)])
     fault = PosthogFault("refuse", times=None, transaction_id="T-11")
     sandbox.posthog.faults.append(fault)
@@ -207,7 +207,7 @@ def test_a_bad_event_stands_alone(ready: str, sandbox: Sandbox) -> None:
 def test_what_a_person_must_mend_pauses_and_loses_nothing(
     ready: str, sandbox: Sandbox, fault: Any, key: str, outcome: str, sentence: str
 ) -> None:
-    """Red: events that PostHog drops with a yes would be `sent`."""
+    """Events that PostHog drops with a success become `sent`."""
     take(ready, [event(number) for number in range(3)])
     sandbox.posthog.faults += [fault] if fault else []
     with pytest.raises(DestinationStopped, match=sentence):
@@ -222,7 +222,7 @@ def test_what_a_person_must_mend_pauses_and_loses_nothing(
 
 
 def test_a_throttle_waits_as_it_is_told(ready: str, sandbox: Sandbox) -> None:
-    """Red: a throttle would cost verdicts, or turn a run red."""
+    """A throttle counts as a verdict about events, or turns a run red."""
     take(ready, [event(number) for number in range(3)])
     sandbox.posthog.faults.append(PosthogFault("throttle", seconds=90))
     summary = send(ready, sandbox)
@@ -238,7 +238,7 @@ def test_a_throttle_waits_as_it_is_told(ready: str, sandbox: Sandbox) -> None:
 
 
 def test_a_host_that_is_not_posthogs_kills_no_event(ready: str, sandbox: Sandbox) -> None:
-    """Red: a typing mistake in the host would make event after event dead."""
+    """A typing mistake in the host makes event after event dead."""
     take(ready, [event(number) for number in range(3)])
     with pytest.raises(DestinationStopped, match="is not PostHog's"):
         send(ready, sandbox, host=sandbox.url + "/v26.0/me?")

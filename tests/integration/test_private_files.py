@@ -33,7 +33,7 @@ def _mode(path: Path) -> int:
 
 
 def test_state_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: another user of the machine reads secrets, logs or people in the state directory."""
+    """Another user of the machine reads secrets, logs or people in the state directory."""
     new, old, shared = tmp_path / "new", tmp_path / "old", tmp_path / "shared"
     monkeypatch.setenv("TRIBUTARY_HOME", str(new))
     assert _mode(config.home()) == 0o700
@@ -55,7 +55,7 @@ def test_state_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_only_the_embedded_server_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: the embedded Postgres of root does not start, or all users may look around."""
+    """The embedded Postgres of root does not start, or all users may look around."""
     monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path / "state"))
     config.let_pass(os.getgid())
     assert _mode(config.home()) == 0o710
@@ -64,7 +64,7 @@ def test_only_the_embedded_server_may_pass(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_private_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    """Red: a link that somebody laid makes us overwrite another file, or half of one is left."""
+    """A symbolic link makes us overwrite another file, or half a file is left."""
     victim, path = tmp_path / "victim", tmp_path / "secret"
     victim.write_text("theirs")
     path.symlink_to(victim)
@@ -86,7 +86,7 @@ def test_a_private_file_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_refused_lines_are_read_by_their_owner_alone(
     warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Red: who has an account on the machine reads people while the file is written, or has it
+    """Who has an account on the machine reads people while the file is written, or has it
     written over a file of ours.
     """
     configure(warehouse)

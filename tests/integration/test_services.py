@@ -1,4 +1,4 @@
-"""Background services as processes: started, found again, started anew, ended whole."""
+"""Background services as processes: started, found and started again, ended with their children."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _listener() -> int:
 
 
 def test_a_service_that_is_well_is_left_alone(start: Callable[[], int]) -> None:
-    """Red: `make up` restarts an Airflow whose tasks are running."""
+    """`make up` restarts an Airflow whose tasks are running."""
     first = start()
     listener = _listener()
     assert (start(), _listener()) == (first, listener)
@@ -78,7 +78,7 @@ def test_a_service_that_is_well_is_left_alone(start: Callable[[], int]) -> None:
 def test_a_slow_answer_does_not_end_a_service(
     start: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: `make up` ends an Airflow that is busy with a backfill, and its tasks."""
+    """`make up` ends an Airflow that is busy with a backfill, and its tasks."""
     first = start()
     answers = iter([TimeoutError("timed out")])
     leader = services.process("pair")
@@ -97,7 +97,7 @@ def test_a_slow_answer_does_not_end_a_service(
 def test_a_process_id_that_is_used_again_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: `make down` after a crash ends a session that has nothing to do with us."""
+    """`make down` after a crash ends another program's session."""
     monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     with subprocess.Popen(command, start_new_session=True) as foreign:
@@ -111,7 +111,7 @@ def test_a_process_id_that_is_used_again_is_left_alone(
 
 
 def test_a_service_that_has_lost_a_part_is_started_again(start: Callable[[], int]) -> None:
-    """Red: when its database was restarted Airflow has no scheduler, and `make up` says it runs."""
+    """When its database was restarted Airflow has no scheduler, and `make up` says it runs."""
     first, port = start(), home.port("pair")
     os.kill(_listener(), signal.SIGKILL)
     second = start()
@@ -121,7 +121,7 @@ def test_a_service_that_has_lost_a_part_is_started_again(start: Callable[[], int
 
 
 def test_what_a_killed_leader_left_is_ended(start: Callable[[], int]) -> None:
-    """Red: an orphan of an earlier start answers on the old port, beside the new service."""
+    """An orphan of an earlier start answers on the old port, beside the new service."""
     first, port = start(), home.port("pair")
     orphan = psutil.Process(_listener())
     os.kill(first, signal.SIGKILL)
@@ -140,7 +140,7 @@ def test_what_a_killed_leader_left_is_ended(start: Callable[[], int]) -> None:
 def test_a_port_that_is_taken_before_its_use_is_left(
     start: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: `make up` takes the health of another program for that of its own Airflow."""
+    """`make up` takes another program's health check for that of its own Airflow."""
     taken: list[socket.socket] = []
     launch = services.start
 
@@ -156,10 +156,10 @@ def test_a_port_that_is_taken_before_its_use_is_left(
     taken[0].close()
 
 
-def test_a_service_that_cannot_live_is_told(
+def test_a_service_that_ends_at_once_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: `make up` waits three minutes for a process that ended at once."""
+    """`make up` waits three minutes for a process that ended at once."""
     monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))
     began = time.monotonic()
     with pytest.raises(TributaryError, match=r"brief ends as soon as it is started; see .*\.log"):

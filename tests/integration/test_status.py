@@ -1,18 +1,20 @@
-"""What the command line says of accounts and of Airflow, and what a person does about it."""
+"""What the command line shows of accounts, destinations and Airflow, and what to do about it."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from tributary import warehouse as wh
-from tributary.cli import main
-from tributary.warehouse.load import pause, record_sync
+from tributary.cli import _SECTIONS, main
+from tributary.warehouse.ad_accounts import pause, record_sync
 
 from tests.support.loads import query
-from tests.support.outgoing import configure, meta_destination
+from tests.support.outgoing import configure, execute, meta_destination, purchase, take
 
 ACCOUNTS = [
     {"platform": "meta", "account_id": "1000000009", "conn_id": "meta_nine", "name": "Nine"},
@@ -31,7 +33,7 @@ def _run(*arguments: str) -> str:
 
 
 def test_an_account_is_resumed_by_its_id(warehouse: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: an account that Meta blocked stays out of every run, with no way back."""
+    """An account that Meta blocked stays out of every run, and no command brings it back."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
     configure(warehouse, "acme", ad_accounts=ACCOUNTS)
     other = meta_destination("lumen-meta", pixel_id="2000000088")
@@ -56,7 +58,7 @@ def test_an_account_is_resumed_by_its_id(warehouse: str, monkeypatch: pytest.Mon
 def test_status_says_what_fails_and_why(
     warehouse: str, sync_dags: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: a person who asks is told of days and deliveries, not that nothing can run."""
+    """`status` shows days and deliveries, and not that nothing can run, or where to look."""
     from airflow.models.pool import Pool
 
     sync_dags()
@@ -80,6 +82,11 @@ def test_status_says_what_fails_and_why(
     table = " ".join(said.replace("│", " ").split())
     assert "MetaBlocked" in table
     assert "Meta blocks it." in table
+    assert said.split("Look first at:\n")[1].splitlines() == [
+        "* 1000000009: the red task of this account in the DAG extract_meta_ads or "
+        "extract_google_clicks (its log ends with what to do), then ops.ad_accounts.",
+        "* 1000000009: the reason of the pause above; a person resumes on the page Tributary.",
+    ]
     told = [line for line in said.splitlines() if line.startswith("! ")]
     assert [line for line in told if "does not run" not in line] == [
         "! The pool meta_ads has 0 slots, so tasks of extract_meta_ads, reread_meta_ads stay "
@@ -95,3 +102,43 @@ def test_status_says_what_fails_and_why(
     assert [line.split(" does not run")[0] for line in told if "does not run" in line] == [
         "! Airflow's scheduler", "! Airflow's dag processor",
     ]  # fmt: skip
+
+
+def test_status_says_why_nothing_is_sent_and_when_the_next_try_is(
+    warehouse: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An upload that sends nothing is a riddle: neither the reason nor the next try is shown."""
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))
+    configure(warehouse, "acme", consent_when_unknown="deny")
+    other = meta_destination("lumen-meta", pixel_id="2000000088")
+    configure(warehouse, "lumen", other)
+    now = datetime.now(UTC)
+    take(warehouse, [{**purchase(1), "event_time": now}], now=now)
+    take(warehouse, [{**purchase(1), "event_time": now}], "lumen", now=now)
+    execute(
+        warehouse,
+        "update ops.conversion_deliveries set next_attempt_at = '2099-01-02 03:04+00' "
+        "where destination = 'lumen-meta'",
+    )
+    said = _run("status")
+    table = " ".join(said.replace("│", " ").split())
+    assert "acme-meta skipped no_consent 1 The person does not allow it" in table
+    assert "2099-01-02 03:04 UTC" in table
+    assert "Look first at" not in said
+
+
+def test_a_retry_that_finds_nothing_names_the_other_state(
+    warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wants to send skipped events sees nothing happen, and no way on."""
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
+    nothing = "No {} delivery fits that the platform still takes."
+    assert _run("deliveries", "retry") == nothing.format("dead") + " Try --status skipped.\n"
+    assert _run("deliveries", "retry", "--status", "skipped") == nothing.format("skipped") + "\n"
+
+
+def test_help_lists_every_command() -> None:
+    """A command is left out of `tributary --help`."""
+    listed = [name for names in _SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(main.commands)

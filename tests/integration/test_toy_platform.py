@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import requests
-from psycopg.types.json import Jsonb
+from pydantic import Field
 from tributary import warehouse as wh
 from tributary.deliver import destinations
 from tributary.deliver.upload import DestinationStopped, Summary, upload
@@ -31,12 +31,12 @@ from tributary.platforms.base import (
     PlatformError,
     Sender,
     Sent,
-    Settings,
     send_one,
 )
+from tributary.platforms.settings import DestinationSettings
 
 from tests.support.loads import query
-from tests.support.outgoing import NOW, configure, execute, purchase, states, take
+from tests.support.outgoing import NOW, configure, purchase, states, take
 
 # The platform: what a folder below `platforms/` holds.
 
@@ -115,15 +115,21 @@ class ToyClient:
                 raise ToyKeyRefused("Toy refuses the key.", http_status=status)
 
 
+class ToyDestination(DestinationSettings):
+    """A box of Toy."""
+
+    box: str = Field(description="Id of the box.")
+
+
 class ToySender(Sender):
     """Sends events to one box."""
 
-    def __init__(self, client: ToyClient, settings: Settings) -> None:
+    def __init__(self, client: ToyClient, settings: ToyDestination) -> None:
         self._client, self._settings = client, settings
 
     def send(self, events: Sequence[Event]) -> Sent:
         request = self._client.post(
-            self._settings["box"],
+            self._settings.box,
             [
                 {"id": event["event_id"], "toy": event["custom_params"].get("toy")}
                 for event in events
@@ -132,11 +138,12 @@ class ToySender(Sender):
         return {}, Answer(200, None, request)
 
 
-class Toy(Platform):
+class Toy(Platform[ToyDestination]):
     """Toy keeps one event per id for two days."""
 
     name = "toy"
     title = "Toy"
+    settings = ToyDestination
     connection = ConnectionType("toy", "Toy", "toy.hook.ToyHook", hidden=("schema",))
     errors = ToyError
     longest_age = timedelta(days=5)
@@ -149,16 +156,17 @@ class Toy(Platform):
     def addressable(self, event: Event) -> bool:
         return event["contact_id"] is not None
 
-    def places(self, settings: Settings) -> Mapping[str, str]:
-        return {"*": f"the box {settings['box']}"}
+    def places(self, settings: ToyDestination) -> Mapping[str, str]:
+        return {"*": f"the box {settings.box}"}
 
-    def sender(self, client: ToyClient, settings: Settings) -> ToySender:
+    def sender(self, client: ToyClient, settings: ToyDestination) -> ToySender:
         return ToySender(client, settings)
 
     def send_test_event(
-        self, client: ToyClient, settings: Settings, event: Event, code: str | None
+        self, client: ToyClient, settings: ToyDestination, event: Event, code: str | None
     ) -> str:
-        send_one(self.sender(client, {**settings, "box": "test"}), event, settings["name"])
+        tested = settings.model_copy(update={"box": "test"})
+        send_one(self.sender(client, tested), event, settings.name)
         return "Toy took one event into its test box."
 
     def meaning(self, code: str) -> Meaning | None:
@@ -244,16 +252,10 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def ready(warehouse: str) -> str:
     """Two brands with a box each, and twenty purchases each."""
     for slug in ("acme", "lumen"):
-        configure(warehouse, slug, destinations=[])
-    for slug in ("acme", "lumen"):
         settings = {"name": f"{slug}-toy", "box": f"{slug}-box", "in_flight": 1}
-        execute(
-            warehouse,
-            "insert into ops.destinations (name, brand_id, platform, conn_id, is_active, settings, "
-            "send_from) select %s, id, 'toy', 'toy', true, %s, '2026-01-01' from ops.brands "
-            "where slug = %s",
-            [settings["name"], Jsonb(settings), slug],
-        )
+        where = {"platform": "toy", "conn_id": "toy", "send_from": "2026-01-01T00:00:00Z"}
+        configure(warehouse, slug, {**settings, **where})
+    for slug in ("acme", "lumen"):
         take(warehouse, [toy(number, slug) for number in range(20)], slug)
     return warehouse
 
@@ -359,8 +361,11 @@ def test_its_rules_decide_what_is_sent(ready: str, server: ToyServer) -> None:
 def test_its_test_event_goes_to_its_test_box(server: ToyServer) -> None:
     """`destinations test` of a new platform counts as a real event."""
     event: Any = {"event_id": "test-1", "custom_params": {"toy": "duck"}}
+    settings = ToyDestination.model_validate(
+        {"name": "acme-toy", "platform": "toy", "conn_id": "toy", "box": "acme-box"}
+    )
     said = registry.platform("toy").send_test_event(
-        ToyClient(server.url, "key-acme"), {"name": "acme-toy", "box": "acme-box"}, event, None
+        ToyClient(server.url, "key-acme"), settings, event, None
     )
     assert said == "Toy took one event into its test box."
     assert server.boxes == {"test": {"test-1": 1}}

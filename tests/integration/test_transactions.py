@@ -81,7 +81,7 @@ def _are_taken(uri: str) -> None:
 
 
 def test_confirmed_transactions_enter_once_however_late(warehouse: str) -> None:
-    """A red test here: a row that a view shows late is never sent, or one is sent twice."""
+    """A row that a view shows late is never sent, or one is sent twice."""
     configure(warehouse)
     _insert(warehouse, "profiles", *(_profile(number) for number in range(6)))
     _insert(
@@ -107,8 +107,8 @@ def test_confirmed_transactions_enter_once_however_late(warehouse: str) -> None:
     assert {row["source"] for row in rows} == {"transactions"}
 
 
-def test_a_purchase_that_came_by_another_door_is_the_same(warehouse: str) -> None:
-    """A red test here: what a webhook reported and the shop's table holds is sent twice."""
+def test_a_purchase_that_came_from_another_source_is_the_same(warehouse: str) -> None:
+    """A purchase of a webhook and of the shop's table is sent twice."""
     configure(warehouse)
     take(warehouse, [purchase(0), purchase(1, event_id="seen-by-pixel", transaction_id=None)])
     _insert(
@@ -129,7 +129,7 @@ def test_a_purchase_that_came_by_another_door_is_the_same(warehouse: str) -> Non
 
 
 def test_touches_add_their_clicks_and_never_their_ip(warehouse: str) -> None:
-    """A red test here: the click is lost, or another visit's address stands in for the buyer's."""
+    """The click is lost, or another visit's address is sent as the buyer's."""
     configure(warehouse)
     _insert(warehouse, "profiles", _profile(0))
     bought = NOW - timedelta(hours=1)
@@ -167,7 +167,7 @@ def test_touches_add_their_clicks_and_never_their_ip(warehouse: str) -> None:
 
 
 def test_refunds_and_changed_amounts_become_adjustments(warehouse: str) -> None:
-    """A red test here: Google goes on bidding for money that was paid back."""
+    """Google goes on bidding for money that was paid back."""
     configure(warehouse)
     _insert(warehouse, "transactions", *(_sale(number) for number in range(4)))
     _enqueue(warehouse)
@@ -205,7 +205,7 @@ def test_refunds_and_changed_amounts_become_adjustments(warehouse: str) -> None:
 
 
 def test_a_brand_without_a_destination_waits(warehouse: str) -> None:
-    """A red test here: events of a brand are recorded as sent to nobody, and never sent later."""
+    """Events of a brand are recorded as sent to nobody, and never sent later."""
     configure(warehouse, "acme", meta_destination(is_active=False))
     _insert(warehouse, "transactions", _sale(0))
     assert _enqueue(warehouse) == {"acme": {}}
@@ -214,7 +214,7 @@ def test_a_brand_without_a_destination_waits(warehouse: str) -> None:
 
 
 def test_a_view_that_shows_a_transaction_twice_settles(warehouse: str) -> None:
-    """A red test here: every run makes another adjustment of the same sale."""
+    """Every run makes another adjustment of the same sale."""
     configure(warehouse)
     _insert(warehouse, "transactions", _sale(0), _sale(0, amount="30.00"))
     for _ in range(3):
@@ -224,7 +224,7 @@ def test_a_view_that_shows_a_transaction_twice_settles(warehouse: str) -> None:
 
 
 def test_one_brands_broken_view_does_not_stop_the_others(warehouse: str) -> None:
-    """A red test here: one brand's bad column keeps every brand's purchases at home."""
+    """One brand's bad column stops every brand's purchases."""
     configure(warehouse)
     configure(warehouse, "beta", meta_destination("beta-meta", pixel_id="99"))
     _insert(warehouse, "transactions", _sale(0), _sale(1, brand_slug="beta"))
@@ -235,25 +235,25 @@ def test_one_brands_broken_view_does_not_stop_the_others(warehouse: str) -> None
         "create view app.transactions as select *, 1 / (brand_slug <> 'acme')::int as broken "
         "from app.all_transactions",
     )
-    with pytest.raises(WarehouseError, match="Transactions of acme could not"):
+    with pytest.raises(WarehouseError, match="The transactions of acme could not"):
         _enqueue(warehouse)
     assert states(warehouse, "beta-meta") == {("pending", None): 1}
 
 
-def test_a_wrong_row_costs_only_itself_and_is_told(
+def test_a_wrong_row_costs_only_itself_and_is_logged(
     warehouse: str, caplog: Any, make_warehouse: Callable[[str], str]
 ) -> None:
-    """A red test here: one transaction in a currency that is none stops all uploads, silently."""
+    """One transaction with an unknown currency stops all uploads, silently."""
     configure(warehouse)
     _insert(warehouse, "profiles", _profile(0), _profile(0))  # the view shows a person twice
     _insert(warehouse, "transactions", _sale(0), _sale(1, currency="EURO"), _sale(2, amount="-4"))
     counts = _enqueue(warehouse)["acme"]
     assert (counts["accepted"], counts["refused"]) == (1, 2)
-    assert "1 transactions were refused: currency: is no ISO 4217 code" in caplog.text
+    assert "1 transactions were refused: currency: must be an ISO 4217 code" in caplog.text
 
 
-def test_a_row_with_a_mistake_is_left_out_and_told(warehouse: str, caplog: Any) -> None:
-    """A red test here: a row without an id or with a wrong one is sent again and again, a sale that
+def test_a_row_with_a_mistake_is_left_out_and_logged(warehouse: str, caplog: Any) -> None:
+    """A row without an id or with a wrong one is sent again and again, a sale that
     is there twice leaves with an accidental one of its amounts, or it is left out without a word.
     """
     for brand, pixel in (("acme", "1234567890"), ("beta", "99")):
@@ -313,7 +313,7 @@ def test_a_row_with_a_mistake_is_left_out_and_told(warehouse: str, caplog: Any) 
 
 
 def test_a_person_who_is_there_twice_is_nobody(warehouse: str, caplog: Any) -> None:
-    """A red test here: a purchase leaves with an accidental one of two people's addresses, or with
+    """A purchase is sent with an accidental one of two people's addresses, or with
     a consent that one of the two rows has refused.
     """
     configure(warehouse, consent_when_unknown="allow")
@@ -339,14 +339,14 @@ def test_a_person_who_is_there_twice_is_nobody(warehouse: str, caplog: Any) -> N
     assert [tuple(row.values()) for row in rows] == [
         ("T-0", True, "true"), ("T-1", False, "true"), ("T-2", False, "false"),
     ]  # fmt: skip
-    assert "acme: 2 purchases are sent by their click alone, and not again when" in caplog.text
+    assert "acme: 2 purchases are sent with their click alone, and not again after" in caplog.text
     assert states(warehouse) == {("pending", None): 2, ("skipped", "no_consent"): 1}
 
 
 def test_a_purchase_without_another_address_waits_for_its_person(
     warehouse: str, caplog: Any
 ) -> None:
-    """A red test here: a purchase is stored without an address for good, since a view showed its
+    """A purchase is stored without an address for good, since a view showed its
     person twice for a quarter of an hour.
     """
     configure(warehouse)
@@ -365,7 +365,7 @@ def test_a_purchase_without_another_address_waits_for_its_person(
 
 
 def test_a_sale_without_its_moment_is_dated_by_its_last_change(warehouse: str) -> None:
-    """A red test here: the marts count a purchase that the platforms never hear of."""
+    """The marts count a purchase that is never sent to a platform."""
     configure(warehouse)
     changed = NOW - timedelta(hours=3)
     _insert(warehouse, "profiles", _profile(0))
@@ -413,7 +413,7 @@ _REFUNDED = "status = 'refunded', refunded_at = now()"
 def test_what_changes_before_it_leaves_leaves_as_it_is_now(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: Meta would be sent an old amount or currency, or a cancelled order, and keep it."""
+    """Meta would be sent an old amount or currency, or a cancelled order, and keep it."""
     _two_brands(warehouse, 8)
     _enqueue(warehouse)
     for order, change in {
@@ -440,7 +440,7 @@ def test_what_changes_before_it_leaves_leaves_as_it_is_now(
 
 
 def test_an_order_that_is_completed_again_is_sent(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a purchase that was cancelled by mistake is never sent, or without its browser."""
+    """A purchase that was cancelled by mistake is never sent, or without its browser."""
     _two_brands(warehouse, 3)
     _change(warehouse, "T-0", "action_source = 'website', user_agent = 'Firefox', "
                               "event_source_url = 'https://shop.example/thanks'")  # fmt: skip
@@ -464,7 +464,7 @@ def test_an_order_that_is_completed_again_is_sent(warehouse: str, sandbox: Sandb
 def test_where_one_destination_has_it_the_others_get_what_is_left(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: a second pixel is sent the old value of a sale, since the first one has it already."""
+    """A second pixel is sent the old value of a sale, since the first one has it already."""
     sandbox.tokens[OTHER_TOKEN] = Token(frozenset(), pixels=frozenset({OTHER_PIXEL, "2000000099"}))
     _two_brands(warehouse, 4, meta_destination("acme-second", pixel_id="2000000099"))
     _enqueue(warehouse)
@@ -492,7 +492,7 @@ def test_where_one_destination_has_it_the_others_get_what_is_left(
 
 
 def test_a_webhooks_purchase_does_not_wait_for_the_table(warehouse: str) -> None:
-    """Red: what Stripe says is paid is held back, since the shop's table still says pending."""
+    """What Stripe says is paid is held back, since the shop's table still says pending."""
     configure(warehouse)
     take(warehouse, [purchase(0), purchase(1)])
     _insert(warehouse, "transactions", _sale(0, status="pending", amount="19.90"))
@@ -502,7 +502,7 @@ def test_a_webhooks_purchase_does_not_wait_for_the_table(warehouse: str) -> None
 
 
 def test_a_refund_of_an_order_that_was_never_seen(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a purchase that was paid back before its row appeared is sent as a sale."""
+    """A purchase that was paid back before its row appeared is sent as a sale."""
     configure(warehouse)
     _insert(warehouse, "profiles", *(_profile(n) for n in range(3)))
     _insert(warehouse, "transactions", _sale(0, status="refunded"),
@@ -520,7 +520,7 @@ def _claims(uri: str) -> tuple[wh.Connection, outbox.Outbox]:
 
 
 def test_a_change_waits_for_a_claim_that_is_under_way(warehouse: str) -> None:
-    """Red: the event changes while a request leaves with the old value, and nothing says so."""
+    """The event changes while a request leaves with the old value, and nothing says so."""
     _two_brands(warehouse, 1)
     _enqueue(warehouse)
     _change(warehouse, "T-0", "amount = 25")
@@ -544,7 +544,7 @@ def test_a_change_waits_for_a_claim_that_is_under_way(warehouse: str) -> None:
 
 
 def test_a_claim_never_takes_an_old_value(warehouse: str) -> None:
-    """Red: a request leaves with what the event said when the claim began, not when it was made."""
+    """A request is sent with the event's value from before the claim."""
     _two_brands(warehouse, 1)
     execute(
         warehouse,
@@ -574,7 +574,7 @@ def test_a_claim_never_takes_an_old_value(warehouse: str) -> None:
 
 
 def test_an_id_that_is_a_placeholder_is_none(warehouse: str, caplog: Any) -> None:
-    """A red test here: all guests of a shop (the customer 0) are one person with one click, and of
+    """All guests of a shop (the customer 0) are one person with one click, and of
     the orders `undefined` one is sent.
     """
     for brand, pixel in (("acme", "1234567890"), ("beta", "99")):
@@ -621,7 +621,7 @@ def test_an_id_that_is_a_placeholder_is_none(warehouse: str, caplog: Any) -> Non
 
 
 def test_what_a_backfill_asked_for_survives_a_change(warehouse: str) -> None:
-    """Red: an amount that changes before the upload takes a sale back that was asked for."""
+    """An amount that changes before the upload takes a sale back that was asked for."""
     later = (NOW - timedelta(hours=1)).isoformat()
     configure(warehouse, "acme", meta_destination(send_from=later))
     configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
@@ -637,7 +637,7 @@ def test_what_a_backfill_asked_for_survives_a_change(warehouse: str) -> None:
 
 
 def test_rows_as_shops_write_them(warehouse: str) -> None:
-    """Red: a GUID in braces is no order, a refund below zero raises a sale, a full refund that says
+    """A GUID in braces is no order, a refund below zero raises a sale, a full refund that says
     only when is sent, or a view without offsets moves its sales.
     """
     _two_brands(warehouse, 0)

@@ -45,7 +45,7 @@ def sandbox() -> Iterator[Sandbox]:
 def test_bad_events_are_isolated_in_few_requests(
     warehouse: str, sandbox: Sandbox, bad: int, spread: str
 ) -> None:
-    """A red test here: one bad event costs its batch, or a request per event."""
+    """One bad event loses the others of its batch, or needs a request per event."""
     configure(warehouse)
     step = 1000 // bad if spread == "spread" else 1
     wrong = [f"order-{number * step + step // 2}" for number in range(bad)]
@@ -75,7 +75,7 @@ def test_bad_events_are_isolated_in_few_requests(
 def test_what_is_known_to_be_refused_never_leaves(
     warehouse: str, sandbox: Sandbox, bad: int
 ) -> None:
-    """A red test here: rejected batches are the rule, not the exception."""
+    """Most batches are rejected for events that are known to be refused."""
     configure(warehouse)
     events = [purchase(number) for number in range(1000)]
     for number in range(bad):
@@ -90,7 +90,7 @@ def test_what_is_known_to_be_refused_never_leaves(
 
 
 def test_without_prechecks_the_platform_says_the_same(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: our own checks refuse what Meta takes, or miss what it refuses."""
+    """Our own checks refuse what Meta takes, or miss what it refuses."""
     configure(warehouse)
     events = [purchase(number) for number in range(40)]
     events[7] = purchase(7, event_source_url=None, user_agent=None)
@@ -109,7 +109,7 @@ def test_without_prechecks_the_platform_says_the_same(warehouse: str, sandbox: S
 
 
 def test_the_pixel_sent_it_too(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: a purchase that browser and server both report counts twice."""
+    """A purchase that browser and server both report counts twice."""
     configure(warehouse)
     for number in (1, 2):
         sandbox.pixel_sent(PIXEL, "Purchase", f"order-{number}")
@@ -120,7 +120,7 @@ def test_the_pixel_sent_it_too(warehouse: str, sandbox: Sandbox) -> None:
 
 
 def test_five_verdicts_with_growing_delays_then_dead(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: an event that may yet be taken dies early, or is tried for ever."""
+    """An event that may still be taken is given up early, or is tried without end."""
     configure(warehouse)
     take(warehouse, [purchase(1), purchase(2)])
     sandbox.faults.add(Fault("refuse_event", event_id="order-1", subcode=2809999))
@@ -148,7 +148,7 @@ def test_five_verdicts_with_growing_delays_then_dead(warehouse: str, sandbox: Sa
 def test_a_few_bad_events_delay_nobody_and_end(
     warehouse: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: three events that Meta refuses pause the destination for an hour, again and again."""
+    """Three events that Meta refuses pause the destination for an hour, again and again."""
     configure(warehouse)
     configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
     bad = [f"order-{number}" for number in (3, 30, 35)]
@@ -175,7 +175,7 @@ def test_a_few_bad_events_delay_nobody_and_end(
 def test_a_setting_that_breaks_later_stops_the_new_and_spares_the_old(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """Red: what was taken this morning hides that nothing is taken now, and events die of it."""
+    """What was taken this morning hides that nothing is taken now, and events are lost."""
     configure(warehouse)
     sandbox.faults.add(Fault("refuse_event", event_id="order-3", subcode=2804017))
     take(warehouse, [purchase(number) for number in range(10)])
@@ -199,7 +199,7 @@ def test_a_setting_that_breaks_later_stops_the_new_and_spares_the_old(
 
 
 def test_a_limit_leaves_room_for_those_that_were_refused(warehouse: str, sandbox: Sandbox) -> None:
-    """Red: a run with a limit never tries again what was refused once."""
+    """A run with a limit never tries again what was refused once."""
     configure(warehouse)
     fault = sandbox.faults.add(Fault("refuse_event", event_id="order-1", subcode=2804017))
     take(warehouse, [purchase(1), purchase(2)])
@@ -211,7 +211,7 @@ def test_a_limit_leaves_room_for_those_that_were_refused(warehouse: str, sandbox
 
 
 def test_an_hours_outage_loses_and_kills_nothing(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: an outage at Meta costs events, or their attempts."""
+    """An outage at Meta loses events, or uses up their attempts."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(50)])
     sandbox.faults.add(Fault("html_500", until=NOW + timedelta(hours=1)))
@@ -231,7 +231,7 @@ def test_an_hours_outage_loses_and_kills_nothing(warehouse: str, sandbox: Sandbo
 
 
 def test_a_days_throttling_loses_and_kills_nothing(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: a throttled day costs events, or the hint how long to wait is ignored."""
+    """A throttled day loses events, or the upload does not wait as long as Meta says."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(50)])
     end = NOW + timedelta(hours=24)
@@ -258,7 +258,7 @@ def _paused(warehouse: str, sandbox: Sandbox) -> bool:
 
 
 def test_throttles_without_a_hint_wait_longer_each_time(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: we knock every minute on a door that stays shut."""
+    """An upload asks every minute while Meta refuses everything."""
     configure(warehouse)
     take(warehouse, [purchase(1)])
     sandbox.faults.add(Fault("throttle_4", times=6, edge="events"))
@@ -275,7 +275,7 @@ def test_throttles_without_a_hint_wait_longer_each_time(warehouse: str, sandbox:
 
 
 def test_a_revoked_token_costs_one_request_per_cool_down(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: one brand's dead token hammers Meta, or slows another brand."""
+    """One brand's dead token floods Meta with requests, or slows another brand."""
     configure(warehouse)
     configure(
         warehouse,
@@ -305,7 +305,7 @@ def test_a_revoked_token_costs_one_request_per_cool_down(warehouse: str, sandbox
 def test_what_a_person_must_mend_pauses_with_a_sentence(
     warehouse: str, sandbox: Sandbox, kind: str
 ) -> None:
-    """A red test here: a missing permission is taken for a bad event, and events die of it."""
+    """A missing permission is taken for a bad event, and events are lost."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(5)])
     sandbox.faults.add(Fault(kind, edge="events"))
@@ -335,7 +335,7 @@ def test_what_a_person_must_mend_pauses_with_a_sentence(
 def test_a_lost_acknowledgement_is_sent_again_and_counts_once(
     warehouse: str, sandbox: Sandbox, kind: str, details: dict[str, object]
 ) -> None:
-    """A red test here: an answer that got lost costs events, or counts them twice."""
+    """A lost answer loses events, or counts them twice."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(20)])
     fault = sandbox.faults.add(Fault(kind, **details))  # type: ignore[arg-type]
@@ -350,7 +350,7 @@ def test_a_lost_acknowledgement_is_sent_again_and_counts_once(
 def test_answers_that_stay_lost_end_before_the_platform_forgets(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """A red test here: an event is sent again when Meta no longer drops the duplicate."""
+    """An event is sent again when Meta no longer drops the duplicate."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(5)])
     sandbox.faults.add(Fault("dropped_after", times=None))
@@ -365,7 +365,7 @@ def test_answers_that_stay_lost_end_before_the_platform_forgets(
 def test_an_event_that_is_not_received_is_never_called_sent(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """A red test here: Meta drops an event of a batch in silence, and we call it sent."""
+    """Meta drops an event of a batch without an error, and it is stored as sent."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(8)])
     fault = sandbox.faults.add(Fault("events_received_short", missing=1, times=None))
@@ -379,7 +379,7 @@ def test_an_event_that_is_not_received_is_never_called_sent(
 
 
 def test_when_every_event_is_refused_it_is_not_the_events(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: one wrong setting kills a thousand good events."""
+    """One wrong setting ends a thousand good events."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(1000)])
     every = [f"order-{number}" for number in range(1000)]
@@ -391,7 +391,7 @@ def test_when_every_event_is_refused_it_is_not_the_events(warehouse: str, sandbo
 
 
 def test_consent_is_read_again_before_anything_leaves(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: what a person took back yesterday leaves today."""
+    """An event is sent for a person who withdrew consent before the upload."""
     configure(warehouse)
     take(warehouse, [purchase(n, contact_id=f"p{n}") for n in range(3)])
     execute(
@@ -408,7 +408,7 @@ def test_consent_is_read_again_before_anything_leaves(warehouse: str, sandbox: S
 
 
 def test_two_workers_at_once_share_the_work(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: two runs at once send an event twice, or wait for each other."""
+    """Two runs at once send an event twice, or wait for each other."""
     from concurrent.futures import ThreadPoolExecutor
 
     configure(warehouse, "acme", meta_destination(batch_size=25))
@@ -424,7 +424,7 @@ def test_two_workers_at_once_share_the_work(warehouse: str, sandbox: Sandbox) ->
 
 
 def test_the_edges_audit_log_is_kept_400_days(warehouse: str) -> None:
-    """Red: who changed what stays for ever; or is gone when a yearly audit asks."""
+    """The audit log is kept without end, or is gone when a yearly audit needs it."""
     from tributary import warehouse as wh
     from tributary.deliver import retention
 
@@ -448,7 +448,7 @@ def test_the_edges_audit_log_is_kept_400_days(warehouse: str) -> None:
 def test_the_person_is_forgotten_when_nothing_is_left_to_send(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """A red test here: IP addresses are kept for ever, or cleared while they are needed."""
+    """IP addresses are kept without end, or are cleared while they are needed."""
     from tributary import warehouse as wh
     from tributary.deliver import retention
 
@@ -478,7 +478,7 @@ def test_the_person_is_forgotten_when_nothing_is_left_to_send(
 def test_events_expire_loudly_and_an_inactive_destination_quietly(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """A red test here: what could not be sent in time vanishes from sight."""
+    """Events that could not be sent in time disappear from the ledger."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(3)])
     sandbox.clock.advance(timedelta(days=7))
@@ -492,7 +492,7 @@ def test_events_expire_loudly_and_an_inactive_destination_quietly(
 
 
 def test_what_is_sent_is_what_meta_documents(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: a field of the event does not arrive, or arrives in another form."""
+    """A field of the event does not arrive, or arrives in another form."""
     configure(
         warehouse,
         "acme",
@@ -553,7 +553,7 @@ def test_what_is_sent_is_what_meta_documents(warehouse: str, sandbox: Sandbox) -
 def test_a_wrong_setting_never_kills_a_small_brands_events(
     warehouse: str, sandbox: Sandbox, kind: str, details: dict[str, object]
 ) -> None:
-    """A red test here: what is wrong with all is counted against each, until all are dead."""
+    """A fault of all events is counted against each, until all are dead."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(10)])
     edge = {} if kind == "refuse_event" else {"edge": "events"}
@@ -570,7 +570,7 @@ def test_a_wrong_setting_never_kills_a_small_brands_events(
 def test_an_event_that_breaks_the_platform_does_not_take_others_along(
     warehouse: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A red test here: one event that Meta answers with 500 stops a destination for two days."""
+    """One event that Meta answers with 500 stops a destination for two days."""
     configure(warehouse, "acme", meta_destination(batch_size=10))
     take(warehouse, [purchase(number) for number in range(40)])
     poison = Fault("refuse_event", event_id="order-3", subcode=2804050)
@@ -595,7 +595,7 @@ def _as_server_error(answer: Any) -> Any:
 
 
 def test_a_probe_of_bad_events_does_not_end_the_run(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: bad events at the head of the queue let one batch through per run."""
+    """Bad events at the head of the queue let only one batch through per run."""
     configure(warehouse, "acme", meta_destination(batch_size=10))
     take(warehouse, [purchase(number) for number in range(60)])
     bad = [f"order-{number}" for number in range(60)]
@@ -611,7 +611,7 @@ def test_a_probe_of_bad_events_does_not_end_the_run(warehouse: str, sandbox: San
 
 
 def test_a_persons_pause_holds_while_an_upload_runs(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: one presses pause, and thousands of events still leave."""
+    """A person presses pause, and thousands of events are still sent."""
     from concurrent.futures import ThreadPoolExecutor
 
     configure(warehouse, "acme", meta_destination(batch_size=10, in_flight=2))
@@ -635,7 +635,7 @@ def test_a_persons_pause_holds_while_an_upload_runs(warehouse: str, sandbox: San
 def test_a_retry_never_counts_twice_what_may_have_been_taken(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """A red test here: `deliveries retry` doubles what was taken and not acknowledged."""
+    """`deliveries retry` doubles events that were taken and not acknowledged."""
     from tributary import warehouse as wh
     from tributary.deliver import outbox
 
@@ -656,7 +656,7 @@ def test_a_retry_never_counts_twice_what_may_have_been_taken(
 
 
 def test_a_profile_that_moved_is_asked_again(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: a person where unknown means no is sent, since the event did not say so."""
+    """A person where unknown means no is sent, since the event did not say so."""
     configure(warehouse)
     take(warehouse, [purchase(0, contact_id="p0"), purchase(1, country=["US", "DE"])])
     execute(
@@ -669,9 +669,7 @@ def test_a_profile_that_moved_is_asked_again(warehouse: str, sandbox: Sandbox) -
 
 
 def test_a_pixel_that_breaks_stops_a_small_shop_too(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: a broken pixel takes nothing, every run is green, and each sale is dead
-    after five refusals, since only one is sold between two runs.
-    """
+    """A broken pixel takes nothing, every run is green, and each sale dies of five refusals."""
     configure(warehouse)
     configure(warehouse, "lumen", meta_destination("lumen-meta", pixel_id=OTHER_PIXEL))
     take(warehouse, [purchase(number) for number in range(5)])

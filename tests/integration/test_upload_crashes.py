@@ -35,13 +35,14 @@ from tributary import warehouse
 from tributary.deliver import destinations
 from tributary.deliver.upload import upload
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.destination import MetaSender
+from tributary.platforms import registry
 
 uri, host, token, now = sys.argv[1:]
 clock = lambda connection: datetime.fromisoformat(now)
 with warehouse.connect(uri, autocommit=True) as connection:
     target = destinations.one(connection, "acme-meta", clock(connection))
-make = lambda: MetaSender(Graph(token, host=host, attempts=1), target.settings)
+client = lambda: Graph(token, host=host, attempts=1)
+make = lambda: registry.platform("meta").sender(client(), target.settings)
 upload(uri, target, make, clock=clock)
 """
 
@@ -78,7 +79,7 @@ def _ends_well(uri: str, sandbox: Sandbox, events: int, dead: int = 0) -> None:
 
 
 def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: events that were claimed and never sent stay claimed for ever."""
+    """Events that were claimed and never sent stay claimed without end."""
     import socket
 
     configure(warehouse)
@@ -93,7 +94,7 @@ def test_killed_before_the_request_leaves(warehouse: str, sandbox: Sandbox) -> N
 
 
 def test_killed_after_the_request_was_taken(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: what Meta took just before the crash is counted twice."""
+    """Events that Meta took just before the crash are counted twice."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(100)])
     sandbox.faults.add(Fault("hang_after", seconds=30.0))
@@ -103,7 +104,7 @@ def test_killed_after_the_request_was_taken(warehouse: str, sandbox: Sandbox) ->
 
 
 def test_killed_in_the_middle_of_an_isolation(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: a crash among the halves of a refused batch loses or doubles some."""
+    """A crash among the halves of a refused batch loses or doubles some events."""
     configure(warehouse)
     take(warehouse, [purchase(number) for number in range(200)])
     sandbox.faults.add(Fault("refuse_event", event_id=["order-70", "order-150"], subcode=2804050))
@@ -115,7 +116,7 @@ def test_killed_in_the_middle_of_an_isolation(warehouse: str, sandbox: Sandbox) 
 
 
 def test_one_of_two_workers_is_killed(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: the other worker stops, or takes what the dead one still holds."""
+    """The other worker stops, or takes events that the dead one still has leased."""
     configure(warehouse, "acme", meta_destination(batch_size=20, in_flight=2))
     take(warehouse, [purchase(number) for number in range(400)])
     sandbox.latency = 0.05
@@ -127,7 +128,7 @@ def test_one_of_two_workers_is_killed(warehouse: str, sandbox: Sandbox) -> None:
 def test_an_orphan_settles_nothing_that_is_no_longer_its_own(
     warehouse: str, sandbox: Sandbox
 ) -> None:
-    """A red test here: a worker that slept through its lease overwrites the newer answer."""
+    """A worker that was suspended past its lease overwrites the newer answer."""
     from tributary import warehouse as wh
     from tributary.deliver.outbox import LeaseLost, Outbox
     from tributary.platforms.base import Answer, Verdict
@@ -150,7 +151,7 @@ def test_an_orphan_settles_nothing_that_is_no_longer_its_own(
 
 
 def test_a_killed_database_connection_is_loud_and_safe(warehouse: str, sandbox: Sandbox) -> None:
-    """A red test here: an answer that could not be written down is lost or counted twice."""
+    """An answer that could not be stored is lost or counted twice."""
     import psycopg
 
     configure(warehouse)

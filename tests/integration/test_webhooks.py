@@ -20,12 +20,12 @@ import requests
 from cryptography.fernet import Fernet
 from tributary import warehouse as wh
 from tributary.config import ROOT
-from tributary.deliver import outbox, retention
+from tributary.deliver import brands, outbox, retention
 from tributary.deliver.identity import hashed
 
 from tests.support.edge import (
     SECRET,
-    Door,
+    Client,
     connections,
     edge,
     empty_outbox,
@@ -47,7 +47,7 @@ def uri(module_warehouse: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def door(uri: str) -> Iterator[Door]:
+def http(uri: str) -> Iterator[Client]:
     with opened(uri) as client:
         yield client
 
@@ -58,10 +58,10 @@ def empty(uri: str) -> None:
 
 
 def replay(uri: str, **only: str) -> dict[str, int]:
-    from tributary.api import webhooks
+    from tributary.api.webhooks import take
 
     with wh.connect(uri, autocommit=True) as connection:
-        return webhooks.replay(connection, **only)
+        return take.replay(connection, **only)
 
 
 def said(answer: requests.Response) -> str:
@@ -73,12 +73,12 @@ def events(uri: str, columns: str = "*") -> list[dict[str, Any]]:
     return query(uri, f"select {columns} from ops.conversion_events order by created_at, revision")
 
 
-def test_a_purchase_counts_once_whoever_reports_it(door: Door, uri: str) -> None:
-    """Red: Stripe tells of one purchase twice, and Meta counts two."""
-    assert said(post(door, "stripe", session())) == "accepted"
-    assert said(post(door, "stripe", intent())) == "duplicate"
-    assert said(post(door, "stripe", intent(2))) == "accepted"
-    assert said(post(door, "stripe", session(2))) == "duplicate"
+def test_a_purchase_counts_once_whoever_reports_it(http: Client, uri: str) -> None:
+    """Stripe tells of one purchase twice, and Meta counts two."""
+    assert said(post(http, "stripe", session())) == "accepted"
+    assert said(post(http, "stripe", intent())) == "duplicate"
+    assert said(post(http, "stripe", intent(2))) == "accepted"
+    assert said(post(http, "stripe", session(2))) == "duplicate"
     rows = events(uri)
     assert [
         (r["event_id"], r["transaction_id"], str(r["event_value"]), r["currency"]) for r in rows
@@ -93,37 +93,39 @@ def test_a_purchase_counts_once_whoever_reports_it(door: Door, uri: str) -> None
     assert states(uri) == {("pending", None): 2}
 
 
-def test_a_second_report_changes_nothing_that_has_left(door: Door, uri: str) -> None:
-    """Red: an event that a platform has is changed, and the ledger no longer says what was sent."""
-    post(door, "stripe", intent(receipt_email="first@example.com"))
+def test_a_second_report_changes_nothing_that_has_left(http: Client, uri: str) -> None:
+    """An event that a platform has is changed, and the ledger no longer says what
+    was sent.
+    """
+    post(http, "stripe", intent(receipt_email="first@example.com"))
     execute(uri, "update ops.conversion_deliveries set sync_status = 'sent'")
     before = events(uri)
-    post(door, "stripe", session())
+    post(http, "stripe", session())
     assert events(uri) == before
-    post(door, "stripe", intent(3, receipt_email="first@example.com"))
+    post(http, "stripe", intent(3, receipt_email="first@example.com"))
     first = events(uri, "user_email_hash")[1]
-    post(door, "stripe", session(3))
+    post(http, "stripe", session(3))
     assert events(uri, "user_email_hash")[1] == first  # what the first report said stays
     assert events(uri, "user_first_name_hash")[1]["user_first_name_hash"]
 
 
-def test_the_same_purchase_from_the_users_own_transactions(door: Door, uri: str) -> None:
-    """Red: a purchase that the nightly view and Stripe both tell of is sent twice."""
+def test_the_same_purchase_from_the_users_own_transactions(http: Client, uri: str) -> None:
+    """A purchase that the nightly view and Stripe both tell of is sent twice."""
     from tributary.deliver import intake
 
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)["acme"]
+        brand = brands.load(connection)["acme"]
         raw = intake.purchase("19.90", "USD", transaction_id="pi_3N1", email="jane@example.com")
         intake.take(connection, brand, [raw], source="transactions", now=outbox.now_of(connection))
-    assert said(post(door, "stripe", session())) == "duplicate"
+    assert said(post(http, "stripe", session())) == "duplicate"
     assert len(events(uri)) == 1
 
 
-def test_a_replay_changes_nothing(door: Door, uri: str) -> None:
-    """Red: Stripe's own retries, or an operator's replay, double what was taken."""
+def test_a_replay_changes_nothing(http: Client, uri: str) -> None:
+    """Stripe's own retries, or an operator's replay, double what was taken."""
     posts = [session(), intent(), refund(500), intent(4)]
     for payload in posts:
-        post(door, "stripe", payload)
+        post(http, "stripe", payload)
 
     def everything() -> Any:
         tables = ("conversion_events", "conversion_deliveries", "contacts", "webhook_payloads")
@@ -131,17 +133,19 @@ def test_a_replay_changes_nothing(door: Door, uri: str) -> None:
 
     before = everything()
     for payload in posts:
-        assert said(post(door, "stripe", payload)) == "duplicate"
+        assert said(post(http, "stripe", payload)) == "duplicate"
     assert replay(uri) == {"accepted": 0, "duplicate": 4, "ignored": 0, "refused": 0}
     assert everything() == before
 
 
-def test_refunds_adjust_the_purchase(door: Door, uri: str) -> None:
-    """Red: Google keeps the value of what was given back, or an old refund undoes a newer one."""
-    post(door, "stripe", session())
-    assert said(post(door, "stripe", refund(500, event=1))) == "accepted"
-    assert said(post(door, "stripe", refund(1990, event=3))) == "accepted"
-    assert said(post(door, "stripe", refund(700, event=2))) == "duplicate"  # it comes late
+def test_refunds_adjust_the_purchase(http: Client, uri: str) -> None:
+    """Google keeps the value of what was given back, or an old refund undoes a newer
+    one.
+    """
+    post(http, "stripe", session())
+    assert said(post(http, "stripe", refund(500, event=1))) == "accepted"
+    assert said(post(http, "stripe", refund(1990, event=3))) == "accepted"
+    assert said(post(http, "stripe", refund(700, event=2))) == "duplicate"  # it comes late
     rows = events(uri)
     assert [(r["kind"], r["revision"], str(r["event_value"])) for r in rows] == [
         ("conversion", 0, "19.90"), ("adjustment", 1, "14.90"), ("adjustment", 2, "0.00"),
@@ -152,20 +156,20 @@ def test_refunds_adjust_the_purchase(door: Door, uri: str) -> None:
     assert states(uri) == {("pending", None): 1, ("skipped", "not_adjustable"): 2}
 
 
-def test_a_refund_waits_for_its_purchase(door: Door, uri: str) -> None:
-    """Red: a refund that overtakes its purchase is lost."""
-    early = post(door, "stripe", refund(500, 7))
+def test_a_refund_waits_for_its_purchase(http: Client, uri: str) -> None:
+    """A refund that overtakes its purchase is lost."""
+    early = post(http, "stripe", refund(500, 7))
     assert early.status_code == 409
-    assert said(post(door, "stripe", session(7))) == "accepted"
-    assert said(post(door, "stripe", refund(500, 7))) == "accepted"
-    client = Door(door.url, key(uri))
+    assert said(post(http, "stripe", session(7))) == "accepted"
+    assert said(post(http, "stripe", refund(500, 7))) == "accepted"
+    client = Client(http.url, key(uri))
     billed = {"billing_details": {"email": "jane.9@example.com"}}
-    assert post(door, "stripe", refund(500, 9, 10, **billed)).status_code == 409
+    assert post(http, "stripe", refund(500, 9, 10, **billed)).status_code == 409
     erased = client("POST", "/erasure", json={"email": "jane.9@example.com"}).json()["erased"][0]
     assert erased["webhook_payloads"] == 1
     long_ago = int(time.time()) - 10 * 86_400
-    assert said(post(door, "stripe", refund(500, 8, 8, created=long_ago))) == "ignored"
-    assert post(door, "stripe", refund(500, 7, 9, currency="eur")).status_code == 422
+    assert said(post(http, "stripe", refund(500, 8, 8, created=long_ago))) == "ignored"
+    assert post(http, "stripe", refund(500, 7, 9, currency="eur")).status_code == 422
     assert len(events(uri)) == 2
 
 
@@ -173,22 +177,26 @@ def test_a_refund_waits_for_its_purchase(door: Door, uri: str) -> None:
     ("currency", "amount", "value"),
     [("jpy", 1990, "1990"), ("kwd", 1990, "1.990"), ("eur", 1, "0.01")],
 )
-def test_stripes_minor_units(door: Door, uri: str, currency: str, amount: int, value: str) -> None:
-    """Red: a purchase in yen is worth a hundredth."""
-    post(door, "stripe", intent(5, currency=currency, amount_received=amount))
+def test_stripes_minor_units(
+    http: Client, uri: str, currency: str, amount: int, value: str
+) -> None:
+    """A purchase in yen is worth a hundredth."""
+    post(http, "stripe", intent(5, currency=currency, amount_received=amount))
     assert str(events(uri)[0]["event_value"]) == value
 
 
-def test_what_is_no_purchase_is_left_alone(door: Door, uri: str) -> None:
-    """Red: Stripe is told to post again what will never be used, or an unpaid session counts."""
+def test_what_is_no_purchase_is_left_alone(http: Client, uri: str) -> None:
+    """Stripe is told to post again what will never be used, or an unpaid session
+    counts.
+    """
     unpaid = session(payment_status="unpaid", metadata={"fbp": "fb.1.1700000000000.5"})
-    assert said(post(door, "stripe", unpaid)) == "ignored"
+    assert said(post(http, "stripe", unpaid)) == "ignored"
     assert (
-        said(post(door, "stripe", session(2, mode="subscription", payment_intent=None)))
+        said(post(http, "stripe", session(2, mode="subscription", payment_intent=None)))
         == "ignored"
     )
     assert (
-        said(post(door, "stripe", stripe_event("customer.created", {"id": "cus_1"}))) == "ignored"
+        said(post(http, "stripe", stripe_event("customer.created", {"id": "cus_1"}))) == "ignored"
     )
     assert events(uri) == []
     # Both sessions wait for their payments; the customer says nothing.
@@ -199,14 +207,14 @@ def test_what_is_no_purchase_is_left_alone(door: Door, uri: str) -> None:
     }  # fmt: skip
 
 
-def test_test_mode_is_test(door: Door, uri: str) -> None:
-    """Red: a purchase of Stripe's test mode reaches the campaign."""
-    post(door, "stripe", {**session(), "livemode": False})
+def test_test_mode_is_test(http: Client, uri: str) -> None:
+    """A purchase of Stripe's test mode reaches the campaign."""
+    post(http, "stripe", {**session(), "livemode": False})
     assert states(uri) == {("skipped", "test"): 1}
 
 
-def test_only_stripe_is_believed(door: Door, uri: str) -> None:
-    """Red: anybody who knows the address makes up purchases."""
+def test_only_stripe_is_believed(http: Client, uri: str) -> None:
+    """Anybody who knows the address makes up purchases."""
     payload = session()
     body = json.dumps(payload).encode()
     good = signed(body)
@@ -222,24 +230,26 @@ def test_only_stripe_is_believed(door: Door, uri: str) -> None:
         "the secret itself": {"headers": {"X-Webhook-Secret": SECRET}, "body": body},
     }
     for why, changes in forged.items():
-        answer = post(door, "stripe", payload, **changes)
+        answer = post(http, "stripe", payload, **changes)
         assert answer.status_code == 401, why
         assert "jane" not in answer.text
         assert SECRET not in answer.text
     not_utf8: dict[str, Any] = {"sent": body + b"\xff", "body": body}
-    assert post(door, "stripe", payload, **not_utf8).status_code == 401
-    assert post(door, "stripe", payload, brand="lumen").status_code == 404
-    assert post(door, "stripe", payload, brand="nobody").status_code == 404
-    assert post(door, "paypal", payload).status_code == 404
+    assert post(http, "stripe", payload, **not_utf8).status_code == 401
+    assert post(http, "stripe", payload, brand="lumen").status_code == 404
+    assert post(http, "stripe", payload, brand="nobody").status_code == 404
+    assert post(http, "paypal", payload).status_code == 404
     assert events(uri) == []
     assert (
-        said(post(door, "stripe", payload, body=body, header=signed(body, time.time() - 299)))
+        said(post(http, "stripe", payload, body=body, header=signed(body, time.time() - 299)))
         == "accepted"
     )
 
 
-def test_a_body_that_is_no_event_is_refused(door: Door, uri: str) -> None:
-    """Red: a provider's change of format raises a 500 for ever and nobody knows which field."""
+def test_a_body_that_is_no_event_is_refused(http: Client, uri: str) -> None:
+    """A provider's change of format raises a 500 for ever and nobody knows which
+    field.
+    """
     bad: list[tuple[dict[str, Any], list[str]]] = [
         ({"type": "checkout.session.completed"}, ["id"]),
         ({"id": "evt_1", "type": "checkout.session.completed", "data": []}, ["data"]),
@@ -249,22 +259,22 @@ def test_a_body_that_is_no_event_is_refused(door: Door, uri: str) -> None:
         ({**session(3), "id": "x" * 300}, ["id"]),
     ]
     for payload, fields in bad:
-        answer = post(door, "stripe", payload)
+        answer = post(http, "stripe", payload)
         assert answer.status_code == 422, payload
         assert [fault["field"] for fault in answer.json()["errors"]] == fields
         assert "jane" not in answer.text
     for body in (b"[]", b"x", b"", b'{"id": NaN}'):
-        answer = post(door, "stripe", {}, body=body or None, sent=body, header=signed(body))
+        answer = post(http, "stripe", {}, body=body or None, sent=body, header=signed(body))
         assert answer.status_code == 400, body
     assert events(uri) == []
 
 
-def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: str) -> None:
-    """Red: a purchase is lost because of a setting that a person mends an hour later."""
+def test_what_intake_refused_is_kept_until_its_cause_is_mended(http: Client, uri: str) -> None:
+    """A purchase is lost because of a setting that a person mends an hour later."""
     payload: dict[str, Any] = {
         "event_id": "d-1", "data": {"contract_id": "K1", "amount": "$1,200.50",
                "currency": "points", "customer": {"email": "jane@example.com"}}}  # fmt: skip
-    assert post(door, "denefits", payload).status_code == 422
+    assert post(http, "denefits", payload).status_code == 422
     stored = query(uri, "select status, reason, payload from ops.webhook_payloads")[0]
     assert (stored["status"], stored["reason"][:9]) == ("refused", "currency:")
     assert b"jane" not in bytes(stored["payload"])
@@ -279,15 +289,17 @@ def test_what_intake_refused_is_kept_until_its_cause_is_mended(door: Door, uri: 
     assert [str(row["event_value"]) for row in events(uri)] == ["1200.50"]
 
 
-def test_a_replay_makes_nothing_younger(door: Door, uri: str) -> None:
-    """Red: a nightly replay keeps personal data for ever, or moves a call to the night."""
+def test_a_replay_makes_nothing_younger(http: Client, uri: str) -> None:
+    """A nightly replay keeps personal data for ever, or moves a call to the
+    night.
+    """
     appointment = {
         "id": "A1",
         "contactId": "c-1",
         "fbclid": "IwAR_abcdef",
         "consent_ad_user_data": "?",
     }
-    assert post(door, "ghl", {"appointment": appointment}).status_code == 422
+    assert post(http, "ghl", {"appointment": appointment}).status_code == 422
     execute(uri, "update ops.webhook_payloads set received_at = received_at - interval '2 days'")
     received = query(uri, "select received_at from ops.webhook_payloads")
     assert replay(uri)["refused"] == 1
@@ -304,10 +316,12 @@ def test_a_replay_makes_nothing_younger(door: Door, uri: str) -> None:
     assert first_seen == received[0]["received_at"]
 
 
-def test_a_payload_of_a_lost_key_stops_no_replay(door: Door, uri: str) -> None:
-    """Red: after the key was changed without keeping the old one, nothing can be replayed."""
+def test_a_payload_of_a_lost_key_stops_no_replay(http: Client, uri: str) -> None:
+    """After the key was changed without keeping the old one, nothing can be
+    replayed.
+    """
     for number in (1, 2):
-        assert post(door, "stripe", session(number, currency="zzz")).status_code == 422
+        assert post(http, "stripe", session(number, currency="zzz")).status_code == 422
     with wh.connect(uri, autocommit=True) as connection:
         for number, key_ in ((1, Fernet.generate_key()), (2, os.environ["TRIBUTARY_SECRET_KEY"])):
             connection.execute(
@@ -361,11 +375,13 @@ def test_a_payload_of_a_lost_key_stops_no_replay(door: Door, uri: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_each_source_becomes_its_event(
-    door: Door, uri: str, source: str, payload: dict[str, Any], expected: tuple[Any, ...]
+    http: Client, uri: str, source: str, payload: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
-    """Red: a booked call, a form, a qualified chat or a plan does not reach the campaign."""
-    assert said(post(door, source, payload)) == "accepted"
-    assert said(post(door, source, payload)) == "duplicate"
+    """A booked call, a form, a qualified chat or a plan does not reach the
+    campaign.
+    """
+    assert said(post(http, source, payload)) == "accepted"
+    assert said(post(http, source, payload)) == "duplicate"
     row = events(uri)[0]
     value = None if row["event_value"] is None else str(row["event_value"])
     name, event_id, transaction, amount, currency = expected
@@ -377,7 +393,7 @@ def test_each_source_becomes_its_event(
         contact = query(uri, "select * from ops.contacts")[0]
         assert contact["contact_id"] == row["contact_id"]
     for header in (None, "t=1,v1=0"):
-        answer = post(door, source, payload, headers={"X-Tributary-Signature": header or ""})
+        answer = post(http, source, payload, headers={"X-Tributary-Signature": header or ""})
         assert answer.status_code == 401
 
 
@@ -393,16 +409,16 @@ def test_each_source_becomes_its_event(
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_what_is_not_yet_an_event_teaches_the_contact(
-    door: Door, uri: str, source: str, payload: dict[str, Any]
+    http: Client, uri: str, source: str, payload: dict[str, Any]
 ) -> None:
-    """Red: a cancelled call counts as booked, or the click of a chat is forgotten."""
-    assert said(post(door, source, payload)) == "ignored"
+    """A cancelled call counts as booked, or the click of a chat is forgotten."""
+    assert said(post(http, source, payload)) == "ignored"
     assert events(uri) == []
     if source == "chatbot":
         first = query(uri, "select * from ops.contacts")[0]
         assert first["fbc"].endswith(".IwAR_abcdef")
         later = {"id": "m2", "contact_id": "B1", "qualified": "yes", "email": "jane@example.com"}
-        assert said(post(door, source, later)) == "accepted"
+        assert said(post(http, source, later)) == "accepted"
         assert events(uri)[0]["fbc"] == first["fbc"]
         assert (
             query(uri, "select first_seen_at from ops.contacts")[0]["first_seen_at"]
@@ -410,37 +426,43 @@ def test_what_is_not_yet_an_event_teaches_the_contact(
         )
 
 
-def test_a_sender_without_hmac_may_send_the_secret_where_allowed(door: Door, uri: str) -> None:
-    """Red: a funnel builder that can only set a header is locked out, or a wrong one is let in."""
+def test_a_sender_without_hmac_may_send_the_secret_where_allowed(http: Client, uri: str) -> None:
+    """A funnel builder that can only set a header is locked out, or a wrong one is
+    let in.
+    """
     payload = {"id": "P1", "funnelName": "Quiz", "profile": {"email": "jane@example.com"}}
     wrong = {"X-Webhook-Secret": SECRET[:-1] + "x"}
-    assert post(door, "perspective", payload, headers=wrong).status_code == 401
+    assert post(http, "perspective", payload, headers=wrong).status_code == 401
     right = {"X-Webhook-Secret": SECRET}
-    assert said(post(door, "perspective", payload, headers=right)) == "accepted"
-    assert post(door, "chatbot", {"contact_id": "B"}, headers=right).status_code == 401
+    assert said(post(http, "perspective", payload, headers=right)) == "accepted"
+    assert post(http, "chatbot", {"contact_id": "B"}, headers=right).status_code == 401
 
 
-def test_an_erased_person_stays_away_and_so_do_the_payloads(door: Door, uri: str) -> None:
-    """Red: the raw payload outlives the person's erasure, or a retry of Stripe brings them back."""
-    post(door, "stripe", session())
-    post(door, "stripe", refund(500))
-    client = Door(door.url, key(uri))
+def test_an_erased_person_stays_away_and_so_do_the_payloads(http: Client, uri: str) -> None:
+    """The raw payload outlives the person's erasure, or a retry of Stripe brings
+    them back.
+    """
+    post(http, "stripe", session())
+    post(http, "stripe", refund(500))
+    client = Client(http.url, key(uri))
     erased = client("POST", "/erasure", json={"email": "jane.1@example.com"}).json()["erased"][0]
     assert (erased["events"], erased["webhook_payloads"]) == (2, 2)
     assert query(uri, "select count(*) as n from ops.webhook_payloads") == [{"n": 0}]
-    assert said(post(door, "stripe", session())) == "ignored"
-    assert said(post(door, "stripe", refund(1990, event=5))) == "ignored"
+    assert said(post(http, "stripe", session())) == "ignored"
+    assert said(post(http, "stripe", refund(1990, event=5))) == "ignored"
     assert (
-        said(post(door, "stripe", session(9, customer_details={"email": "jane.1@example.com"})))
+        said(post(http, "stripe", session(9, customer_details={"email": "jane.1@example.com"})))
         == "ignored"
     )
     assert [row["user_hashes"] for row in events(uri)] == [{}, {}]
     assert query(uri, "select count(*) as n from ops.webhook_payloads") == [{"n": 0}]
 
 
-def test_no_payload_outlives_its_person(door: Door, uri: str) -> None:
-    """Red: a payload that only filled in an event, or was refused, keeps an erased address."""
-    client = Door(door.url, key(uri))
+def test_no_payload_outlives_its_person(http: Client, uri: str) -> None:
+    """A payload that only filled in an event, or was refused, keeps an erased
+    address.
+    """
+    client = Client(http.url, key(uri))
 
     def erase(email: str) -> int:
         erased = client("POST", "/erasure", json={"email": email}).json()["erased"]
@@ -452,45 +474,49 @@ def test_no_payload_outlives_its_person(door: Door, uri: str) -> None:
 
     # The event has left, so that the second report's address gets nowhere but into its payload.
     first = intent()
-    post(door, "stripe", first)
+    post(http, "stripe", first)
     execute(uri, "update ops.conversion_deliveries set sync_status = 'sent'")
-    assert said(post(door, "stripe", session())) == "duplicate"
-    post(door, "stripe", refund(500, receipt_email="jane.1@example.com"))
+    assert said(post(http, "stripe", session())) == "duplicate"
+    post(http, "stripe", refund(500, receipt_email="jane.1@example.com"))
     assert erase("jane.1@example.com") == 2
     assert kept() == [first["id"]]
     # Nor do they come back: as a second report, as a refund, as what cannot be taken.
-    assert said(post(door, "stripe", session())) == "ignored"
-    assert said(post(door, "stripe", refund(700, 1, 2, receipt_email="jane.1@example.com")))
-    assert said(post(door, "stripe", session(1, currency="zzz"))) == "ignored"
+    assert said(post(http, "stripe", session())) == "ignored"
+    assert said(post(http, "stripe", refund(700, 1, 2, receipt_email="jane.1@example.com")))
+    assert said(post(http, "stripe", session(1, currency="zzz"))) == "ignored"
     assert kept() == [first["id"]]
 
 
-def test_an_erased_contact_stays_away(door: Door, uri: str) -> None:
-    """Red: the next payload that names only the contact's id brings the person's click back."""
-    client = Door(door.url, key(uri))
-    post(door, "stripe", session())
+def test_an_erased_contact_stays_away(http: Client, uri: str) -> None:
+    """The next payload that names only the contact's id brings the person's click
+    back.
+    """
+    client = Client(http.url, key(uri))
+    post(http, "stripe", session())
     seen = {"contact_id": "contact-1", "status": "talking", "fbclid": "IwAR_abcdef"}
-    assert said(post(door, "chatbot", {**seen, "id": "m0", "qualified": 1})) == "accepted"
+    assert said(post(http, "chatbot", {**seen, "id": "m0", "qualified": 1})) == "accepted"
     erased = client("POST", "/erasure", json={"email": "jane.1@example.com"}).json()["erased"][0]
     assert (erased["events"], erased["contacts"], erased["webhook_payloads"]) == (2, 1, 2)
-    assert said(post(door, "chatbot", seen)) == "ignored"
-    assert said(post(door, "chatbot", {**seen, "id": "m1", "qualified": True})) == "ignored"
-    answer = post(door, "stripe", session(2, client_reference_id="contact-1"))
+    assert said(post(http, "chatbot", seen)) == "ignored"
+    assert said(post(http, "chatbot", {**seen, "id": "m1", "qualified": True})) == "ignored"
+    answer = post(http, "stripe", session(2, client_reference_id="contact-1"))
     assert said(answer) == "ignored"
     assert {row["contact_id"] for row in events(uri)} == {None}
     for table in ("contacts", "webhook_payloads"):
         assert query(uri, f"select * from ops.{table}") == []
     hashes = query(uri, "select string_agg(hash, '') as all from ops.erasures")[0]["all"]
     assert "contact-1" not in hashes
-    assert said(post(door, "stripe", session(3))) == "accepted"
+    assert said(post(http, "stripe", session(3))) == "accepted"
 
 
-def test_ids_that_are_addresses_or_numbers_are_not_kept_in_clear(door: Door, uri: str) -> None:
-    """Red: a chat bot whose ids are phone numbers is refused, or numbers are kept as ids."""
+def test_ids_that_are_addresses_or_numbers_are_not_kept_in_clear(http: Client, uri: str) -> None:
+    """A chat bot whose ids are phone numbers is refused, or numbers are kept as
+    ids.
+    """
     seen = {"contact_id": "+1 212 555 0144", "id": "wa-jane@example.com", "qualified": True}
-    assert said(post(door, "chatbot", seen)) == "accepted"
-    assert said(post(door, "chatbot", seen)) == "duplicate"
-    assert said(post(door, "chatbot", {**seen, "id": "m2"})) == "duplicate"  # still one lead
+    assert said(post(http, "chatbot", seen)) == "accepted"
+    assert said(post(http, "chatbot", seen)) == "duplicate"
+    assert said(post(http, "chatbot", {**seen, "id": "m2"})) == "duplicate"  # still one lead
     (row,) = events(uri)
     assert row["contact_id"] is None
     assert row["user_hashes"]["meta"]["ph"] == [hashed("meta", "ph", "+12125550144")]
@@ -498,38 +524,40 @@ def test_ids_that_are_addresses_or_numbers_are_not_kept_in_clear(door: Door, uri
     assert [len(one["id"]) for one in kept] == [64, 2]
 
 
-def test_the_click_of_this_visit_goes_before_an_older_one(door: Door, uri: str) -> None:
-    """Red: a purchase is credited to the click of a visit weeks ago, though its page names one."""
+def test_the_click_of_this_visit_goes_before_an_older_one(http: Client, uri: str) -> None:
+    """A purchase is credited to the click of a visit weeks ago, though its page
+    names one.
+    """
     old = {
         "contact_id": "c-1",
         "status": "talking",
         "fbclid": "IwAR_of_long_ago",
         "gclid": "Cj-old",
     }
-    assert said(post(door, "chatbot", old)) == "ignored"
+    assert said(post(http, "chatbot", old)) == "ignored"
     page = "https://shop.example/?fbclid=IwAR_of_today&gclid=Cj-new"
     new = {"contact_id": "c-1", "id": "m1", "qualified": True, "page_url": page}
-    assert said(post(door, "chatbot", new)) == "accepted"
+    assert said(post(http, "chatbot", new)) == "accepted"
     (row,) = events(uri)
     assert (row["fbc"].rpartition(".")[2], row["gclid"]) == ("IwAR_of_today", "Cj-new")
 
 
-def test_payloads_go_after_a_week(door: Door, uri: str) -> None:
-    """Red: raw personal data is kept for ever."""
-    post(door, "stripe", session())
+def test_payloads_go_after_a_week(http: Client, uri: str) -> None:
+    """Raw personal data is kept for ever."""
+    post(http, "stripe", session())
     with wh.connect(uri, autocommit=True) as connection:
         now = outbox.now_of(connection)
         assert retention.forget_payloads(connection, now + timedelta(days=6, hours=23)) == 0
         assert retention.forget_payloads(connection, now + timedelta(days=7, minutes=1)) == 1
-    assert said(post(door, "stripe", session())) == "duplicate"  # the event itself is known
+    assert said(post(http, "stripe", session())) == "duplicate"  # the event itself is known
 
 
-def test_the_same_post_many_times_at_once(door: Door, uri: str) -> None:
-    """Red: two workers of a provider post at the same moment, and both count."""
+def test_the_same_post_many_times_at_once(http: Client, uri: str) -> None:
+    """Two workers of a provider post at the same moment, and both count."""
     with ThreadPoolExecutor(16) as pool:
         jobs = [
-            lambda: post(Door(door.url), "stripe", session()),
-            lambda: post(Door(door.url), "stripe", intent()),
+            lambda: post(Client(http.url), "stripe", session()),
+            lambda: post(Client(http.url), "stripe", intent()),
         ]
         answers = [job.result() for job in [pool.submit(jobs[n % 2]) for n in range(32)]]
     assert sorted({said(answer) for answer in answers}) == ["accepted", "duplicate"]
@@ -538,20 +566,20 @@ def test_the_same_post_many_times_at_once(door: Door, uri: str) -> None:
 
 
 def test_without_its_secret_a_webhook_says_what_is_missing(uri: str) -> None:
-    """Red: a forgotten setting looks like an outage, or posts are taken unproven."""
+    """A forgotten setting looks like an outage, or posts are taken unproven."""
     with pytest.MonkeyPatch.context() as patch:
         connections(patch)
         patch.delenv("AIRFLOW_CONN_GHL_ACME")
         with edge(uri) as url:
-            missing = post(Door(url), "ghl", {"id": "1"})
+            missing = post(Client(url), "ghl", {"id": "1"})
             assert missing.status_code == 503
             assert "ghl_acme" in missing.json()["detail"]
             patch.delenv("TRIBUTARY_SECRET_KEY")
-            keyless = post(Door(url), "stripe", session())
+            keyless = post(Client(url), "stripe", session())
             assert keyless.status_code == 503
             assert "TRIBUTARY_SECRET_KEY" in keyless.json()["detail"]
             patch.setenv("TRIBUTARY_SECRET_KEY", "short")
-            assert post(Door(url), "stripe", session()).status_code == 503
+            assert post(Client(url), "stripe", session()).status_code == 503
     assert events(uri) == []
 
 
@@ -578,7 +606,7 @@ def _started(uri: str, port: int, log: Path) -> subprocess.Popen[bytes]:
 def test_a_killed_server_loses_no_acknowledged_event(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: Stripe was told 200, and the purchase is nowhere. And the log names nobody."""
+    """Stripe was told 200, and the purchase is nowhere. And the log names nobody."""
     connections(monkeypatch)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -591,7 +619,7 @@ def test_a_killed_server_loses_no_acknowledged_event(
 
             def send(number: int) -> None:
                 try:
-                    answer = post(Door(url), "stripe", session(number))
+                    answer = post(Client(url), "stripe", session(number))
                 except requests.RequestException:  # also an answer that breaks off
                     return
                 if answer.status_code == 200:
@@ -607,7 +635,7 @@ def test_a_killed_server_loses_no_acknowledged_event(
         assert 20 <= len(acknowledged) < 200
         assert acknowledged <= {row["event_id"] for row in events(uri)}
         running = _started(uri, port, log)
-        again = Door(url)
+        again = Client(url)
         for number in range(200):  # as Stripe does with what was not acknowledged
             assert said(post(again, "stripe", session(number))) in ("accepted", "duplicate")
         post(again, "stripe", session(0), header="t=1,v1=00")
@@ -627,12 +655,14 @@ def test_a_killed_server_loses_no_acknowledged_event(
         assert secret not in words
 
 
-def test_what_was_sold_is_not_who_bought_it(door: Door, uri: str) -> None:
-    """Red: the plan's name and state are hashed as the person's, and the platforms match nobody."""
-    post(door, "stripe", session())
-    post(door, "stripe", session(2, metadata={"name": "Gold plan", "state": "new",
+def test_what_was_sold_is_not_who_bought_it(http: Client, uri: str) -> None:
+    """The plan's name and state are hashed as the person's, and the platforms match
+    nobody.
+    """
+    post(http, "stripe", session())
+    post(http, "stripe", session(2, metadata={"name": "Gold plan", "state": "new",
                                               "email": "shop@example.com"}))  # fmt: skip
-    post(door, "stripe", intent(3, metadata={"name": "Gold plan", "email": "jane.3@example.com"}))
+    post(http, "stripe", intent(3, metadata={"name": "Gold plan", "email": "jane.3@example.com"}))
     plain, sold, alone = (row["user_hashes"]["meta"] for row in events(uri))
     assert sold == {**plain, "em": sold["em"]}
     assert alone.keys() == {"em"}
@@ -641,43 +671,84 @@ def test_what_was_sold_is_not_who_bought_it(door: Door, uri: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["paid", "unpaid"])
-def test_an_address_is_no_contacts_id(door: Door, uri: str, status: str) -> None:
-    """Red: an e-mail address stands in clear among the contacts, or its purchase is never taken."""
+def test_an_address_is_no_contacts_id(http: Client, uri: str, status: str) -> None:
+    """An e-mail address stands in clear among the contacts, or its purchase is never
+    taken.
+    """
     paid = session(
         client_reference_id="jane@example.com", customer_details=None, payment_status=status,
         metadata={"fbclid": "IwAR_abcdef"},
     )  # fmt: skip
-    assert said(post(door, "stripe", paid)) == ("accepted" if status == "paid" else "ignored")
+    assert said(post(http, "stripe", paid)) == ("accepted" if status == "paid" else "ignored")
     assert [row["contact_id"] for row in query(uri, "select * from ops.contacts")] == ["cus_QbKv"]
     for row in events(uri):
         assert row["contact_id"] == "cus_QbKv"
         assert row["user_email_hash"]
 
 
-def test_an_odd_contact_id_is_no_servers_error(door: Door, uri: str) -> None:
-    """Red: one character raises a 500, and the provider posts it for three days."""
+def test_an_odd_contact_id_is_no_servers_error(http: Client, uri: str) -> None:
+    """One character raises a 500, and the provider posts it for three days."""
     seen = {"contact_id": "B\x001", "status": "talking", "fbclid": "IwAR_abcdef"}
-    assert said(post(door, "chatbot", seen)) == "ignored"
-    assert said(post(door, "chatbot", {**seen, "contact_id": "B" * 9000, "id": "m"})) == "ignored"
+    assert said(post(http, "chatbot", seen)) == "ignored"
+    assert said(post(http, "chatbot", {**seen, "contact_id": "B" * 9000, "id": "m"})) == "ignored"
     assert [row["contact_id"] for row in query(uri, "select * from ops.contacts")] == ["B1"]
     whom = {"id": "m2", "contact_id": "jane@example.com", "qualified": True}
-    assert said(post(door, "chatbot", whom)) == "accepted"
+    assert said(post(http, "chatbot", whom)) == "accepted"
     email = hashed("meta", "em", "jane@example.com")
     assert email is not None
     own = f"chatbot-{email[:32]}"
     assert [(row["event_id"], row["contact_id"]) for row in events(uri)] == [(own, None)]
 
 
-def test_who_saw_the_contact_first(door: Door, uri: str) -> None:
-    """Red: each post of a contact makes it look newer."""
+def test_who_saw_the_contact_first(http: Client, uri: str) -> None:
+    """Each post of a contact makes it look newer."""
     at = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     booked = {"id": "A1", "contactId": "c-1", "fbclid": "IwAR_abcdef", "dateAdded": at}
-    post(door, "ghl", {"appointment": booked})
+    post(http, "ghl", {"appointment": booked})
     first = query(uri, "select * from ops.contacts")[0]
-    post(door, "chatbot", {"contact_id": "c-1", "qualified": True, "ad_id": "77",
+    post(http, "chatbot", {"contact_id": "c-1", "qualified": True, "ad_id": "77",
                            "email": "jane@example.com"})  # fmt: skip
     contact = query(uri, "select * from ops.contacts")[0]
     assert contact["first_seen_at"] == first["first_seen_at"]
     assert contact["last_seen_at"] > first["last_seen_at"]
     assert (contact["ad_id"], contact["fbc"]) == ("77", first["fbc"])
     assert {row["fbc"] for row in events(uri)} == {first["fbc"]}
+
+
+def test_a_new_source_is_a_file_and_a_line(
+    http: Client, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adding a provider would need changes in the receiving code, too."""
+    from tributary.api.webhooks.base import Parsed, Payload, Settings, Source
+    from tributary.api.webhooks.fields import contact_of, fields_of, required
+    from tributary.api.webhooks.registry import SOURCES
+    from tributary.api.webhooks.signatures import Signature
+
+    def parse(payload: Payload, now: datetime, settings: Settings) -> Parsed:
+        id_ = required("uid", payload.get("uid"))
+        fields = fields_of(payload.get("attendee"))
+        event = {"event_name": "Schedule", "action_source": "system_generated", "event_id": id_,
+                 "event_time": now, **fields}  # fmt: skip
+        return Parsed(id_, event=event, contact=contact_of(fields), own_id=id_)
+
+    signature = Signature("X-Toy-Signature", "As Stripe's.")
+    monkeypatch.setitem(SOURCES, "toy", Source("toy", parse, ("Schedule",), signature))
+    execute(
+        uri, "insert into ops.webhooks (brand_id, source, conn_id, settings) "
+        "select id, 'toy', 'ghl_acme', '{}' from ops.brands where slug = 'acme'",
+    )  # fmt: skip
+    payload = {"uid": "booking-1", "attendee": {"email": "jane@example.com"}}
+    body = json.dumps(payload, indent=1).encode()
+    try:
+        assert post(http, "toy", payload).status_code == 401  # it is another header that proves it
+        headers = {"X-Toy-Signature": signed(body)}
+        assert said(post(http, "toy", payload, headers=headers)) == "accepted"
+        assert said(post(http, "toy", payload, headers=headers)) == "duplicate"
+        assert [(row["event_name"], row["source"]) for row in events(uri)] == [("Schedule", "toy")]
+        wrong = {"X-Toy-Signature": signed(b"{}")}
+        assert post(http, "toy", {}, body=b"{}", headers=wrong).status_code == 422
+        assert replay(uri, source="toy") == {
+            "accepted": 0, "duplicate": 1, "ignored": 0, "refused": 0,
+        }  # fmt: skip
+    finally:
+        execute(uri, "delete from ops.webhooks where source = 'toy'")

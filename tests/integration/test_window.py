@@ -7,7 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tributary.errors import SettingsError
-from tributary.extract.account import Account, Window
+from tributary.extract.window import Window
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account
 
 LOS_ANGELES, JAKARTA = ZoneInfo("America/Los_Angeles"), ZoneInfo("Asia/Jakarta")
 MIDNIGHT = datetime(2025, 3, 20, tzinfo=UTC)
@@ -16,7 +18,7 @@ ACCOUNT = Account("1", "meta_acme", name="Acme", lookback_days=3)
 
 
 def _span(window: Window, zone: ZoneInfo, now: datetime = LATER) -> tuple[str, str, int]:
-    days = window.dates(ACCOUNT, zone, now)
+    days = window.dates(ACCOUNT, zone, now, MetaSource)
     assert days == sorted(set(days))
     return str(days[0]), str(days[-1]), len(days)
 
@@ -33,21 +35,21 @@ def _span(window: Window, zone: ZoneInfo, now: datetime = LATER) -> tuple[str, s
     ],
 )
 def test_the_last_day_is_the_last_that_had_ended_there(zone: str, last: str) -> None:
-    """Red: an account would get a day that is not over, or miss its newest whole one."""
+    """An account would get a day that is not over, or miss its newest whole one."""
     found = _span(Window(MIDNIGHT), ZoneInfo(zone))
     assert found[1:] == (last, 3)
     assert found[0] == str(date.fromisoformat(last) - timedelta(days=2))
 
 
 def test_the_window_does_not_depend_on_when_the_run_gets_its_turn() -> None:
-    """Red: a delayed run would load other days than a punctual one."""
+    """A delayed run would load other days than a punctual one."""
     for late in (timedelta(0), timedelta(hours=9), timedelta(days=40)):
         found = _span(Window(MIDNIGHT), JAKARTA, MIDNIGHT + late)
         assert found == ("2025-03-17", "2025-03-19", 3)
 
 
 def test_a_run_of_the_future_ends_now() -> None:
-    """Red: an anchor ahead of the clock would ask for days that have not ended."""
+    """An anchor ahead of the clock would ask for days that have not ended."""
     found = _span(Window(MIDNIGHT + timedelta(days=9)), JAKARTA, MIDNIGHT)
     assert found == ("2025-03-17", "2025-03-19", 3)
 
@@ -75,14 +77,14 @@ def test_a_run_of_the_future_ends_now() -> None:
     ],
 )
 def test_since_until_and_lookback(window: Window, span: tuple[str, str, int]) -> None:
-    """Red: a backfill by hand would load other days than those that were asked for."""
+    """A backfill by hand would load other days than those that were asked for."""
     assert _span(window, JAKARTA) == span
 
 
 def test_days_that_have_not_begun_are_left_out_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Red: Graph would refuse the whole range, or the days would be stored as empty."""
+    """Graph would refuse the whole range, or the days would be stored as empty."""
     now = datetime(2025, 3, 20, 18, tzinfo=UTC)  # the 21st in Jakarta
     window = Window(MIDNIGHT, date(2025, 3, 19), date(2025, 4, 30))
     assert _span(window, JAKARTA, now) == ("2025-03-19", "2025-03-21", 3)
@@ -94,11 +96,11 @@ def test_days_that_have_not_begun_are_left_out_with_a_warning(
 
 
 def test_nothing_to_load_is_an_error() -> None:
-    """Red: a run whose days lie in the future would end green with nothing loaded."""
+    """A run whose days lie in the future would end green with nothing loaded."""
     window = Window(MIDNIGHT, since=date(2025, 3, 19))
     assert _span(window, JAKARTA) == ("2025-03-19", "2025-03-19", 1)
     with pytest.raises(SettingsError) as caught:
-        window.dates(ACCOUNT, LOS_ANGELES, LATER)
+        window.dates(ACCOUNT, LOS_ANGELES, LATER, MetaSource)
     assert str(caught.value) == (
         "Nothing to load for Acme: 2025-03-19 is after 2025-03-18, the last day that could be "
         "asked for in America/Los_Angeles. Give an earlier `since`."
@@ -155,7 +157,7 @@ NOON = MIDNIGHT + timedelta(hours=12)
     ],
 )
 def test_the_window_of_a_run(postgres: str, context: dict[str, Any], window: Window) -> None:
-    """Red: a backfill run would load a month instead of its day, a manual run an empty interval."""
+    """A backfill run would load a month instead of its day, a manual run an empty interval."""
     from tributary.orchestration.tasks.window import window as of_run
 
     assert of_run(context) == window
@@ -174,7 +176,7 @@ def test_the_window_of_a_run(postgres: str, context: dict[str, Any], window: Win
     ],
 )
 def test_dates_that_cannot_be_used(postgres: str, params: dict[str, Any], sentence: str) -> None:
-    """Red: a mistyped date would be retried as a mishap, or be taken for another day."""
+    """A mistyped date would be retried as a mishap, or be taken for another day."""
     from tributary.orchestration.tasks.window import window as of_run
 
     with pytest.raises(SettingsError) as caught:
@@ -197,7 +199,7 @@ def test_dates_that_cannot_be_used(postgres: str, params: dict[str, Any], senten
 def test_the_days_whose_clicks_are_loaded(
     postgres: str, since: int | None, until: int | None, found: list[int] | str
 ) -> None:
-    """Red: days of which Google tells nothing would be loaded as empty, with a green run."""
+    """Days of which Google tells nothing would be loaded as empty, with a green run."""
     from tributary.orchestration.tasks.extract_google import click_days
 
     now = datetime.now(UTC)
@@ -215,7 +217,7 @@ def test_the_days_whose_clicks_are_loaded(
 
 
 def test_unknown_conf_is_refused_by_name(postgres: str) -> None:
-    """Red: a misspelt `lookback` would be a wish that nobody hears."""
+    """A misspelt `lookback` would be a wish that nobody hears."""
     from tributary.orchestration.tasks.window import refuse_unknown
 
     known = ("accounts", "since", "until", "lookback_days")

@@ -33,12 +33,12 @@ def tables(world: World) -> Tables:
 
 
 def test_two_runs_of_a_day_agree(world: World, tables: Tables) -> None:
-    """Red: the figures of the demo would change while someone looks at them."""
+    """The figures of the demo would change while someone looks at them."""
     assert named(World(START), UNTIL + timedelta(hours=7)) == tables
 
 
 def test_the_past_only_changes_by_what_happened_since(world: World, tables: Tables) -> None:
-    """Red: rows that nobody touched would change from one day to the next."""
+    """Rows that did not change in the world would change from one day to the next."""
     later = named(world, UNTIL + timedelta(days=10))
     midnight = datetime(2026, 10, 29, tzinfo=UTC)
     for table in ("profiles", "touchpoints"):
@@ -56,7 +56,7 @@ def _since(row: dict[str, Any]) -> datetime:
 
 
 def test_sizes_and_keys(tables: Tables) -> None:
-    """Red: the demo would have too little to show, or rows that collide."""
+    """The demo would have too little to show, or rows that collide."""
     sizes = {table: len(rows) for table, rows in tables.items()}
     assert 2_800 < sizes["profiles"] < 3_300
     assert 2_000 < sizes["transactions"] < 3_000
@@ -70,7 +70,7 @@ def test_sizes_and_keys(tables: Tables) -> None:
 
 
 def test_every_case_of_attribution_occurs(world: World, tables: Tables) -> None:
-    """Red: some path through attribution would never be walked."""
+    """The demo's data would not cover every path through attribution."""
     touches, sold = tables["touchpoints"], tables["transactions"]
     assert {row["ad_id"] for row in touches if row["ad_id"]} <= world.objects.keys()
     cases = Counter(
@@ -95,7 +95,7 @@ def test_every_case_of_attribution_occurs(world: World, tables: Tables) -> None:
 
 
 def test_nobody_can_be_reached(tables: Tables) -> None:
-    """Red: test data could hold an address that belongs to someone."""
+    """Test data could hold an address that belongs to someone."""
     emails = [row["email"].strip().lower() for row in tables["profiles"] if row["email"]]
     assert all(email.endswith((".com", ".org", ".net")) for email in emails)
     assert all("example." in email.rpartition("@")[2] for email in emails)
@@ -103,7 +103,7 @@ def test_nobody_can_be_reached(tables: Tables) -> None:
 
 
 def test_rates_have_no_gaps_and_agree_both_ways(tables: Tables) -> None:
-    """Red: converted money would be missing on some days."""
+    """Converted money would be missing on some days."""
     rates = {
         (row["rate_date"], row["base"], row["quote"]): row["rate"]
         for row in tables["exchange_rates"]

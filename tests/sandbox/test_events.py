@@ -94,7 +94,7 @@ def post(
 
 
 def refused(response: requests.Response) -> tuple[int, int | None]:
-    """Code and subcode of the error, which must be a whole Graph error."""
+    """Code and subcode of the error, which must be a complete Graph error."""
     error = response.json()["error"]
     assert response.status_code >= 400
     assert {"message", "type", "code", "is_transient", "fbtrace_id"} <= error.keys()
@@ -116,7 +116,7 @@ def add(sandbox: Sandbox, kind: str, **arguments: Any) -> Fault:
 
 
 def test_the_sdk_posts_purchases(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: what works here would not be what Meta's own client sends."""
+    """The sandbox would refuse what Meta's own client sends."""
     monkeypatch.setattr(FacebookSession, "GRAPH", sandbox.url)
     session = FacebookSession(app_secret="sandbox-app-secret", access_token=LUMEN)
     pixel = AdsPixel(LUMEN_PIXEL, api=FacebookAdsApi(session))
@@ -156,7 +156,7 @@ def test_the_sdk_posts_purchases(sandbox: Sandbox, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_form_of_a_request(sandbox: Sandbox) -> None:
-    """Red: a client would work here that Meta does not understand, or the other way round."""
+    """A client would work here that Meta does not understand, or the other way round."""
     named = purchase(custom_data={"value": 1, "currency": "EUR", "name": "50 % & é+=\n"})
     objects = orjson.dumps([named]).decode()
     texts = orjson.dumps([orjson.dumps(named).decode()]).decode()
@@ -211,13 +211,13 @@ def test_every_form_of_a_request(sandbox: Sandbox) -> None:
     ],
 )
 def test_parameters_are_refused(sandbox: Sandbox, parameters: dict[str, Any]) -> None:
-    """Red: a request that Meta refuses as a whole would be taken."""
+    """The sandbox would accept a request that Meta refuses completely."""
     assert refused(post(sandbox, **{"data": [purchase()], **parameters})) == (100, None)
     assert totals(sandbox) == (0, 0, 0)
 
 
 def test_a_request_of_all_parameters_and_a_thousand_events(sandbox: Sandbox) -> None:
-    """Red: a whole batch could not be sent."""
+    """A batch of 1000 events, Meta's maximum, could not be sent."""
     more = {"partner_agent": "x" * 22, "upload_tag": "a", "namespace_id": "b"}
     events = [purchase(f"order-{n}") for n in range(1000)]
     answer = post(sandbox, *events, **more, test_event_code="TEST2")
@@ -295,7 +295,7 @@ def test_a_request_of_all_parameters_and_a_thousand_events(sandbox: Sandbox) -> 
 def test_one_bad_event_has_all_refused(
     sandbox: Sandbox, event: dict[str, Any], subcode: int | None
 ) -> None:
-    """Red: the sandbox would take what Meta refuses, and the mistake would show in production."""
+    """The sandbox would accept what Meta refuses, and the mistake would show in production."""
     answer = post(sandbox, *(purchase(f"sound-{n}") for n in range(20)), event, purchase("last"))
     assert answer.status_code == 400
     assert refused(answer) == (100, subcode)
@@ -333,7 +333,7 @@ def test_one_bad_event_has_all_refused(
     ],
 )  # fmt: skip
 def test_sound_events_are_taken(sandbox: Sandbox, event: dict[str, Any]) -> None:
-    """Red: a rule of the sandbox's own would forbid what Meta takes."""
+    """The sandbox would refuse what Meta accepts."""
     answer = post(sandbox, event)
     assert answer.status_code == 200, answer.text
     assert totals(sandbox) == (1, 0, 1)
@@ -349,7 +349,7 @@ def test_sound_events_are_taken(sandbox: Sandbox, event: dict[str, Any]) -> None
     ],
 )
 def test_people_must_be_told_apart(sandbox: Sandbox, keys: tuple[str, ...]) -> None:
-    """Red: batches with too little about somebody would fail at Meta only."""
+    """Events with too little about a person would fail at Meta only."""
     known = {key: AGENT if key == "client_user_agent" else HASH for key in keys}
     for few in (known, *({key: value} for key, value in known.items())):
         said = purchase(action_source="email", user_data=few)
@@ -359,7 +359,7 @@ def test_people_must_be_told_apart(sandbox: Sandbox, keys: tuple[str, ...]) -> N
 
 
 def test_a_website_can_be_taken_as_it_was_observed(sandbox: Sandbox) -> None:
-    """Red: only one of two readings of Meta's rules could be tried."""
+    """Only one of two readings of Meta's rules could be tested."""
     bare = purchase(event_source_url=GONE, user_data={"em": HASH})
     assert refused(post(sandbox, bare)) == (100, None)
     sandbox.graph.strict_website = False
@@ -369,7 +369,9 @@ def test_a_website_can_be_taken_as_it_was_observed(sandbox: Sandbox) -> None:
 
 
 def test_a_refusal_quotes_the_event_in_the_owners_language(sandbox: Sandbox) -> None:
-    """Red: a client could match on texts, learn the index, or log what it quotes unnoticed."""
+    """A client could depend on error texts or event indexes, or log quoted personal data, without
+    a failing test.
+    """
     bad = of_person(em="jane.doe@example.com")
     error = post(sandbox, *[purchase()] * 7, bad).json()["error"]
     assert "jane.doe@example.com" in error["message"]
@@ -383,7 +385,7 @@ def test_a_refusal_quotes_the_event_in_the_owners_language(sandbox: Sandbox) -> 
 
 
 def test_pixels_belong_to_tokens(sandbox: Sandbox) -> None:
-    """Red: one brand could write into the data of another, or with a token that is gone."""
+    """One brand could write into the data of another, or with a token that is gone."""
     assert refused(post(sandbox, purchase(), token=LUMEN)) == (100, None)  # without proof
     assert post(
         sandbox, purchase(), token=LUMEN, pixel=LUMEN_PIXEL, appsecret_proof=PROOF
@@ -409,7 +411,7 @@ def test_pixels_belong_to_tokens(sandbox: Sandbox) -> None:
 
 
 def test_a_pixel_can_be_looked_at(sandbox: Sandbox) -> None:
-    """Red: a connection could be tested only by sending an event."""
+    """A connection could be tested only by sending an event."""
     url, bearer = f"{sandbox.url}/v26.0/{PIXEL}", {"Authorization": f"Bearer {ACME}"}
 
     def get(path: str = "", **params: str) -> requests.Response:
@@ -428,7 +430,7 @@ def test_a_pixel_can_be_looked_at(sandbox: Sandbox) -> None:
 
 
 def test_events_count_against_the_accounts_calls(sandbox: Sandbox) -> None:
-    """Red: nothing would show whether a client paces itself by the headers."""
+    """A client that ignores the usage headers would pass."""
     sandbox.set_usage(US, 86)
     usage = orjson.loads(post(sandbox, purchase()).headers["x-business-use-case-usage"])
     assert usage[US][0]["call_count"] == 86
@@ -444,7 +446,7 @@ def test_events_count_against_the_accounts_calls(sandbox: Sandbox) -> None:
 
 
 def test_an_event_counts_once_in_48_hours(sandbox: Sandbox) -> None:
-    """Red: an event sent again too late, or with another id, would look as if it counted once."""
+    """An event that is repeated too late, or with another id, would look as if it counted once."""
     event = purchase(event_time=NOW)
     for hours, counted, received in ((0, 1, 1), (1, 1, 2), (46.9, 1, 3), (0.1, 2, 4), (47, 2, 5)):
         sandbox.clock.advance(timedelta(hours=hours))
@@ -457,7 +459,7 @@ def test_an_event_counts_once_in_48_hours(sandbox: Sandbox) -> None:
 
 
 def test_what_makes_two_events_the_same(sandbox: Sandbox) -> None:
-    """Red: the ledger would take different events for one, or one for different events."""
+    """The ledger would count different events as one, or one event as several."""
     named = purchase(event_name="AddToCart")
     changed = purchase(custom_data={"value": 99, "currency": "USD"})
     answer = post(sandbox, purchase(), purchase(), changed, named, purchase(None), purchase(None))
@@ -477,7 +479,7 @@ def test_what_makes_two_events_the_same(sandbox: Sandbox) -> None:
 
 
 def test_the_browser_may_have_been_first(sandbox: Sandbox) -> None:
-    """Red: an id that differs from the browser's would not show as an event counted twice."""
+    """An id that differs from the browser's would not show as an event counted twice."""
     sandbox.pixel_sent(PIXEL, "Purchase", "order-1")
     post(sandbox, purchase("order-1"), purchase("order-2"))
     sandbox.pixel_sent(PIXEL, "Purchase", "order-2")
@@ -516,7 +518,7 @@ REFUSALS = {
 def test_refusals(
     sandbox: Sandbox, kind: str, expected: tuple[int, int, int | None], taken: bool
 ) -> None:
-    """Red: a client's answer to this code, and to events taken all the same, would be untried."""
+    """A client's handling of this code, with the events accepted or not, would not be tested."""
     fault = add(sandbox, kind, edge="events", taken=taken)
     answer = post(sandbox, purchase())
     assert (answer.status_code, *refused(answer)) == expected
@@ -528,7 +530,7 @@ def test_refusals(
 
 @pytest.mark.parametrize("kind", [kind for kind in REFUSALS if kind.startswith("throttle")])
 def test_throttles_hint_in_minutes(sandbox: Sandbox, kind: str) -> None:
-    """Red: a client that waits too little, or for ever, would pass."""
+    """A client that waits too little, or without end, would pass."""
     add(sandbox, kind, edge="events", minutes=7)
     answer = post(sandbox, purchase())
     (usage,) = orjson.loads(answer.headers["x-business-use-case-usage"])[US]
@@ -544,7 +546,7 @@ def test_throttles_hint_in_minutes(sandbox: Sandbox, kind: str) -> None:
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_answers_that_are_not_graphs(sandbox: Sandbox, taken: bool) -> None:
-    """Red: a client that takes any 200 for a receipt would pass."""
+    """A client that treats any 200 as accepted would pass."""
     kinds = {"html_500": 500, "html_502": 502, "html_200": 200, "json_502": 502}
     for kind, status in kinds.items():
         add(sandbox, kind, edge="events", taken=taken)
@@ -558,7 +560,7 @@ def test_answers_that_are_not_graphs(sandbox: Sandbox, taken: bool) -> None:
 
 
 def test_events_are_lost_and_the_answer_says_so(sandbox: Sandbox) -> None:
-    """Red: a client that does not count what was received would lose events in silence."""
+    """A client that does not compare `events_received` would lose events without an error."""
     fault = add(sandbox, "events_received_short", missing=2)
     events = [purchase(f"order-{n}") for n in range(5)]
     assert post(sandbox, *events).json()["events_received"] == 3
@@ -571,7 +573,7 @@ def test_events_are_lost_and_the_answer_says_so(sandbox: Sandbox) -> None:
 
 
 def test_an_event_is_refused_for_no_reason_that_shows(sandbox: Sandbox) -> None:
-    """Red: a client that cannot find the bad event of a batch, or loses the others, would pass."""
+    """A client that cannot find the bad event of a batch, or loses the others, would pass."""
     fault = add(sandbox, "refuse_event", event_id=["order-3", "order-5"], subcode=2804016)
     events = [purchase(f"order-{n}") for n in range(8)]
     sent = 0
@@ -591,7 +593,7 @@ def test_an_event_is_refused_for_no_reason_that_shows(sandbox: Sandbox) -> None:
     left = {key[1] for key in sandbox.events.ledger(PIXEL)}
     assert left == {f"order-{n}" for n in (0, 1, 2, 4, 6, 7)}
     assert totals(sandbox) == (6, 0, sent - fault.hits + 1)
-    assert post(sandbox, purchase("order-5")).status_code == 400  # for ever, and alone
+    assert post(sandbox, purchase("order-5")).status_code == 400  # each time, and alone
     add(sandbox, "refuse_event", event_id="alone", times=1)
     assert refused(post(sandbox, purchase("alone"))) == (100, 2804050)
     assert post(sandbox, purchase("alone")).status_code == 200
@@ -608,7 +610,7 @@ def test_an_event_is_refused_for_no_reason_that_shows(sandbox: Sandbox) -> None:
     ],
 )
 def test_the_connection_breaks(sandbox: Sandbox, kind: str, counted: int) -> None:
-    """Red: an unknown outcome could be taken for a failure, or for a success."""
+    """An unknown outcome could be taken for a failure, or for a success."""
     fault = add(sandbox, kind, edge="events")
     with pytest.raises((requests.RequestException, ValueError)):
         post(sandbox, purchase()).json()
@@ -620,7 +622,7 @@ def test_the_connection_breaks(sandbox: Sandbox, kind: str, counted: int) -> Non
 
 @pytest.mark.parametrize(("kind", "counted"), [("hang", 0), ("hang_after", 1)])
 def test_an_answer_hangs(sandbox: Sandbox, kind: str, counted: int) -> None:
-    """Red: a lost receipt could not be told from a lost request."""
+    """A test could not tell a lost response from a lost request."""
     add(sandbox, kind, edge="events", seconds=0.3)
     url = f"{sandbox.url}/v26.0/{PIXEL}/events?access_token={ACME}"
     with pytest.raises(requests.Timeout):
@@ -636,7 +638,7 @@ def test_an_answer_hangs(sandbox: Sandbox, kind: str, counted: int) -> None:
 def test_a_client_dies_while_it_sends(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: half a request could be taken, or break the sandbox."""
+    """Half a request could be accepted, or stop the sandbox."""
     monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
     address = ("127.0.0.1", int(sandbox.url.rpartition(":")[2]))
     with socket.create_connection(address) as connection:
@@ -651,7 +653,7 @@ def test_a_client_dies_while_it_sends(
 
 
 def test_a_fault_strikes_one_pixel(sandbox: Sandbox) -> None:
-    """Red: nothing would show that one brand's trouble leaves the others alone."""
+    """A test could not show that one brand's failures leave the others alone."""
     sandbox.tokens["own"] = Token(frozenset({US, ID}), pixels=frozenset({PIXEL, "77"}))
     faults = [
         add(sandbox, "busy", pixel="77"),
@@ -681,7 +683,9 @@ def test_a_fault_strikes_one_pixel(sandbox: Sandbox) -> None:
 
 
 def test_bodies_do_not_fill_the_memory(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red: a long run would end for want of memory, or a test would find nothing in no body."""
+    """A long run would use up the memory, or a test would search a body that is gone and find
+    nothing.
+    """
     monkeypatch.setattr(kept_requests, "_BODY_BYTES_KEPT", 3_000)
     for n in range(10):
         post(sandbox, purchase(f"order-{n}", referrer_url="x" * 500))
@@ -699,7 +703,7 @@ def test_bodies_do_not_fill_the_memory(sandbox: Sandbox, monkeypatch: pytest.Mon
 
 
 def test_another_process_looks_and_drives() -> None:
-    """Red: what a killed client had sent could not be found out."""
+    """A test could not see what a killed client had sent."""
     command = [sys.executable, "-m", "sandbox", "--now", NOON.isoformat()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -92,7 +92,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("kind", "expected"), REFUSALS.items())
 def test_refusals(client: Client, kind: str, expected: tuple[int, int, int | None]) -> None:
-    """Red: a client's answer to this code would be tested against another."""
+    """A client's answer to this code would be tested against another."""
     fault = add(client, kind)
     answer = client.get(ADS)
     error = answer.json()["error"]
@@ -105,7 +105,7 @@ def test_refusals(client: Client, kind: str, expected: tuple[int, int, int | Non
 
 
 def test_every_kind_is_tried() -> None:
-    """Red: a kind of fault could be broken without a test noticing."""
+    """A kind of fault could be broken without a test noticing."""
     here = Path(__file__)
     text = here.read_text() + here.with_name("test_events.py").read_text()
     assert [kind for kind in KINDS if f'"{kind}"' not in text] == []
@@ -113,7 +113,7 @@ def test_every_kind_is_tried() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in REFUSALS if kind.startswith("throttle")])
 def test_throttles_hint_in_minutes_or_not_at_all(client: Client, kind: str) -> None:
-    """Red: a client could wait for seconds where minutes were meant, or guess where it is told."""
+    """A client could wait seconds in place of minutes, or guess a wait that Meta has given."""
     add(client, kind)
     add(client, kind, minutes=3)
     names = ("x-business-use-case-usage", "x-ad-account-usage")
@@ -129,7 +129,7 @@ def test_throttles_hint_in_minutes_or_not_at_all(client: Client, kind: str) -> N
 
 
 def test_a_throttle_can_last_until_a_moment(client: Client) -> None:
-    """Red: a client that gives up in the middle of a long block would not be found."""
+    """A client that gives up in the middle of a long block would not be found."""
     fault = add(client, "throttle_80004", until=NOON + timedelta(minutes=20), account_id=US)
     for left in (20, 15, 10, 5):
         answer = client.get(ADS)
@@ -142,7 +142,7 @@ def test_a_throttle_can_last_until_a_moment(client: Client) -> None:
 
 
 def test_an_error_says_what_it_is_told(client: Client) -> None:
-    """Red: codes that have no preset could not be tried."""
+    """Codes without a preset could not be tested."""
     add(
         client, "error", status=429, code=368, subcode=7, message="No", is_transient=True,
         type="Odd", user_title="T", user_message="M", headers={"x-app-usage": None, "x-odd": "1"},
@@ -160,7 +160,7 @@ def test_an_error_says_what_it_is_told(client: Client) -> None:
 
 
 def test_answers_that_are_not_graphs(client: Client) -> None:
-    """Red: a client that takes any JSON, or any 200, for data would pass."""
+    """A client that treats any JSON, or any 200, as data would pass."""
     for kind in ("json_502", "html_502", "truncated_json"):
         add(client, kind)
     first, second, third = (client.get(ADS, limit=100) for _ in range(3))
@@ -174,7 +174,7 @@ def test_answers_that_are_not_graphs(client: Client) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("kind", ["reset_in_body", "closed_in_body"])
 def test_the_connection_breaks_in_the_body(client: Client, kind: str, chunked: bool) -> None:
-    """Red: a client that takes half a body for a whole one would pass."""
+    """A client that treats half a body as complete would pass."""
     fault = add(client, kind, chunked=chunked)
     url = f"{client.sandbox.url}/v26.0{ADS}?access_token=sandbox-token-acme&limit=100"
     got: list[bytes] = []
@@ -190,7 +190,7 @@ def test_the_connection_breaks_in_the_body(client: Client, kind: str, chunked: b
 
 
 def test_the_connection_is_dropped(client: Client) -> None:
-    """Red: a client that does not survive a dropped connection would pass."""
+    """A client that does not survive a dropped connection would pass."""
     add(client, "dropped", times=2)
     for _ in range(2):
         with pytest.raises(requests.ConnectionError):
@@ -199,7 +199,7 @@ def test_the_connection_is_dropped(client: Client) -> None:
 
 
 def test_an_answer_hangs(client: Client) -> None:
-    """Red: a client without a timeout would pass, or a hanging one would stop the others."""
+    """A client without a timeout would pass, or a hanging one would stop the others."""
     fault = add(client, "hang", seconds=0.3)
     began = time.monotonic()
     url = f"{client.sandbox.url}/v26.0{ADS}?access_token=sandbox-token-acme"
@@ -213,7 +213,7 @@ def test_an_answer_hangs(client: Client) -> None:
 
 
 def test_a_fault_strikes_only_what_it_is_meant_for(client: Client) -> None:
-    """Red: a test could believe in a fault that hit nothing, or something else."""
+    """A test's fault could strike no call, or another call."""
     fault = add(
         client, "busy", times=2, after=1, method="GET", edge="insights", account_id=US,
         level="ad", params={"time_increment": "1", "limit": True, "after": None},
@@ -247,7 +247,7 @@ def test_a_fault_strikes_only_what_it_is_meant_for(client: Client) -> None:
 
 
 def test_reports_fail_are_skipped_or_stick(client: Client) -> None:
-    """Red: a client could wait for ever, or take a report that failed for an empty one."""
+    """A client could wait without end, or treat a failed report as an empty one."""
     kinds = ("report_failed", "report_skipped", "report_stuck")
     faults = [add(client, kind, level="ad") for kind in kinds]
     add(client, "not_there_yet", edge="report")
@@ -271,7 +271,7 @@ def test_reports_fail_are_skipped_or_stick(client: Client) -> None:
 
 
 def test_a_cursor_expires_on_the_way(client: Client) -> None:
-    """Red: a client that cannot begin a listing again would pass."""
+    """A client that cannot begin a listing again would pass."""
     fault = add(client, "cursor_expired", after=1)
     seen: list[dict[str, Any]] = []
     with pytest.raises(AssertionError, match="2642"):
@@ -281,15 +281,15 @@ def test_a_cursor_expires_on_the_way(client: Client) -> None:
 
 
 def test_an_empty_page_says_next(client: Client) -> None:
-    """Red: a client that stops at an empty page, wherever it comes, would pass."""
-    whole = rows(client)
+    """A client that stops at an empty page, wherever it comes, would pass."""
+    complete = rows(client)
     fault = add(client, "empty_page", page=1, times=2)
     pages = list(client.pages(INSIGHTS, **QUERY, limit=500))
     assert [len(page["data"]) for page in pages][:3] == [500, 0, 500]
     assert "next" in pages[1]["paging"]
-    assert [row for page in pages for row in page["data"]] == whole
+    assert [row for page in pages for row in page["data"]] == complete
     run_id = start(client)
-    assert client.all(f"/{run_id}/insights", limit=500) == whole
+    assert client.all(f"/{run_id}/insights", limit=500) == complete
     assert fault.hits == 2
     add(client, "empty_page")
     nothing = list(client.pages(ADS, effective_status=["PENDING_REVIEW"]))
@@ -297,37 +297,37 @@ def test_an_empty_page_says_next(client: Client) -> None:
 
 
 def test_pages_lose_or_repeat_rows(client: Client) -> None:
-    """Red: nothing would show that a load notices what is missing or comes twice."""
-    whole = rows(client)
+    """A load that does not notice missing or repeated rows would pass."""
+    complete = rows(client)
     fault = add(client, "drop_rows", rows=3, after=1)
     short = rows(client)
-    assert len(short) == len(whole) - 3
-    assert [row for row in whole if row not in short] == whole[997:1000]
+    assert len(short) == len(complete) - 3
+    assert [row for row in complete if row not in short] == complete[997:1000]
     assert client.sandbox.faults.add(Fault("duplicate_rows", rows=2)).hits == 0
     twice = rows(client)
-    assert twice[500:502] == twice[498:500] == whole[498:500]
-    assert twice[:500] + twice[502:] == whole
+    assert twice[500:502] == twice[498:500] == complete[498:500]
+    assert twice[:500] + twice[502:] == complete
     assert fault.hits == 1
 
 
 @pytest.mark.parametrize("edge", ["results", "insights"])
 def test_a_report_and_a_query_disagree_about_an_ad(client: Client, edge: str) -> None:
-    """Red: a client that believes one way of asking would not be found incomplete."""
-    whole = rows(client)
-    ad = whole[0]["ad_id"]
+    """A client that reads only one of two endpoints would look complete."""
+    complete = rows(client)
+    ad = complete[0]["ad_id"]
     fault = add(client, "drop_ads", ads=[ad], edge=edge)
     ways = {
         "results": client.all(f"/{start(client)}/insights", limit=500),
         "insights": rows(client),
     }
-    assert ways.pop(edge) == [row for row in whole if row["ad_id"] != ad]
-    assert list(ways.values()) == [whole]
+    assert ways.pop(edge) == [row for row in complete if row["ad_id"] != ad]
+    assert list(ways.values()) == [complete]
     assert fault.hits > 1
-    assert sums(rows(client, **TOTALS)) == sums(whole)
+    assert sums(rows(client, **TOTALS)) == sums(complete)
 
 
 def test_a_day_moves_between_two_reads(client: Client) -> None:
-    """Red: late data could be blamed on the load, or go unnoticed."""
+    """A test could not tell late data from a wrong load."""
     days = LAST_WEEK[0].isoformat()
     fault = add(client, "moving", spend=250, impressions=7)
     before, after, ads = rows(client, **TOTALS), rows(client, **TOTALS), rows(client)
@@ -344,7 +344,7 @@ def test_a_day_moves_between_two_reads(client: Client) -> None:
 
 
 def test_the_past_is_restated(client: Client) -> None:
-    """Red: a load that never looks back would keep figures, and rows, that Meta has taken back."""
+    """A load that never reads a day again would keep figures and rows that Meta has withdrawn."""
     before = rows(client)
     on_day = [row for row in before if row["date_start"] == LAST_WEEK[2].isoformat()]
     grown, gone = on_day[0]["ad_id"], on_day[1]["ad_id"]
@@ -372,7 +372,7 @@ def test_the_past_is_restated(client: Client) -> None:
 
 @pytest.mark.parametrize("edge", ["ads", "adsets", "campaigns"])
 def test_objects_hide_from_their_edges(client: Client, edge: str) -> None:
-    """Red: an id that only insights mention would never have to be fetched by itself."""
+    """An id that only insights mention would never have to be fetched by itself."""
     everything = {"effective_status": EVERY_STATUS[:4], "limit": 500}
     listed = [item["id"] for item in client.all(f"/act_{US}/{edge}", **everything)]
     client.sandbox.world.hide(listed[:2])
@@ -387,7 +387,7 @@ def test_objects_hide_from_their_edges(client: Client, edge: str) -> None:
 
 
 def test_a_call_of_a_batch_times_out(client: Client) -> None:
-    """Red: a client would meet null where it expects an object only at Meta."""
+    """A client would meet null where it expects an object only at Meta."""
     add(client, "batch_null", edge="ads")
     add(client, "throttle_613", edge="object")
     urls = (f"act_{US}", f"act_{US}/ads", f"act_{US}/adsets")
@@ -410,7 +410,7 @@ def test_a_call_of_a_batch_times_out(client: Client) -> None:
     ],
 )
 def test_something_else_answers(client: Client, kind: str, status: int, body: bytes) -> None:
-    """Red: a client would not meet what proxies and gateways put in Graph's place."""
+    """A client would not meet what proxies and gateways put in Graph's place."""
     add(client, kind)
     answer = requests.get(
         f"{client.sandbox.url}/v26.0{ADS}",
@@ -425,7 +425,7 @@ def test_something_else_answers(client: Client, kind: str, status: int, body: by
 
 
 def test_a_cursor_is_too_far(client: Client) -> None:
-    """Red: a client would not meet the end of Graph's patience with a listing."""
+    """A client would not meet a cursor that is too deep in a listing."""
     add(client, "cursor_too_far")
     with pytest.raises(AssertionError, match="1487833"):
         client.all(ADS, limit=10)
@@ -433,52 +433,52 @@ def test_a_cursor_is_too_far(client: Client) -> None:
 
 @pytest.mark.parametrize(("to", "pages"), [("first", [0, 1, 2, 0]), ("itself", [0, 1, 2, 2])])
 def test_the_last_page_leads_back(client: Client, to: str, pages: list[int]) -> None:
-    """Red: a client that pages in circles would pass."""
-    whole = [row["id"] for row in client.all(ADS, limit=500)]
-    size = -(-len(whole) // 3)
+    """A client that pages in circles would pass."""
+    complete = [row["id"] for row in client.all(ADS, limit=500)]
+    size = -(-len(complete) // 3)
     add(client, "circle", to=to)
     asked: dict[str, Any] = {"limit": size}
     for number in pages:
         page = client.get(ADS, **asked).json()
         found = [row["id"] for row in page["data"]]
-        assert found == whole[number * size : (number + 1) * size]
+        assert found == complete[number * size : (number + 1) * size]
         asked = dict(parse_qsl(urlsplit(page["paging"]["next"]).query))
 
 
 def test_empty_pages_go_on_for_ever(client: Client) -> None:
-    """Red: a client that never stops would pass."""
-    whole = client.all(ADS, limit=5000)
+    """A client that never stops would pass."""
+    complete = client.all(ADS, limit=5000)
     add(client, "endless")
     pages = list(itertools.islice(client.pages(ADS, limit=5000), 6))
-    assert [len(page["data"]) for page in pages] == [len(whole), 0, 0, 0, 0, 0]
+    assert [len(page["data"]) for page in pages] == [len(complete), 0, 0, 0, 0, 0]
     assert len({page["paging"]["next"] for page in pages}) == 6
 
 
 def test_days_have_no_data(client: Client) -> None:
-    """Red: an outage that looks like days without delivery would not be met."""
-    whole = rows(client)
-    day = whole[0]["date_start"]
+    """A client would not meet an outage that looks like days without delivery."""
+    complete = rows(client)
+    day = complete[0]["date_start"]
     add(client, "no_data", days=[day])
-    assert rows(client) == [row for row in whole if row["date_start"] != day]
+    assert rows(client) == [row for row in complete if row["date_start"] != day]
     add(client, "no_data")
     assert rows(client) == []
 
 
 def test_rows_say_something_else(client: Client) -> None:
-    """Red: rows of odd shapes would not be met."""
-    whole = rows(client)
+    """A client would not meet rows with unexpected shapes."""
+    complete = rows(client)
     fault = add(client, "changed_rows", set={"spend": ""}, without=["clicks"], rows=2)
     odd = rows(client)
-    assert odd[2:500] == whole[2:500]
-    for before, after in zip(whole[:2], odd[:2], strict=True):
+    assert odd[2:500] == complete[2:500]
+    for before, after in zip(complete[:2], odd[:2], strict=True):
         assert after == {k: v for k, v in before.items() if k != "clicks"} | {"spend": ""}
     client.sandbox.faults.remove(fault)
     add(client, "json_numbers")
-    assert [row["spend"] for row in rows(client)] == [float(row["spend"]) for row in whole]
+    assert [row["spend"] for row in rows(client)] == [float(row["spend"]) for row in complete]
 
 
 def test_more_days_than_graph_can_answer(client: Client) -> None:
-    """Red: a client would not meet a query that only a shorter one can replace."""
+    """A client would not meet a query that Meta answers only for fewer days."""
     add(client, "above_days", days=1)
     add(client, "above_days", days=2, status=500, code=1)
     days = [START + timedelta(days=n) for n in range(3)]
@@ -491,7 +491,7 @@ def test_more_days_than_graph_can_answer(client: Client) -> None:
 
 
 def test_a_field_an_object_or_a_status_is_refused(client: Client) -> None:
-    """Red: a client would not meet a field, a creative or a status that Graph no longer gives."""
+    """A client would not meet a field, a creative or a status that Graph no longer gives."""
     ads = client.all(ADS, limit=500)
     add(client, "broken_object", id=ads[3]["id"])
     asked: dict[str, Any] = {"fields": "id,creative{id}", "limit": 10}
@@ -514,7 +514,7 @@ def test_a_field_an_object_or_a_status_is_refused(client: Client) -> None:
 
 
 def test_what_is_kept_may_end_a_day_earlier(client: Client) -> None:
-    """Red: a client that counts 37 months as the sandbox does would pass."""
+    """A client that computes the limit of 37 months in another way than Meta would pass."""
     today = client.sandbox.world.accounts[US].local(NOON).date()
     first = str(today - relativedelta(months=37))
     span = orjson.dumps({"since": first, "until": first}).decode()

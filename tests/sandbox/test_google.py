@@ -82,7 +82,7 @@ def _reasons(answer: requests.Response) -> list[tuple[str, str]]:
 def test_an_event_that_is_wrong_has_all_refused(
     sandbox: Sandbox, changes: dict[str, Any], reason: str
 ) -> None:
-    """Red: a mistake of ours would pass here, and not at Google."""
+    """A request that Google refuses would pass in our tests."""
     bad = _event(transactionId="T-2", **changes)
     answer = _post(sandbox, _event(), bad, _event(transactionId="T-3"), bad)
     assert answer.status_code == 400
@@ -113,13 +113,13 @@ def test_an_event_that_is_wrong_has_all_refused(
     ],
 )
 def test_a_request_that_is_wrong_is_refused(sandbox: Sandbox, changes: dict[str, Any]) -> None:
-    """Red: as above."""
+    """A request that Google refuses would pass in our tests."""
     assert _post(sandbox, **changes).status_code == 400
     assert not sandbox.google.conversions
 
 
 def test_a_strange_account_and_a_strange_token(sandbox: Sandbox) -> None:
-    """Red: events would be taken for whoever asks."""
+    """Events would be accepted for any account that a request names."""
     place = {
         "operatingAccount": {"accountType": 1, "accountId": "1234567890"},
         "productDestinationId": "42",
@@ -133,7 +133,7 @@ def test_a_strange_account_and_a_strange_token(sandbox: Sandbox) -> None:
 
 
 def test_the_books(sandbox: Sandbox) -> None:
-    """Red: a repetition would count, or an adjustment would not."""
+    """A repeated conversion would count twice, or an adjustment would not count."""
     first = _post(sandbox, _event()).json()["requestId"]
     again = _post(sandbox, _event()).json()["requestId"]
     changed = _post(sandbox, _event(conversionValue=3)).json()["requestId"]
@@ -160,7 +160,7 @@ def test_the_books(sandbox: Sandbox) -> None:
 
 
 def test_the_quota_of_a_minute(sandbox: Sandbox) -> None:
-    """Red: a client that sends too fast would not learn it here."""
+    """A client that exceeds Google's quota would pass our tests."""
     sandbox.google.per_minute = 2
     assert [_post(sandbox).status_code for _ in range(3)] == [200, 200, 429]
     waits = [d.get("retryDelay") for d in _post(sandbox).json()["error"]["details"]]
@@ -168,7 +168,7 @@ def test_the_quota_of_a_minute(sandbox: Sandbox) -> None:
 
 
 def test_it_is_driven_from_another_process(sandbox: Sandbox) -> None:
-    """Red: the demo and tests of whole services could not make anything go wrong."""
+    """The demo and tests of processes could not make anything go wrong."""
     url = f"{sandbox.url}/_sandbox/google"
     said = requests.post(url, json={"unmatched_percent": 100, "processing_seconds": 0}, timeout=10)
     assert said.json()["unmatched_percent"] == 100
@@ -189,7 +189,7 @@ def test_it_is_driven_from_another_process(sandbox: Sandbox) -> None:
 
 
 def test_faults_that_make_no_sense(sandbox: Sandbox) -> None:
-    """Red: a misspelt fault would never strike."""
+    """A misspelt fault would never strike."""
     with pytest.raises(ValueError, match="unknown kind"):
         GoogleFault("rain")
     with pytest.raises(ValueError, match="needs code"):

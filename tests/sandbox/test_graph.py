@@ -42,19 +42,19 @@ def client(running: Sandbox) -> Client:
 
 
 def test_paging_gives_each_object_once(client: Client) -> None:
-    """Red: a loader that pages correctly would lose or double objects."""
+    """A loader that pages correctly would lose or double objects."""
     for account in ACCOUNTS:
         for edge in ("campaigns", "adsets", "ads"):
-            whole = client.all(f"/act_{account}/{edge}", limit=500)
+            complete = client.all(f"/act_{account}/{edge}", limit=500)
             pages = list(client.pages(f"/act_{account}/{edge}", limit=3))
             paged = [item for page in pages for item in page["data"]]
-            assert paged == whole
+            assert paged == complete
             assert len({item["id"] for item in paged}) == len(paged) > 0
             assert "cursors" in pages[-1]["paging"]
 
 
 def test_empty_pages_still_say_next(client: Client) -> None:
-    """Red: nothing would catch a client that stops at an empty page."""
+    """A client that stops at an empty page would pass."""
     window = {"time_range": days(START, NOON.date()), "level": "ad", "time_increment": 1}
     for path, params in (("campaigns", {}), ("insights", window)):
         pages = list(client.pages(f"/act_{US}/{path}", limit=500, **params))
@@ -68,7 +68,7 @@ def test_empty_pages_still_say_next(client: Client) -> None:
 
 
 def test_next_is_a_whole_url_with_the_token(client: Client) -> None:
-    """Red: a client that logs or stores `next` would not be found leaking its token."""
+    """A client that leaks its token by logging `next` would pass."""
     page = client.get(f"/act_{US}/ads", limit=2, fields="name").json()
     assert page["paging"]["next"].startswith(f"{client.sandbox.url}/v26.0/act_{US}/ads?")
     assert "access_token=sandbox-token-acme" in page["paging"]["next"]
@@ -80,14 +80,14 @@ def test_next_is_a_whole_url_with_the_token(client: Client) -> None:
 
 
 def test_empty_result_has_no_paging(client: Client) -> None:
-    """Red: clients would not meet the bare form of an empty answer."""
+    """Clients would not meet the bare form of an empty answer."""
     response = client.get(f"/act_{US}/ads", effective_status=["PENDING_REVIEW"])
     assert response.json() == {"data": []}
 
 
 @pytest.mark.parametrize("edge", ["campaigns", "adsets", "ads"])
 def test_deleted_objects_hide_unless_asked_for(client: Client, edge: str) -> None:
-    """Red: a loader that never asks for deleted objects would look complete."""
+    """A loader that never asks for deleted objects would look complete."""
     gone = {"ARCHIVED", "DELETED"}
     shown = client.all(f"/act_{US}/{edge}", fields="effective_status", limit=500)
     asked = client.all(
@@ -98,7 +98,7 @@ def test_deleted_objects_hide_unless_asked_for(client: Client, edge: str) -> Non
 
 
 def test_effective_status_follows_the_parents(client: Client) -> None:
-    """Red: ads under a paused parent would look as if they were running."""
+    """Ads under a paused parent would look as if they were running."""
     fields = "status,effective_status,adset{effective_status},campaign{effective_status}"
     ads = client.all(f"/act_{US}/ads", fields=fields, effective_status=EVERY_STATUS, limit=500)
     assert {ad["effective_status"] for ad in ads} == set(EVERY_STATUS)
@@ -111,7 +111,7 @@ def test_effective_status_follows_the_parents(client: Client) -> None:
 
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_account_totals_equal_the_sum_of_ads(client: Client, account: str) -> None:
-    """Red: the oracle of every load would be wrong, or leaving out deleted ads would not show."""
+    """The account's totals would be wrong, or a load without deleted ads would reconcile."""
     query: dict[str, Any] = {
         "time_range": days(START, NOON.date()),
         "time_increment": 1,
@@ -148,7 +148,7 @@ def _by_day(rows: list[dict[str, Any]]) -> dict[str, tuple[Decimal, int]]:
 
 @pytest.mark.parametrize("level", ["campaign", "adset"])
 def test_levels_in_between_add_up(client: Client, level: str) -> None:
-    """Red: rows of campaigns and ad sets would disagree with their ads."""
+    """Rows of campaigns and ad sets would disagree with their ads."""
     every = {
         "field": f"{level}.effective_status",
         "operator": "IN",
@@ -164,7 +164,7 @@ def test_levels_in_between_add_up(client: Client, level: str) -> None:
 
 
 def test_a_deleted_ad_still_answers_itself(client: Client) -> None:
-    """Red: the detour for deleted ads, which Meta documents, could not be tested."""
+    """The filter for deleted ads that Meta documents could not be tested."""
     ads = client.all(f"/act_{US}/ads", effective_status=["DELETED"], limit=500)
     spent = [
         row
@@ -177,7 +177,7 @@ def test_a_deleted_ad_still_answers_itself(client: Client) -> None:
 
 
 def test_the_open_day_is_partial_and_only_grows(client: Client) -> None:
-    """Red: a load of an open day could pass for a load of a finished one."""
+    """A load of an open day could pass for a load of a finished one."""
     query: dict[str, Any] = {
         "time_range": days(NOON.date(), NOON.date()),
         "fields": "spend,impressions,clicks",
@@ -190,7 +190,7 @@ def test_the_open_day_is_partial_and_only_grows(client: Client) -> None:
     for before, after in pairwise(seen):
         assert all(a <= b for a, b in zip(before, after, strict=True))
     assert seen[0] < seen[2] < seen[-1]
-    # The day ends at 17:00 UTC in Jakarta; from then on it stands.
+    # The day ends at 17:00 UTC in Jakarta; from then on it does not change.
     assert seen[4] == seen[-1]
 
 
@@ -198,7 +198,7 @@ _METRICS = ("spend", "impressions", "clicks")
 
 
 def test_the_future_has_no_rows_and_the_past_stays(client: Client) -> None:
-    """Red: backfills of one day on different days would disagree."""
+    """Backfills of one day on different days would disagree."""
     query: dict[str, Any] = {
         "time_range": days(date(2026, 9, 1), date(2026, 11, 30)),
         "level": "ad",
@@ -215,7 +215,7 @@ def test_the_future_has_no_rows_and_the_past_stays(client: Client) -> None:
 
 
 def test_two_servers_answer_with_identical_bytes(client: Client) -> None:
-    """Red: the demo and the tests would see other figures on each start."""
+    """The demo and the tests would see other figures on each start."""
     query: dict[str, Any] = {
         "time_range": days(START, NOON.date()),
         "level": "ad",
@@ -231,7 +231,7 @@ def test_two_servers_answer_with_identical_bytes(client: Client) -> None:
 
 
 def test_budgets_are_minor_units_by_metas_table(client: Client) -> None:
-    """Red: Indonesian budgets could be a hundred times off without a test noticing."""
+    """Budgets in rupiah could be wrong by a factor of 100 without a failing test."""
     fields = "daily_budget,lifetime_budget,budget_remaining,created_time"
     for account, low, high in ((US, 5_000, 200_000), (ID, 500_000, 40_000_000)):
         campaigns = client.all(f"/act_{account}/campaigns", fields=f"{fields},stop_time")
@@ -249,7 +249,7 @@ def test_budgets_are_minor_units_by_metas_table(client: Client) -> None:
 
 
 def test_money_of_insights_is_in_major_units(client: Client) -> None:
-    """Red: spend in rupiah could carry cents, spend in dollars none."""
+    """Spend in rupiah could carry cents, spend in dollars none."""
     query: dict[str, Any] = {
         "time_range": days(START, NOON.date()),
         "fields": "spend,account_currency",
@@ -263,7 +263,7 @@ def test_money_of_insights_is_in_major_units(client: Client) -> None:
 
 
 def test_action_windows_appear_only_when_asked_for(client: Client) -> None:
-    """Red: a client would rely on windows that Meta no longer returns."""
+    """A client would rely on windows that Meta no longer returns."""
     query: dict[str, Any] = {
         "time_range": days(START, NOON.date()),
         "fields": "actions,action_values",
@@ -282,7 +282,7 @@ def test_action_windows_appear_only_when_asked_for(client: Client) -> None:
 
 
 def test_rows_leave_out_what_is_not_there(client: Client) -> None:
-    """Red: clients would not meet missing keys, or the two spellings of a purchase."""
+    """Clients would not meet missing keys, or the two spellings of a purchase."""
     rows = client.all(
         f"/act_{US}/insights",
         level="ad",
@@ -341,12 +341,12 @@ def test_rows_leave_out_what_is_not_there(client: Client) -> None:
 def test_refusals(
     client: Client, path: str, params: dict[str, Any], code: tuple[int, int | None]
 ) -> None:
-    """Red: the sandbox would take what Meta refuses, and the mistake would show in production."""
+    """The sandbox would accept what Meta refuses, and the mistake would show in production."""
     assert client.refusal(path, **params) == code
 
 
 def test_a_cursor_belongs_to_its_query(client: Client) -> None:
-    """Red: a client that mixes up or stores cursors would get away with it."""
+    """A client that mixes up or stores cursors would pass."""
     after = client.get(f"/act_{US}/ads", limit=2).json()["paging"]["cursors"]["after"]
     assert client.refusal(f"/act_{ID}/ads", after=after) == (2642, None)
     client.sandbox.clock.advance(timedelta(days=2))
@@ -354,7 +354,7 @@ def test_a_cursor_belongs_to_its_query(client: Client) -> None:
 
 
 def test_versions_tokens_and_proofs(client: Client) -> None:
-    """Red: a client without a version, token or proof would work here and nowhere else."""
+    """A client without a version, token or proof would work here and nowhere else."""
     url, bearer = client.sandbox.url, {"Authorization": f"OAuth {LUMEN}"}
     for path, headers, code in (
         (f"/v21.0/act_{EU}", bearer, 2635),
@@ -372,7 +372,7 @@ def test_versions_tokens_and_proofs(client: Client) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PUT"])
 def test_other_methods_get_a_graph_error(client: Client, method: str) -> None:
-    """Red: clients would meet an error page that Meta never sends."""
+    """Clients would meet an error page that Meta never sends."""
     for path in (f"/v26.0/act_{US}/nothing", "/v26.0/", "/", "/favicon.ico"):
         response = requests.request(
             method,
@@ -385,7 +385,7 @@ def test_other_methods_get_a_graph_error(client: Client, method: str) -> None:
 
 
 def test_several_objects_at_once(client: Client) -> None:
-    """Red: fetching objects that only insights mention would not be testable."""
+    """Fetching objects that only insights mention would not be testable."""
     ads = client.all(f"/act_{US}/ads", effective_status=["DELETED"], limit=3)[:3]
     found = client.get("/", ids=",".join(ad["id"] for ad in ads), fields="name,creative{id}").json()
     assert found.keys() == {ad["id"] for ad in ads}
@@ -393,7 +393,7 @@ def test_several_objects_at_once(client: Client) -> None:
 
 
 def test_filtering_by_update_time(client: Client) -> None:
-    """Red: incremental listings could leave out what changed."""
+    """Incremental listings could leave out what changed."""
     every = {"effective_status": ["ACTIVE", "PAUSED", "DELETED", "ARCHIVED"], "limit": 500}
     fields = {"fields": "updated_time"}
     since = datetime(2026, 9, 1, tzinfo=UTC)
@@ -416,7 +416,7 @@ def test_filtering_by_update_time(client: Client) -> None:
 
 
 def test_a_token_lists_its_accounts(client: Client) -> None:
-    """Red: one brand could read the accounts of another."""
+    """One brand could read the accounts of another."""
     accounts = client.all("/me/adaccounts", fields="account_id,currency,timezone_name")
     assert [account["account_id"] for account in accounts] == [US, ID]
     assert [account["id"] for account in accounts] == [f"act_{US}", f"act_{ID}"]
@@ -425,7 +425,7 @@ def test_a_token_lists_its_accounts(client: Client) -> None:
 
 
 def test_usage_headers_tell_the_account(client: Client) -> None:
-    """Red: clients would have nothing to pace themselves by."""
+    """Clients would have no usage headers to slow down by."""
     headers = client.get(f"/act_{US}/insights").headers
     usage = orjson.loads(headers["x-business-use-case-usage"])[US][0]
     assert usage["type"] == "ads_insights"
@@ -436,7 +436,7 @@ def test_usage_headers_tell_the_account(client: Client) -> None:
 
 @pytest.mark.parametrize("days", [1, 5, 400])
 def test_other_worlds_can_be_made(days: int) -> None:
-    """Red: tests and benches could only use the accounts of the demo."""
+    """Tests and benches could only use the accounts of the demo."""
     spec = AccountSpec("42", "tiny", "Tiny", "JPY", "Asia/Tokyo", campaigns=2, adsets=1, ads=3)
     world = World(START, days=days, accounts=[spec])
     rows = world.insight_rows("42", START, START + timedelta(days=20), NOON)

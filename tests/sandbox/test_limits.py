@@ -41,7 +41,7 @@ def usage(client: Client, path: str = f"/act_{US}") -> dict[str, Any]:
 
 
 def test_a_query_of_too_many_rows_needs_another_strategy(client: Client) -> None:
-    """Red: nothing would show whether a client splits what Meta cannot answer in one go."""
+    """A client that does not split a request that is too large for Meta would pass."""
     client.sandbox.limits.change(sync_row_limit=500)
     assert client.refusal(INSIGHTS, **QUERY) == (100, 1504018)
     client.sandbox.limits.change(sync_refusal=2)
@@ -55,7 +55,7 @@ def test_a_query_of_too_many_rows_needs_another_strategy(client: Client) -> None
 
 
 def test_a_report_of_too_many_rows_fails_or_is_refused(client: Client) -> None:
-    """Red: a client that cannot split a report would look complete."""
+    """A client that cannot split a report would look complete."""
     client.sandbox.limits.change(async_row_limit=500)
     run_id = start(client)
     client.sandbox.clock.advance(timedelta(seconds=10))
@@ -70,7 +70,7 @@ def test_a_report_of_too_many_rows_fails_or_is_refused(client: Client) -> None:
 
 
 def test_a_page_may_be_too_big(client: Client) -> None:
-    """Red: a client that never asks for smaller pages would not be found out."""
+    """A client that never asks for smaller pages would pass."""
     client.sandbox.limits.change(page_row_limit=100, edge_page_limit=50, report_seconds=0)
     run_id = start(client)
     client.sandbox.clock.advance(timedelta(seconds=1))
@@ -87,7 +87,7 @@ def test_a_page_may_be_too_big(client: Client) -> None:
 
 
 def test_impossible_limits_are_refused(client: Client) -> None:
-    """Red: a test could believe that it limits something."""
+    """A test with a misspelt limit would limit nothing."""
     for change in (
         {"rows": 1},
         {"sync_row_limit": 0},
@@ -102,7 +102,7 @@ def test_impossible_limits_are_refused(client: Client) -> None:
 
 
 def test_a_level_that_was_set_is_told(client: Client) -> None:
-    """Red: pacing by the headers could not be tested."""
+    """Pacing by the headers could not be tested."""
     client.sandbox.set_usage(US, 86)
     said = usage(client)
     assert said["business"]["call_count"] == said["business"]["total_time"] == 86
@@ -121,13 +121,15 @@ def test_a_level_that_was_set_is_told(client: Client) -> None:
 
 
 def test_calls_are_counted_and_refused_until_there_is_room(client: Client) -> None:
-    """Red: the headers would lie, or a throttle would end early, late or hit another account."""
+    """The usage headers would be wrong, or a throttle would end early, late or hit another
+    account.
+    """
     client.sandbox.limits.change(calls_per_hour_of={US: 4})
-    told = []
+    shares = []
     for _ in range(4):
-        told.append(usage(client)["account"]["acc_id_util_pct"])
+        shares.append(usage(client)["account"]["acc_id_util_pct"])
         client.sandbox.clock.advance(timedelta(minutes=5))
-    assert told == [25, 50, 75, 100]
+    assert shares == [25, 50, 75, 100]
     refused = client.get(INSIGHTS)
     assert refused.status_code == 400
     said = usage(client)
@@ -142,7 +144,7 @@ def test_calls_are_counted_and_refused_until_there_is_room(client: Client) -> No
 
 
 def test_a_batch_answers_each_call_as_if_it_were_alone(client: Client) -> None:
-    """Red: fetching many objects in one request could not be tested."""
+    """Fetching many objects in one request could not be tested."""
     ads = [ad.id for ad in client.sandbox.world.ads[US][:3]]
     client.sandbox.limits.change(calls_per_hour_of={US: 7})
     answers = batch(client, *(f"{ad}?fields=name" for ad in ads), "act_9", f"v25.0/act_{ID}")

@@ -26,7 +26,7 @@ def client(running: Sandbox) -> Client:
 
 
 def test_a_report_takes_its_time(client: Client) -> None:
-    """Red: a client that reads a report before it is done, or never polls, would pass."""
+    """A client that reads a report before it is done, or never polls, would pass."""
     client.sandbox.limits.change(report_seconds=100, report_rows_per_second=0)
     run_id = start(client)
     seen = []
@@ -61,7 +61,7 @@ def test_a_report_takes_its_time(client: Client) -> None:
 
 
 def test_on_real_time_it_is_quick(client: Client) -> None:
-    """Red: the demo would wait for its reports, or not meet one that is not ready."""
+    """The demo would wait for its reports, or not meet one that is not ready."""
     client.sandbox.clock.follow()
     query = {"level": "account", "date_preset": "last_3d"}
     began = time.monotonic()
@@ -73,7 +73,7 @@ def test_on_real_time_it_is_quick(client: Client) -> None:
 
 
 def test_its_rows_are_those_of_the_query(client: Client) -> None:
-    """Red: the two ways to ask would disagree."""
+    """A report and a query would give different rows for the same question."""
     client.sandbox.clock.advance_per_request = timedelta(milliseconds=60)
     run_id, polls = start(client), 0
     while state(client, run_id)[0] != "Job Completed":
@@ -91,7 +91,7 @@ def test_its_rows_are_those_of_the_query(client: Client) -> None:
 
 
 def test_figures_are_those_of_the_moment_it_was_made(client: Client) -> None:
-    """Red: rows that arrive later than the report was made would be attributed to it."""
+    """Rows that arrive later than the report was made would be attributed to it."""
     run_id = start(client)
     before = client.all(f"/act_{US}/insights", **QUERY, limit=500)
     client.sandbox.restate(US, percent=50)
@@ -101,7 +101,7 @@ def test_figures_are_those_of_the_moment_it_was_made(client: Client) -> None:
 
 
 def test_it_is_its_accounts_own_and_is_kept_for_30_days(client: Client) -> None:
-    """Red: a client could read another brand's report, or store report ids for ever."""
+    """A client could read another brand's report, or use report ids that have expired."""
     run_id = start(client)
     lumen = client.get(f"/{run_id}", token="sandbox-token-lumen").json()
     assert lumen["error"]["code"] == 100
@@ -113,9 +113,9 @@ def test_it_is_its_accounts_own_and_is_kept_for_30_days(client: Client) -> None:
 
 @pytest.mark.parametrize("kind", ["campaign", "adset", "ad"])
 def test_parts_of_an_account_add_up(client: Client, kind: str) -> None:
-    """Red: a client that splits by ids could lose rows, deleted ads first of all."""
+    """A client that splits by ids could lose rows, deleted ads first of all."""
     client.sandbox.limits.change(report_seconds=0, report_rows_per_second=0)
-    whole = client.all(f"/act_{US}/insights", **QUERY, limit=5000)
+    complete = client.all(f"/act_{US}/insights", **QUERY, limit=5000)
     ids = sorted({ad.id for ad in client.sandbox.world.ads[US]})
     if kind != "ad":
         ids = sorted({getattr(ad, kind).id for ad in client.sandbox.world.ads[US]})
@@ -128,11 +128,11 @@ def test_parts_of_an_account_add_up(client: Client, kind: str) -> None:
         run_id = start(client, filtering=[EVERY, chosen])
         assert client.all(f"/{run_id}/insights", limit=5000) == found
         rows += found
-    assert sorted(map(str, rows)) == sorted(map(str, whole))
+    assert sorted(map(str, rows)) == sorted(map(str, complete))
 
 
 def test_a_campaign_answers_for_its_own_ads(client: Client) -> None:
-    """Red: splitting by campaign through the campaign itself would give other rows."""
+    """Splitting by campaign through the campaign itself would give other rows."""
     client.sandbox.limits.change(report_seconds=0, report_rows_per_second=0)
     campaign = client.sandbox.world.accounts[US].campaigns[0]
     adset = {"field": "adset.id", "operator": "IN", "value": [campaign.adsets[0].id]}
@@ -145,7 +145,7 @@ def test_a_campaign_answers_for_its_own_ads(client: Client) -> None:
 
 
 def test_it_is_checked_like_a_query(client: Client) -> None:
-    """Red: mistakes in a report's parameters would show only at Meta."""
+    """Mistakes in a report's parameters would show only at Meta."""
     for change in ({"level": "creative"}, {"fields": "spnd"}, {"breakdowns": ["age"]}):
         answer = client.call("POST", f"/act_{US}/insights", **{**QUERY, **change})
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, 100)

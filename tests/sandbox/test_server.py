@@ -9,7 +9,7 @@ import requests
 
 
 def test_it_says_where_it_is_and_ends_when_told() -> None:
-    """Red: the demo would wait for a sandbox that is up, or leave one behind."""
+    """`make demo` would wait for a sandbox that runs already, or leave one running."""
     command = [sys.executable, "-m", "sandbox", "--now", "2026-10-29T12:00:00"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -22,7 +22,7 @@ def test_it_says_where_it_is_and_ends_when_told() -> None:
 
 
 def test_another_process_drives_it() -> None:
-    """Red: what other processes do could be tested only with real outages and sleeps."""
+    """What other processes do could be tested only with real outages and sleeps."""
     command = [sys.executable, "-m", "sandbox"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

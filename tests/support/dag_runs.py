@@ -14,7 +14,8 @@ import yaml
 from psycopg.rows import dict_row
 from tributary import config
 from tributary import warehouse as wh
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from sandbox.objects import AccountSpec
 from sandbox.server import Sandbox
@@ -78,6 +79,22 @@ class Ran:
             )
             return [dict(event.extra) for event in found]
 
+    def reschedules(self, task_id: str) -> dict[int, int]:
+        """How often each mapped instance of a task left its worker slot to come back."""
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.taskreschedule import TaskReschedule
+        from airflow.utils.session import create_session
+        from sqlalchemy import func, select
+
+        with create_session() as session:
+            found = session.execute(
+                select(TaskInstance.map_index, func.count())
+                .join(TaskReschedule, TaskReschedule.ti_id == TaskInstance.id)
+                .where(TaskInstance.run_id == self.run_id, TaskInstance.task_id == task_id)
+                .group_by(TaskInstance.map_index)
+            )
+            return {int(index): int(number) for index, number in found}
+
     def xcoms(self) -> dict[str, Any]:
         from airflow.models.xcom import XComModel
         from airflow.utils.session import create_session
@@ -114,7 +131,7 @@ def cleared(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
 
 def configure(uri: str, text: str) -> None:
     with wh.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check(yaml.safe_load(text)))
+        apply(connection, check(yaml.safe_load(text)))
 
 
 def query(uri: str, statement: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the tests of the doors share: a real uvicorn, a real warehouse, keys, signed webhooks."""
+"""What tests of the REST API share: a real uvicorn, a real warehouse, keys, signed webhooks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def key(uri: str, brand: str = "acme", expires: datetime | None = None) -> str:
         return api_keys.create(connection, brand, "test", expires)
 
 
-class Door:
+class Client:
     """A client of the API; answers are checked to be what the API promises of all answers."""
 
     def __init__(self, url: str, bearer: str | None = None) -> None:
@@ -104,12 +104,12 @@ def edge(uri: str, **options: Any) -> Iterator[str]:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[Door]:
+def opened(uri: str) -> Iterator[Client]:
     """A client of the edge, which knows the webhooks of `two_brands`."""
     with pytest.MonkeyPatch.context() as patch:
         connections(patch)
         with edge(uri) as url:
-            yield Door(url)
+            yield Client(url)
 
 
 def empty_outbox(uri: str, *more: str) -> None:
@@ -125,13 +125,13 @@ def signed(body: bytes, at: float | None = None, secret: str = SECRET) -> str:
 
 
 def post(
-    door: Door, source: str, payload: dict[str, Any], brand: str = "acme", **changes: Any
+    http: Client, source: str, payload: dict[str, Any], brand: str = "acme", **changes: Any
 ) -> requests.Response:
     """A webhook as the provider posts it."""
     body = changes.get("body") or json.dumps(payload, indent=1).encode()
     name = "Stripe-Signature" if source == "stripe" else "X-Tributary-Signature"
     headers = {name: changes.get("header") or signed(body, changes.get("at"))}
-    return door(
+    return http(
         "POST", f"/webhooks/{brand}/{source}", data=changes.get("sent", body),
         headers={"Content-Type": "application/json", **changes.get("headers", headers)},
     )  # fmt: skip

@@ -17,11 +17,15 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 from tributary import warehouse as wh
-from tributary.extract.account import Account, Result, Task, Window, extract_account
+from tributary.extract.account import Result, Task, extract_account
+from tributary.extract.window import Window
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.reports import Memory, Notes
-from tributary.settings import apply as settings
-from tributary.warehouse.load import Fence, Run, learn
+from tributary.platforms.meta.source import MetaSource
+from tributary.platforms.source import Account, Memory, Notes
+from tributary.settings.apply import apply
+from tributary.settings.read import check
+from tributary.warehouse.ad_accounts import learn
+from tributary.warehouse.load import Fence, Run
 
 from sandbox import reports
 from sandbox.call import Answer, Call
@@ -117,16 +121,18 @@ def load(
     fence: Fence = lambda: None,
     memory: Memory | None = None,
     graph: Graph | None = None,
+    longest_wait: float | None = None,
     account_id: str = ACCOUNT_ID,
     **account: Any,
 ) -> Result:
     """Load days of an account, as a task does."""
     return extract_account(
+        MetaSource,
         graph or Graph(TOKEN, host=sandbox.url, sleep=sleeping_in(sandbox)),
         uri,
         Account(account_id, "meta", name="Acme", **{"attribution_windows": WINDOWS, **account}),
         Window(datetime.now(UTC), since, until),
-        Task(Run(run, clear), fence, Notes() if memory is None else memory),
+        Task(Run(run, clear), fence, Notes() if memory is None else memory, longest_wait),
     )
 
 
@@ -167,9 +173,9 @@ def known(uri: str, account_id: str = ACCOUNT_ID, **learned: Any) -> None:
         "ad_accounts": [{"platform": "meta", "account_id": account_id, "conn_id": "meta"}],
     }
     with wh.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [brand]}))
+        apply(connection, check({"brands": [brand]}))
         if learned:
-            learn(connection, account_id, learned)
+            learn(connection, "meta", account_id, learned)
 
 
 def tried_as_airflow_does(
@@ -177,14 +183,14 @@ def tried_as_airflow_does(
 ) -> list[float]:
     """Try until it succeeds or our retry policy gives up; what was waited, in sandbox seconds."""
     from airflow.sdk.definitions.retry_policy import RetryAction
-    from tributary.orchestration.retry import AsTheErrorSays
+    from tributary.orchestration.retry import RetryByError
 
     waited: list[float] = []
     for number in itertools.count(1):
         try:
             once()
         except Exception as error:
-            decision = AsTheErrorSays().evaluate(error, number, retries)
+            decision = RetryByError().evaluate(error, number, retries)
             if decision.action is not RetryAction.RETRY or number > retries:
                 raise
             assert decision.retry_delay is not None

@@ -19,11 +19,14 @@ from typing import Any
 
 from tributary import config
 from tributary import warehouse as wh
-from tributary.deliver import destinations, intake
+from tributary.deliver import brands, destinations, intake
+from tributary.deliver.reading import Raw
 from tributary.deliver.upload import Summary, upload
+from tributary.platforms import registry
+from tributary.platforms.base import Sender
 from tributary.platforms.meta.client import Graph
-from tributary.platforms.meta.destination import MetaSender
-from tributary.settings import apply as settings
+from tributary.settings.apply import apply
+from tributary.settings.read import check
 
 from sandbox.graph import Token
 from sandbox.server import Sandbox
@@ -68,10 +71,10 @@ def configure(uri: str, slug: str = "acme", *targets: dict[str, Any], **brand: A
         **brand,
     }
     with wh.connect(uri, autocommit=True) as connection:
-        settings.apply(connection, settings.check({"brands": [wanted]}))
+        apply(connection, check({"brands": [wanted]}))
 
 
-def purchase(number: int, **fields: Any) -> intake.Raw:
+def purchase(number: int, **fields: Any) -> Raw:
     return {
         "event_name": "Purchase",
         "event_id": f"order-{number}",
@@ -90,14 +93,14 @@ def purchase(number: int, **fields: Any) -> intake.Raw:
 
 def take(
     uri: str,
-    events: Sequence[intake.Raw],
+    events: Sequence[Raw],
     slug: str = "acme",
     now: datetime = NOW,
     *,
     internal: bool = False,
 ) -> list[intake.Receipt]:
     with wh.connect(uri, autocommit=True) as connection:
-        brand = intake.brands(connection)[slug]
+        brand = brands.load(connection)[slug]
         return intake.take(connection, brand, events, source="test", now=now, internal=internal)
 
 
@@ -124,10 +127,10 @@ def virtual(sandbox: Sandbox) -> Callable[[wh.Connection], datetime]:
 
 def senders(
     sandbox: Sandbox, destination: destinations.Destination, token: str = TOKEN, timeout: float = 10
-) -> Callable[[], MetaSender]:
-    def make() -> MetaSender:
+) -> Callable[[], Sender]:
+    def make() -> Sender:
         graph = Graph(token, host=sandbox.url, attempts=1, timeout=(5, timeout))
-        return MetaSender(graph, destination.settings)
+        return registry.platform("meta").sender(graph, destination.settings)
 
     return make
 

@@ -13,7 +13,8 @@ from google.ads.googleads.v26.services.types import (
 )
 from google.ads.googleads.v26.services.types import conversion_upload_service as uploading
 from tributary import warehouse as wh
-from tributary.deliver import confirm, destinations, intake
+from tributary.deliver import confirm, destinations
+from tributary.deliver.reading import Raw
 from tributary.deliver.upload import Summary, upload
 from tributary.platforms import registry
 from tributary.platforms.base import Sender
@@ -63,7 +64,7 @@ def configure_google(uri: str, *platforms: str, **changes: Any) -> None:
     execute(uri, "update ops.destinations set is_active = true")
 
 
-def sale(number: int, **fields: Any) -> intake.Raw:
+def sale(number: int, **fields: Any) -> Raw:
     """A purchase that came from a click on a Google ad."""
     return purchase(number, **{"gclid": GCLID.format(number), **fields})
 

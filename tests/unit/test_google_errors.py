@@ -23,7 +23,7 @@ OURS = {
 
 
 def test_every_reason_of_data_manager_has_one_rule() -> None:
-    """Red: a reason would be guessed at; or a rule is for a name that does not exist."""
+    """A reason has a guessed rule, or a rule is for a name that does not exist."""
     assert set(errors.FAST_FAIL) == {reason.name for reason in dm.ErrorReason}
     reasons = {errors.reason_of(reason.name) for reason in dm.ProcessingErrorReason}
     assert set(errors.PROCESSING) == reasons
@@ -36,7 +36,7 @@ def test_every_reason_of_data_manager_has_one_rule() -> None:
 
 
 def test_every_error_of_the_ads_api_has_one_action() -> None:
-    """Red: an error that our requests can meet would be met with a guess."""
+    """An error that our requests can meet has a guessed rule."""
     assert set(_CATEGORIES) >= OURS
     for category, names in _CATEGORIES.items():
         for name in names:
@@ -51,7 +51,7 @@ def test_every_error_of_the_ads_api_has_one_action() -> None:
 
 
 def test_what_nobody_knows_is_told() -> None:
-    """Red: a new code would be retried for ever, or be dropped."""
+    """A new code is retried without end, or dropped."""
     assert errors.ads("conversion_upload_error.SOMETHING_NEW") is ErrorKind.UNKNOWN
     assert errors.ads("a_new_error.SOMETHING") is ErrorKind.UNKNOWN
     assert (
@@ -74,5 +74,5 @@ def test_what_nobody_knows_is_told() -> None:
     ],
 )
 def test_data_of_people_is_not_repeated(said: str, kept: str) -> None:
-    """Red: an e-mail, phone, hash or click id that Google quotes would stand in a log."""
+    """An e-mail, phone, hash or click id that Google quotes is written to a log."""
     assert errors.redacted(said) == kept

@@ -1,4 +1,4 @@
-"""What an installation remembers of itself."""
+"""What an installation stores of itself, and which environment it runs in."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tributary import config
+from tributary import cli, config, warehouse
 from tributary.cli import main
-from tributary.local import home, services
+from tributary.errors import SettingsError
+from tributary.local import embedded, home, services
 from tributary.orchestration import deployment
 
 
 def test_a_port_that_another_program_took_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: `make up` waits for another checkout's Airflow, takes it for its own and serves it."""
+    """`make up` reports another checkout's Airflow on the same port as its own."""
     monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))
     before = {name: home.port(name) for name in ("ui", "worker_logs", "sandbox")}
     for name in before:
@@ -31,7 +32,7 @@ def test_a_port_that_another_program_took_is_left(
 
 
 def test_tls_of_the_warehouse_reaches_dbt() -> None:
-    """Red: dbt takes any server that answers for the warehouse."""
+    """dbt accepts any server that answers in the warehouse's place."""
     variables = config.dbt_environment("postgresql://me:p@db.example/warehouse?sslmode=verify-full")
     assert (variables["PGSSLMODE"], variables["TRIBUTARY_DBT_DATABASE"]) == (
         "verify-full", "warehouse",
@@ -39,7 +40,7 @@ def test_tls_of_the_warehouse_reaches_dbt() -> None:
 
 
 def test_what_a_person_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Red: `make up` throws away the users of the local login, and every other choice."""
+    """`make up` replaces the users of the local login, and every other variable that was set."""
     monkeypatch.setenv("TRIBUTARY_HOME", str(tmp_path))
     users = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"
     uri = "postgresql://u:p@127.0.0.1:9/w"
@@ -75,8 +76,8 @@ def deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_deployments_airflow_stays_as_it_is(
     deployed: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """Red: a command in a deployment's container reads its connections with a key of our own, or
-    runs its tasks in another executor.
+    """A command in a deployment's container reads its connections with another Fernet key, or runs
+    its tasks in another executor.
     """
     if how.startswith("airflow.cfg"):
         option = how.replace("airflow.cfg", "fernet_key").replace(" ", "")
@@ -95,7 +96,7 @@ def test_a_deployments_airflow_stays_as_it_is(
 def test_a_shells_airflow_home_is_not_this_installations(
     deployed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: `make demo` migrates a person's own Airflow, because their shell names its home."""
+    """`make demo` migrates another Airflow because the shell names its home."""
     monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
     cfg = "[database]\nsql_alchemy_conn = {}\n[core]\nexecutor = X\nfernet_key =\n"
     (deployed / "airflow.cfg").write_text(cfg.format("sqlite:////home/me/airflow.db"))
@@ -109,11 +110,67 @@ def test_a_shells_airflow_home_is_not_this_installations(
     assert not {KEY, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"} & ours.keys()
 
 
+def test_production_refuses_the_embedded_postgres(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`configure` in a deployment writes the settings into a Postgres that no DAG reads."""
+    monkeypatch.setattr(embedded, "start", lambda: pytest.fail("a Postgres is started"))
+    monkeypatch.delenv("TRIBUTARY_WAREHOUSE", raising=False)
+    with pytest.raises(SettingsError, match=r"^TRIBUTARY_WAREHOUSE is not set: "):
+        services.warehouse_uri()
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", "postgres://u@db/w")
+    with pytest.raises(SettingsError, match=r"must be a URI such as postgresql://"):
+        services.warehouse_uri()
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", URI)
+    assert services.warehouse_uri() == URI
+
+
+@pytest.mark.parametrize("command", [["prepare"], ["destinations", "test", "acme-meta"]])
+def test_an_installed_package_makes_no_airflow(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """A command in a container without Airflow's settings sets up a second Airflow there."""
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
+    monkeypatch.setattr(cli, "HAS_LOCAL", False)
+    monkeypatch.setattr(warehouse, "migrate", lambda uri: None)
+    monkeypatch.setenv("TRIBUTARY_WAREHOUSE", URI)
+    ended = CliRunner().invoke(main, command)
+    assert (ended.exit_code, ended.output) == (
+        1, "Error: No Airflow is configured in this environment: run this where Airflow runs, with "
+        "its AIRFLOW_HOME or AIRFLOW__DATABASE__SQL_ALCHEMY_CONN.\n",
+    )  # fmt: skip
+    monkeypatch.delenv("TRIBUTARY_WAREHOUSE")
+    ended = CliRunner().invoke(main, command)
+    assert (ended.exit_code, "TRIBUTARY_WAREHOUSE is not set" in ended.output) == (1, True)
+    assert list(deployed.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["airflow.db", "airflow.cfg"])
+def test_an_installed_package_finds_the_airflow_of_its_machine(
+    deployed: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """`status` and `destinations test` cannot be used where only AIRFLOW_HOME, or not even that, is
+    set, as `airflow standalone` needs no more.
+    """
+    monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
+    monkeypatch.delenv("AIRFLOW_HOME")
+    monkeypatch.setenv("HOME", str(deployed))
+    monkeypatch.setattr(cli, "HAS_LOCAL", False)
+    assert cli._airflow_to_ask(URI) is None
+    home_of_airflow = deployed / "airflow"
+    home_of_airflow.mkdir()
+    (home_of_airflow / "airflow.cfg").write_text("[database]\nsql_alchemy_conn = sqlite:////a.db\n")
+    assert cli._airflow_to_ask(URI) is None
+    named = "[database]\nsql_alchemy_conn = postgresql://db/airflow\n"
+    (home_of_airflow / file).write_text(named)
+    assert cli._airflow_to_ask(URI) == {}
+
+
 @pytest.mark.parametrize("name", ["AIRFLOW_HOME", "AIRFLOW_CONFIG"])
 def test_our_services_start_in_no_other_airflow(
     deployed: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Red: `make up` and `make demo` migrate the database of a person's work, and run in it."""
+    """`make up` and `make demo` migrate the database of another Airflow, and run in it."""
     from sandbox import demo
 
     monkeypatch.delenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
@@ -121,7 +178,7 @@ def test_our_services_start_in_no_other_airflow(
     value = deployed if name == "AIRFLOW_HOME" else deployed / "airflow.cfg"
     monkeypatch.setenv(name, str(value))
     (deployed / "airflow.cfg").write_text("[database]\nsql_alchemy_conn = postgresql://db/airflow")
-    monkeypatch.setattr(services, "ready", lambda: pytest.fail("somebody's Airflow is touched"))
+    monkeypatch.setattr(services, "ready", lambda: pytest.fail("another Airflow is touched"))
     words = f"an Airflow of its own ({name} {value})"
     up = CliRunner().invoke(main, ["up"])
     assert (up.exit_code, words in up.output, f"unset {name}" in up.output) == (1, True, True)
@@ -136,7 +193,7 @@ def test_our_services_start_in_no_other_airflow(
 def test_what_make_env_printed_may_change_again(
     deployed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: after `eval "$(make -s env)"`, `make up` keeps a port that was taken meanwhile."""
+    """After `eval "$(make -s env)"`, `make up` keeps a port that another program has taken."""
     for name in [n for n in os.environ if n.startswith("AIRFLOW")]:
         monkeypatch.delenv(name)
     before = home.environment(URI, URI)

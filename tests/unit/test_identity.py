@@ -62,7 +62,7 @@ def _sha(text: str) -> str:
     ],
 )
 def test_meta_documents(field: str, value: object, country: str, text: str, prefix: str) -> None:
-    """Red: we hash something other than the examples of Meta's own documentation."""
+    """We hash something other than the examples of Meta's own documentation."""
     assert normalise("meta", field, value, country) == text
     assert hashed("meta", field, value, country) == _sha(text)
     assert _sha(text).startswith(prefix)
@@ -99,12 +99,12 @@ def test_meta_documents(field: str, value: object, country: str, text: str, pref
     ],
 )
 def test_google_documents(field: str, value: object, country: str, text: str | None) -> None:
-    """Red: Google's documented form is missed, or rubbish stands in an address in clear."""
+    """Google gets another form than it documents, or rubbish in an address in clear."""
     assert normalise("google", field, value, country) == text
 
 
 def test_published_google_hashes() -> None:
-    """Red: even with the right text, the hash is not the one Google computes."""
+    """Even with the right text, the hash is not the one Google computes."""
     email = hashed("google", "email", " ALEXZ@example.com")
     phone = hashed("google", "phone", "1 800 555 0100", "US")
     assert str(email).startswith("509e933019bb")
@@ -145,7 +145,7 @@ def test_published_google_hashes() -> None:
     ],
 )
 def test_phones(value: object, country: str | None, digits: str | None) -> None:
-    """Red: a number loses its country, keeps a trunk zero, or becomes somebody else's."""
+    """A number loses its country, keeps a trunk zero, or becomes another person's."""
     assert normalise("meta", "ph", value, country) == digits
     assert normalise("google", "phone", value, country) == (digits and "+" + digits)
 
@@ -182,7 +182,7 @@ def test_phones(value: object, country: str | None, digits: str | None) -> None:
     ],
 )
 def test_birthdays(value: object, country: str | None, day: str | None) -> None:
-    """Red: a date is read as another one, or one is sent on which nobody was born."""
+    """A date is read as another one, or one is sent on which nobody was born."""
     assert normalise("meta", "db", value, country) == day
 
 
@@ -263,7 +263,7 @@ def test_birthdays(value: object, country: str | None, day: str | None) -> None:
     ],
 )
 def test_where_the_libraries_err(field: str, value: object, country: str, text: str | None) -> None:
-    """Red: we copy a mistake of an SDK, or leave the policy that the module states."""
+    """We copy a mistake of an SDK, or break the rules of the module's own table."""
     assert normalise("meta", field, value, country) == text
 
 
@@ -272,13 +272,13 @@ def test_where_the_libraries_err(field: str, value: object, country: str, text: 
 )
 @pytest.mark.parametrize(("platform", "field"), FIELDS)
 def test_nothing_in_nothing_out(platform: str, field: str, value: object) -> None:
-    """Red: the hash of an empty text would be sent, which all who have none would share."""
+    """The hash of an empty text is sent, which everyone without the value shares."""
     assert normalise(platform, field, value, "US") is None
 
 
 @pytest.mark.parametrize(("platform", "field"), HASHED)
 def test_a_hash_is_never_hashed_again(platform: str, field: str) -> None:
-    """Red: callers who hash themselves would match nobody; or an MD5 would be sent as a SHA-256."""
+    """A hash is hashed again and matches no one, or an MD5 is sent as a SHA-256."""
     digest = _sha("x")
     assert hashed(platform, field, f" {digest.upper()} ") == digest
     if field == "external_id":
@@ -291,7 +291,7 @@ def test_a_hash_is_never_hashed_again(platform: str, field: str) -> None:
 
 
 def test_wrong_names_are_refused_without_the_value() -> None:
-    """Red: a typing error would drop a field in silence, or print a person's data in a log."""
+    """A misspelt field is dropped silently, or a person's data appears in a log."""
     wrong = [
         ("tiktok", "em", "unknown field em of platform tiktok"),
         ("meta", "email", "unknown field email of platform meta"),
@@ -322,7 +322,7 @@ PERSON = {
 
 
 def test_a_person_for_meta() -> None:
-    """Red: an event leaves without identifiers that we hold, or with a wrong guess among them."""
+    """An event is sent without identifiers that we have, or with a wrong guess."""
     assert meta_hashes(PERSON) == {
         "em": [_sha("jo.hn@gmail.com"), _sha("b@example.com")],
         "ph": [_sha("16505551212")],
@@ -339,7 +339,7 @@ def test_a_person_for_meta() -> None:
 
 
 def test_a_person_for_google() -> None:
-    """Red: Google gets Meta's forms, or an address in clear that is not one."""
+    """Google gets Meta's forms, or an address in clear that is not one."""
     assert google_identifiers(PERSON) == (
         {
             "email": [_sha("john@gmail.com"), _sha("b@example.com")],
@@ -353,7 +353,7 @@ def test_a_person_for_google() -> None:
 
 
 def test_several_values_and_forms() -> None:
-    """Red: a second form pushes out a value's first, or two countries lend a phone a wrong code."""
+    """A second form replaces the first one, or a phone gets the code of a wrong country."""
     names = ["Mary Ann", "Anna Lee", _sha("x").upper()]
     assert meta_hashes({"first_name": names})["fn"] == [
         _sha("mary ann"),
@@ -384,7 +384,7 @@ def test_several_values_and_forms() -> None:
     ],
 )
 def test_both_forms_are_sent(person: dict[str, object], field: str, forms: list[str]) -> None:
-    """Red: who writes ON, or Zurich, in the browser is not who writes Ontario, or Zürich, here."""
+    """A person who writes ON or Zurich in the browser does not match Ontario or Zürich here."""
     assert meta_hashes(person)[field] == [_sha(form) for form in forms]
 
 
@@ -398,13 +398,13 @@ def test_both_forms_are_sent(person: dict[str, object], field: str, forms: list[
 )
 @pytest.mark.parametrize(("platform", "field"), FIELDS)
 def test_placeholders_are_nobody(platform: str, field: str, text: str) -> None:
-    """Red: everybody whose shop wrote `undefined` is one person to the platform."""
+    """All people of a shop that writes `undefined` are one person to the platform."""
     assert normalise(platform, field, text, "US") is None
     assert normalise("meta", "external_id", 0) is None
 
 
 def test_the_marts_know_the_same_placeholders() -> None:
-    """Red: the marts count a purchase that is never sent, or the other way round."""
+    """The marts count a purchase that is never sent, or the other way round."""
     macro = (config.ROOT / "dbt/macros/attribution/app_rows.sql").read_text()
     listed = macro.split("app_is_placeholder(column)")[1].split("in (")[1].split(")\n")[0]
     assert re.findall(r"'([^']*)'", listed) == list(PLACEHOLDERS)
@@ -414,12 +414,12 @@ def test_the_marts_know_the_same_placeholders() -> None:
     "text", ["00", "1001", "nullius", "Nona", "a-b", "E+1", "7e5", "nobody", "user_1", "__x"]
 )
 def test_what_only_looks_like_a_placeholder(text: str) -> None:
-    """Red: people are lost whose id only begins like a placeholder."""
+    """People whose id only begins like a placeholder are lost."""
     assert normalise("meta", "external_id", text) == text.lower()
 
 
 def test_the_default_country_reads_and_is_not_sent() -> None:
-    """Red: a shop of one country loses the phones of all who did not write their country, or sends
+    """A shop of one country loses the phones of all who did not write their country, or sends
     a country that was not said.
     """
     person = {"phone": "(555) 123-4567", "state": "California", "zip": "94035-1234"}
@@ -460,7 +460,7 @@ def test_the_default_country_reads_and_is_not_sent() -> None:
     ],
 )
 def test_agrees_with_metas_sdk(field: str, value: str) -> None:
-    """Red: a shop that hashes in the browser by Meta's own library no longer meets our hashes."""
+    """The hashes of a shop that uses Meta's library in the browser differ from ours."""
     country = "US" if field == "ph" else None
     assert hashed("meta", field, value, country) == Normalize.normalize_field(field, value)
 
@@ -510,7 +510,7 @@ COUNTRIES = st.sampled_from([None, "US", "United States", "gb", "DEU", "UY", "At
 @settings(max_examples=1500, deadline=None)
 @given(st.sampled_from(FIELDS), ANYTHING | PLAUSIBLE, COUNTRIES)
 def test_any_text(where: tuple[str, str], value: str, country: str | None) -> None:
-    """Red: somebody's odd name stops a batch, changes when it is read again, or leaves as it is."""
+    """An odd name stops a batch, changes when it is read again, or is sent in clear."""
     platform, field = where
     text = normalise(platform, field, value, country)
     if field not in CLEAR:
@@ -528,7 +528,7 @@ def test_any_text(where: tuple[str, str], value: str, country: str | None) -> No
 @settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(PERSON)), ANYTHING | PLAUSIBLE | st.lists(ANYTHING)))
 def test_any_person(person: dict[str, object]) -> None:
-    """Red: a list that Meta refuses, an empty key, or something unhashed beside the hashes."""
+    """A list that Meta refuses, an empty key, or something unhashed beside the hashes."""
     google, clear = google_identifiers(person)
     for hashes in [*meta_hashes(person).values(), *google.values()]:
         assert 1 <= len(set(hashes)) == len(hashes) <= 3
@@ -537,7 +537,7 @@ def test_any_person(person: dict[str, object]) -> None:
 
 
 def test_every_character_in_a_name_is_stable() -> None:
-    """Red: one letter of some script hashes differently the second time, or cannot be encoded."""
+    """One letter of some script hashes differently the second time, or cannot be encoded."""
     for code in (*range(0x3000), *range(0x3000, sys.maxunicode + 1, 37)):
         for text in (f"a{chr(code)}b", f"a {chr(code)}\u0301"):
             name = normalise("meta", "fn", text)
@@ -550,7 +550,7 @@ def test_every_character_in_a_name_is_stable() -> None:
 
 
 def test_what_is_too_long_is_nobodys() -> None:
-    """Red: a phone of 20 kB is searched for its extension for seconds."""
+    """A phone of 20 kB is searched for its extension for seconds."""
     phone = "+44 20 7183 8750"
     assert normalise("google", "phone", f"{phone} ext. 12") == "+442071838750"
     assert normalise("google", "phone", phone + "#" * 60 + "1") is None
@@ -561,7 +561,7 @@ def test_what_is_too_long_is_nobodys() -> None:
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(" -.()/\u00a0\u2011", max_size=2), min_size=12, max_size=12))
 def test_phone_punctuation_does_not_matter(gaps: list[str]) -> None:
-    """Red: the same number typed with other dashes is another person."""
+    """The same number typed with other dashes is another person."""
     written = "".join(gap + digit for gap, digit in zip(gaps, "442071838750", strict=True))
     assert normalise("google", "phone", f"+{written}") == "+442071838750"
     assert normalise("google", "phone", f"0 0{written}", "US") == "+442071838750"
@@ -576,14 +576,14 @@ def test_phone_punctuation_does_not_matter(gaps: list[str]) -> None:
 def test_case_and_outer_blanks_do_not_matter(
     where: tuple[str, str], value: str, blank: str
 ) -> None:
-    """Red: JO@EXAMPLE.COM and jo@example.com are two people."""
+    """JO@EXAMPLE.COM and jo@example.com are two people."""
     text = normalise(*where, value, "US")
     assert normalise(*where, blank + value.upper() + blank, "US") == text
     assert normalise(*where, value.lower(), "US") == text
 
 
 def test_country_codes_for_consent() -> None:
-    """Red: consent is not asked where it must be, since the country is not recognised."""
+    """Consent is not asked where it must be, since the country is not recognised."""
     for written in ("DE", "de", " deu ", "Germany", "GERMANY", "Federal Republic of Germany"):
         assert country_alpha2(written) == "DE"
     for nobody in (None, "", "n/a", "n.a.", "Europe", "jo@example.com", 49):

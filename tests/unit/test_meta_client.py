@@ -115,7 +115,7 @@ def _graph(server: Server | Sandbox, **arguments: Any) -> Graph:
 
 
 def test_the_token_travels_in_the_header_and_in_no_url(sandbox: Sandbox) -> None:
-    """Red: the token would stand in the logs of every proxy on the way."""
+    """The token would stand in the logs of every proxy on the way."""
     sandbox.requests.clear()
     token, secret = "sandbox-token-lumen", "sandbox-app-secret"
     graph = _graph(sandbox, token=token, app_id="1", app_secret=secret)
@@ -132,7 +132,7 @@ def test_the_token_travels_in_the_header_and_in_no_url(sandbox: Sandbox) -> None
 
 
 def test_without_an_app_secret_there_is_no_proof(sandbox: Sandbox) -> None:
-    """Red: Graph would refuse a token whose app secret we were never given."""
+    """Graph would refuse a token whose app secret we were never given."""
     sandbox.requests.clear()
     hierarchy.account(_graph(sandbox, token="sandbox-token-acme"), "1000000001", Plan())
     (request,) = sandbox.requests
@@ -143,7 +143,7 @@ def test_without_an_app_secret_there_is_no_proof(sandbox: Sandbox) -> None:
 def test_a_netrc_file_does_not_replace_the_token(
     serve: Callable[..., Server], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Red: somebody's ~/.netrc would send its password to Meta in place of our token."""
+    """Somebody's ~/.netrc would send its password to Meta in place of our token."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password their-password\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -153,7 +153,7 @@ def test_a_netrc_file_does_not_replace_the_token(
 
 
 def test_a_pasted_line_break_is_no_part_of_the_token(serve: Callable[..., Server]) -> None:
-    """Red: the commonest slip of a paste would look like an outage of Meta."""
+    """The commonest slip of a paste would look like an outage of Meta."""
     server = serve({"id": "1"})
     _graph(server, token=f" {TOKEN}\n").get("me")
     assert server.headers[0]["Authorization"] == f"Bearer {TOKEN}"
@@ -163,7 +163,7 @@ def test_a_pasted_line_break_is_no_part_of_the_token(serve: Callable[..., Server
 def test_a_token_that_cannot_be_one_is_refused_at_once(
     serve: Callable[..., Server], token: str
 ) -> None:
-    """Red: a token that no header can carry would be tried four times, as an outage."""
+    """A token that no header can carry would be tried four times, as an outage."""
     server = serve({"id": "1"})
     with pytest.raises(MetaTokenRefused) as caught:
         _graph(server, token=token, who="connection 'm'").get("me")
@@ -175,7 +175,7 @@ def test_a_token_that_cannot_be_one_is_refused_at_once(
 
 
 def test_next_on_another_host_does_not_get_our_token(serve: Callable[..., Server]) -> None:
-    """Red: an answer could send our token to a host of its choice."""
+    """An answer could send our token to a host of its choice."""
     thief = serve({"data": [{"id": "stolen"}]})
     query = f"after=2&access_token={TOKEN}&appsecret_proof=beef"
     server = serve(
@@ -190,7 +190,7 @@ def test_next_on_another_host_does_not_get_our_token(serve: Callable[..., Server
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(serve: Callable[..., Server], status: int) -> None:
-    """Red: a redirect would carry the query, and on the same host the token, elsewhere."""
+    """A redirect would carry the query, and on the same host the token, elsewhere."""
     thief = serve({"id": "1"})
     server = serve((status, b"", {"Location": f"{thief.url}/v26.0/me"}))
     with pytest.raises(MetaRefused, match=r"^A redirect to 127\.0\.0\.1 came in place of Graph's "
@@ -205,7 +205,7 @@ def test_redirects_are_not_followed(serve: Callable[..., Server], status: int) -
 
 @pytest.mark.parametrize("size", [1, 7, 500])
 def test_pages_give_every_object_once(sandbox: Sandbox, size: int) -> None:
-    """Red: an empty page that says `next` would end the list, and its rest would be lost."""
+    """An empty page that says `next` would end the list, and its rest would be lost."""
     graph = _graph(sandbox, token="sandbox-token-acme")
     reader = hierarchy.Reader(graph, "1000000001", Plan(edge_pages={"campaigns": size}))
     pages = [rows for rows, _ in reader.pages("campaigns")]
@@ -219,7 +219,7 @@ def test_pages_give_every_object_once(sandbox: Sandbox, size: int) -> None:
     "paging", [{}, {"cursors": {"before": "a", "after": "b"}}, None, [], {"next": None}]
 )
 def test_a_page_without_next_is_the_last(serve: Callable[..., Server], paging: Any) -> None:
-    """Red: the last page's odd shape would be an error, or a page for ever."""
+    """The last page's odd shape would be an error, or a page for ever."""
     server = serve({"data": [{"id": "1"}], "paging": paging})
     assert list(_graph(server).pages("act_1/ads")) == [[{"id": "1"}]]
     assert len(server.paths) == 1
@@ -243,7 +243,7 @@ def test_pages_that_go_in_a_circle_are_read_once(
     calls: int,
     reason: str,
 ) -> None:
-    """Red: the task would run until its timeout, staging the same rows again and again."""
+    """The task would run until its timeout, staging the same rows again and again."""
     server = serve({"data": []})
     server.answers = [
         {"data": [{"id": str(n)}], "paging": _next(server, after)}
@@ -258,7 +258,7 @@ def test_pages_that_go_in_a_circle_are_read_once(
 def test_three_empty_pages_in_a_row_are_the_end(
     serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: empty pages that go on for ever would hold the task; or two would end a list early."""
+    """Empty pages that go on for ever would hold the task; or two would end a list early."""
     server = serve({"data": []})
     rows = [["1"], [], [], ["2"], [], [], []]
     server.answers = [
@@ -273,7 +273,7 @@ def test_three_empty_pages_in_a_row_are_the_end(
 def test_long_paging_says_once_a_minute_how_far_it_is(
     serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: an hour of paging would look like a task that hangs."""
+    """An hour of paging would look like a task that hangs."""
     caplog.set_level(logging.INFO)
     server = serve({"data": []})
     pages: list[Any] = [
@@ -287,7 +287,7 @@ def test_long_paging_says_once_a_minute_how_far_it_is(
 
 
 def test_a_host_with_a_path_is_kept_on_every_page(serve: Callable[..., Server]) -> None:
-    """Red: behind a proxy with a path of its own only first pages would be found."""
+    """Behind a proxy with a path of its own only first pages would be found."""
     server = serve({"data": []})
     server.answers = [
         {"data": [], "paging": {"next": "https://graph.facebook.com/v26.0/act_1/ads?after=2"}},
@@ -303,7 +303,7 @@ def test_a_host_with_a_path_is_kept_on_every_page(serve: Callable[..., Server]) 
 
 
 def test_parameters_are_sent_as_graph_wants_them(serve: Callable[..., Server]) -> None:
-    """Red: a filter in Python's notation would be refused, or worse, ignored."""
+    """A filter in Python's notation would be refused, or worse, ignored."""
     server = serve({"data": []})
     list(
         _graph(server, api_version="v25.0").pages(
@@ -361,7 +361,7 @@ _CHECK = "if it lasts, check the connection's host and the proxies between"
 def test_a_passing_failure_is_tried_again_then_loud(
     serve: Callable[..., Server], answer: Any, sentence: str
 ) -> None:
-    """Red: half an answer would be loaded as a whole one, or a hiccup would cost the run."""
+    """Half an answer would be loaded as a whole one, or a hiccup would cost the run."""
     server = serve(answer)
     # The connection stays open while the rest of a short body is waited for.
     with pytest.raises(MetaTransient) as caught:
@@ -377,7 +377,7 @@ def test_a_passing_failure_is_tried_again_then_loud(
 def test_what_comes_after_a_passing_failure_is_taken(
     serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: retries would not be retries, or nobody would see that there were any."""
+    """Retries would not be retries, or nobody would see that there were any."""
     server = serve((502, {"rows": []}, {}), b'{"da', {"data": [{"id": "1"}]})
     graph = _graph(server)
     assert list(graph.pages("act_1/ads")) == [[{"id": "1"}]]
@@ -393,7 +393,7 @@ def test_what_comes_after_a_passing_failure_is_taken(
 def test_a_refusal_without_words_is_not_tried_again(
     serve: Callable[..., Server], status: int
 ) -> None:
-    """Red: a proxy's refusal would be asked four times, or pass for an answer."""
+    """A proxy's refusal would be asked four times, or pass for an answer."""
     server = serve((status, b"" if status == 204 else b"{}", {}))
     with pytest.raises(MetaRefused):
         _graph(server).get("me")
@@ -401,7 +401,7 @@ def test_a_refusal_without_words_is_not_tried_again(
 
 
 def test_a_page_without_a_list_of_data_is_loud(serve: Callable[..., Server]) -> None:
-    """Red: an answer of another shape would count as an empty list."""
+    """An answer of another shape would count as an empty list."""
     with pytest.raises(
         MetaTransient, match=r"^Meta answered ads without a list of objects in `data`$"
     ):
@@ -411,7 +411,7 @@ def test_a_page_without_a_list_of_data_is_loud(serve: Callable[..., Server]) -> 
 def test_what_meta_says_to_people_is_in_the_error_and_names_none(
     serve: Callable[..., Server],
 ) -> None:
-    """Red: a broken creative would be an "Invalid parameter", and a text with an e-mail or an id in
+    """A broken creative would be an "Invalid parameter", and a text with an e-mail or an id in
     it would be in logs for years.
     """
     error = {
@@ -428,7 +428,7 @@ def test_what_meta_says_to_people_is_in_the_error_and_names_none(
 
 
 def test_a_status_that_meta_refuses_is_named(serve: Callable[..., Server]) -> None:
-    """Red: nothing would say which of twelve statuses Meta has given up."""
+    """Nothing would say which of twelve statuses Meta has given up."""
     message = (
         '(#100) Param effective_status[9] must be one of {ACTIVE} - got "PENDING_BILLING_INFO".'
     )
@@ -438,7 +438,7 @@ def test_a_status_that_meta_refuses_is_named(serve: Callable[..., Server]) -> No
 
 
 def test_nobody_answers() -> None:
-    """Red: a refused connection would be a raw exception with the URL in it."""
+    """A refused connection would be a raw exception with the URL in it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -450,7 +450,7 @@ def test_nobody_answers() -> None:
 
 
 def test_an_answer_that_never_comes_is_given_up() -> None:
-    """Red: a silent peer would hold the task, and its slot, for ever."""
+    """A silent peer would hold the task, and its slot, for ever."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         graph = Graph(
             TOKEN,
@@ -512,7 +512,7 @@ def test_an_answer_that_never_comes_is_given_up() -> None:
     ],
 )
 def test_what_a_code_means(status: int, code: Any, subcode: Any, kind: type[MetaError]) -> None:
-    """Red: a dead token would be retried for an hour, or an outage would fail the day at once."""
+    """A dead token would be retried for an hour, or an outage would fail the day at once."""
     error = {"message": "m", "code": code, "error_subcode": subcode, "fbtrace_id": "AbC"}
     found = from_answer(error, http_status=status, who="connection 'm'")
     assert type(found) is kind
@@ -527,14 +527,14 @@ def test_what_a_code_means(status: int, code: Any, subcode: Any, kind: type[Meta
 
 
 def test_reduce_the_amount_of_data_is_no_outage() -> None:
-    """Red: the same call would be repeated, and fail, for ever."""
+    """The same call would be repeated, and fail, for ever."""
     message = "Please reduce the amount of data you're asking for, then retry your request"
     found = from_answer({"code": 1, "message": message}, http_status=500, who="m")
     assert type(found) is MetaTooMuchData
 
 
 def test_graphs_own_word_that_it_will_pass_is_heeded() -> None:
-    """Red: an unknown code that Graph calls transient would fail the day."""
+    """An unknown code that Graph calls transient would fail the day."""
     error = {"code": 77777, "message": "m", "is_transient": True}
     assert type(from_answer(error, http_status=400, who="m")) is MetaTransient
     error["is_transient"] = False
@@ -544,7 +544,7 @@ def test_graphs_own_word_that_it_will_pass_is_heeded() -> None:
 def test_an_error_says_what_to_mend_and_nothing_secret(
     serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Red: a token, an id or an e-mail that Graph quotes would stand in logs for years."""
+    """A token, an id or an e-mail that Graph quotes would stand in logs for years."""
     message = (
         f'Malformed access token "{TOKEN}" of jane.doe+x@example.com for act_1234567890 '
         f"and user 100000000000001, o'neil@example.org"
@@ -578,7 +578,7 @@ _PART = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789._%+-", min_size=1, m
     after=st.text(max_size=400),
 )
 def test_redacted_leaves_no_secret(before: str, secret: str, after: str) -> None:
-    """Red: what Graph quotes of a person or a credential would pass through."""
+    """What Graph quotes of a person or a credential would pass through."""
     found = redacted(f"{before} {secret} {after}")
     assert secret.removeprefix("act_") not in found
     assert len(found) <= 300
@@ -586,13 +586,13 @@ def test_redacted_leaves_no_secret(before: str, secret: str, after: str) -> None
 
 @given(st.text())
 def test_redacted_takes_any_text(text: str) -> None:
-    """Red: an odd message would hide the error behind another one."""
+    """An odd message would hide the error behind another one."""
     assert len(redacted(text)) <= 300
 
 
 @pytest.mark.parametrize("kind", sorted(errors.MetaError.__subclasses__(), key=str))
 def test_errors_survive_a_process_boundary(kind: type[MetaError]) -> None:
-    """Red: a worker that hands its error on would die of the handing on."""
+    """A worker that hands its error on would die of the handing on."""
     error = kind("text", code=1, subcode=2, http_status=500, trace_id="t", wait=7.5)
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind

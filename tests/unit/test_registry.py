@@ -17,8 +17,6 @@ import pytest
 from tributary import config
 from tributary.deliver import destinations, upload
 from tributary.errors import SettingsError
-from tributary.orchestration import provider
-from tributary.orchestration.tasks.upload import senders_to
 from tributary.platforms import meanings, registry
 from tributary.platforms.base import (
     Action,
@@ -28,7 +26,7 @@ from tributary.platforms.base import (
     QuotaReached,
     StatusGone,
 )
-from tributary.platforms.hook import PlatformHook
+from tributary.settings.models import Brand
 
 PLATFORMS = registry.names()
 _IN_SQL = re.compile(r"outcome = (case .*? end|'\w+')", re.DOTALL)
@@ -38,7 +36,7 @@ _QUOTED = re.compile(r"(?:then|else|^) ?'(\w+)'")
 # What a platform must have.
 
 
-def _left_out(name: str, platform: Platform) -> set[str]:
+def _left_out(name: str, platform: Platform[Any]) -> set[str]:
     """What a platform does not say of itself, in the words of `platforms/base.py`."""
     missing = {one for one in Platform.__annotations__ if not hasattr(platform, one)}
     if "name" not in missing and platform.name != name:
@@ -95,22 +93,6 @@ def test_errors_of_every_platform_have_an_action(error: type[PlatformError]) -> 
     assert isinstance(error.action, Action)
 
 
-@pytest.mark.parametrize("name", PLATFORMS)
-def test_a_platform_has_its_connection_and_its_hook(name: str) -> None:
-    """Airflow shows no form for the connection, or its Test button fails."""
-    connection = registry.platform(name).connection
-    hook: Any = registry.hook_class(name)
-    assert issubclass(hook, PlatformHook)
-    assert not getattr(hook, "__abstractmethods__", None)
-    assert {"clients", "check"} <= vars(hook).keys()
-    assert (hook.conn_type, hook.hook_name) == (connection.conn_type, connection.title)
-    types = {
-        one["connection-type"]: one for one in provider.get_provider_info()["connection-types"]
-    }
-    assert types[connection.conn_type]["hook-class-name"] == connection.hook
-    assert set(types) == {*PLATFORMS, "tributary_webhook"}
-
-
 def test_no_library_of_a_platform_is_imported_before_it_is_used() -> None:
     """Each process and command waits seconds for libraries that it does not use."""
     program = (
@@ -129,10 +111,18 @@ def test_no_library_of_a_platform_is_imported_before_it_is_used() -> None:
 # An unknown platform is an error everywhere.
 
 
+BRAND = Brand.model_validate(
+    {"slug": "acme", "name": "Acme", "reporting_currency": "USD", "time_zone": "UTC"}
+)
+
+
 def _destination(platform: str) -> destinations.Destination:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
+    brand = Brand.model_validate(
+        {"slug": "acme", "name": "Acme", "reporting_currency": "USD", "time_zone": "UTC"}
+    )
     return destinations.Destination(
-        "acme-x", platform, "x_acme", True, moment, {"name": "acme-x"}, uuid4(), "acme", {}
+        "acme-x", platform, "x_acme", True, moment, {}, uuid4(), "acme", brand
     )
 
 
@@ -156,7 +146,6 @@ def _event() -> Any:
         lambda one: destinations.longest_age([one]),
         lambda one: destinations.first_state(_event(), one, datetime(2026, 1, 3, tzinfo=UTC)),
         lambda one: upload.upload("postgresql://unused", one, lambda: SimpleNamespace()),  # type: ignore[arg-type,return-value]
-        senders_to,
     ],
 )
 def test_an_unknown_platform_is_an_error(use: Callable[[destinations.Destination], Any]) -> None:

@@ -1,4 +1,4 @@
-"""The settings file: every fault is told in one line with its place; defaults are filled in."""
+"""The settings file: a mistake is one sentence with its place; defaults are of this version."""
 
 import re
 import subprocess
@@ -11,7 +11,8 @@ import pytest
 import yaml
 from tributary import config
 from tributary.errors import SettingsError
-from tributary.settings import apply as settings
+from tributary.settings import describe
+from tributary.settings.read import check, read
 
 BRAND = """
 brands:
@@ -27,7 +28,7 @@ GOOGLE = "platform: google_ads, name: g, conn_id: google_acme, customer_id: '111
 
 def _faults(text: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        settings.check(yaml.safe_load(text))
+        check(yaml.safe_load(text))
     head, *lines = str(caught.value).splitlines()
     assert head == "The settings cannot be used:"
     return [line.removeprefix("  ") for line in lines]
@@ -91,7 +92,7 @@ def _brand(more: str) -> str:
         ),
         (
             _brand(f"ad_accounts:\n  - {{{ACCOUNT}}}\n  - {{{ACCOUNT}}}"),
-            "brands[0].ad_accounts[1].account_id: 10 stands there already, under acme",
+            "brands[0].ad_accounts[1].account_id: 10 is there already, under acme",
         ),
         (
             # YAML reads an unquoted NO as false.
@@ -129,11 +130,11 @@ def _brand(more: str) -> str:
         ),
         (
             BRAND + BRAND.removeprefix("\nbrands:\n"),
-            "brands[1].slug: acme stands there twice",
+            "brands[1].slug: acme is there twice",
         ),
         (
             _brand(f"destinations: [{{{META}}}, {{{META}}}]"),
-            "brands[0].destinations[1].name: acme-meta stands there twice",
+            "brands[0].destinations[1].name: acme-meta is there twice",
         ),
         (
             _brand(f"destinations: [{{{META}, send_from: '2026-01-31'}}]"),
@@ -150,6 +151,47 @@ def _brand(more: str) -> str:
             "google_ads, posthog, not 'tiktok'",
         ),
         (
+            _brand(f"destinations: [{{{GOOGLE.replace('google_ads', 'google-ads')}}}]"),
+            "brands[0].destinations[0].platform: must be one of meta, google_data_manager, "
+            "google_ads, posthog, not 'google-ads' (did you mean google_ads?)",
+        ),
+        (
+            _brand("ad_accounts: [{platform: metta, account_id: '10', conn_id: m}]"),
+            "brands[0].ad_accounts[0].platform: must be one of meta, google_ads, not 'metta' "
+            "(did you mean meta?)",
+        ),
+        (
+            _brand("destinations: [{name: acme, conn_id: x}]"),
+            "brands[0].destinations[0]: platform is missing",
+        ),
+        (
+            _brand("destinations: [acme-meta]"),
+            "brands[0].destinations[0]: must be a mapping, not 'acme-meta'",
+        ),
+        (
+            _brand("webhooks: [{source: strip, conn_id: a}]"),
+            "brands[0].webhooks[0].source: must be one of stripe, denefits, ghl, perspective, "
+            "chatbot, not 'strip' (did you mean stripe?)",
+        ),
+        (
+            _brand(f"destinations: [{{{META}, batch_size: 1001}}]"),
+            "brands[0].destinations[0].batch_size: 1001 is greater than the maximum of 1000",
+        ),
+        (
+            _brand(f"destinations: [{{{GOOGLE}, events: {{}}}}]"),
+            "brands[0].destinations[0].events: must not be empty",
+        ),
+        (
+            BRAND.replace("Acme Courses", "''"),
+            "brands[0].name: must not be empty",
+        ),
+        (
+            _brand("event_id_template: order"),
+            "brands[0].event_id_template: must be made of text and {transaction_id}, "
+            "{event_name}, {contact_id}, {brand}, with {transaction_id} in it (else different "
+            "events would have one id), not 'order'",
+        ),
+        (
             _brand(f"destinations: [{{{GOOGLE}}}]"),
             "brands[0].destinations[0]: events is missing",
         ),
@@ -159,11 +201,11 @@ def _brand(more: str) -> str:
         ),
         (
             _brand("webhooks: [{source: stripe, conn_id: a}, {source: stripe, conn_id: b}]"),
-            "brands[0].webhooks: stripe stands there twice",
+            "brands[0].webhooks: stripe is there twice",
         ),
         (
             _brand("webhooks: [{source: ghl, conn_id: a, renewals: skip}]"),
-            "brands[0].webhooks[0].renewals: is a setting of stripe alone",
+            "brands[0].webhooks[0]: unknown key renewals",
         ),
         (
             _brand("webhooks: [{source: stripe, conn_id: a, disputes: lost}]"),
@@ -171,18 +213,23 @@ def _brand(more: str) -> str:
         ),
     ],
 )
-def test_a_fault_is_one_line_with_its_place(text: str, fault: str) -> None:
-    """Red: who writes the file would have to guess what is wrong and where."""
+def test_a_mistake_is_one_line_with_its_place(text: str, fault: str) -> None:
+    """Whoever writes the file has to guess what is wrong and where."""
     assert _faults(text) == [fault]
 
 
-def test_all_faults_are_told_at_once() -> None:
-    """Red: a file with three faults would take three attempts to mend."""
-    text = _brand(f"colour: red\nad_accounts: [{{{ACCOUNT}, reconcile: no}}, {{platform: meta}}]")
+def test_all_mistakes_are_reported_at_once() -> None:
+    """A file with many mistakes takes many attempts to correct."""
+    text = _brand(
+        f"colour: red\nad_accounts: [{{{ACCOUNT}, reconcile: no}}, {{platform: meta}}]\n"
+        f"destinations: [{{{META}}}, {{{META}}}]"
+    ).replace("Asia/Jakarta", "Djakarta")
     assert _faults(text) == [
         "brands[0]: unknown key colour",
+        "brands[0].time_zone: 'Djakarta' is no IANA time zone",
         "brands[0].ad_accounts[0].reconcile: must be one of fail, warn, not False",
-        "brands[0].ad_accounts[1]: account_id, conn_id are missing",
+        "brands[0].ad_accounts[1]: conn_id, account_id are missing",
+        "brands[0].destinations[1].name: acme-meta is there twice",
     ]
 
 
@@ -195,97 +242,101 @@ def test_all_faults_are_told_at_once() -> None:
         (b"brands: a\x00b", "{path} is not YAML: "),
         (
             b"brands: []\nbrands: []\n",
-            "{path} is not YAML at line 2: the key brands stands there twice.",
+            "{path} is not YAML at line 2: the key brands is there twice.",
         ),
         (
             b"brands:\n  - slug: acme\n    ad_accounts: []\n    name: A\n    ad_accounts: []\n",
-            "{path} is not YAML at line 5: the key ad_accounts stands there twice.",
+            "{path} is not YAML at line 5: the key ad_accounts is there twice.",
         ),
     ],
 )
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
-    """Red: a traceback of the YAML parser, or half of the file silently left out."""
+    """The user sees a traceback of the YAML parser, or half of the file is ignored."""
     path = tmp_path / "settings.yaml"
     path.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
-        settings.read(path)
+        read(path)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(sentence.format(path=path))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """Red: a traceback instead of the path that was mistyped."""
+    """The user sees a traceback instead of the path that was mistyped."""
     with pytest.raises(SettingsError, match=f"^There is no settings file {tmp_path}/none.yaml.$"):
-        settings.read(tmp_path / "none.yaml")
+        read(tmp_path / "none.yaml")
     with pytest.raises(SettingsError, match=f"^{tmp_path} cannot be read: Is a directory.$"):
-        settings.read(tmp_path)
+        read(tmp_path)
 
 
-def test_defaults_are_filled_in() -> None:
-    """Red: code that reads a setting would meet a missing key, or another default than promised."""
+def test_defaults_are_filled_in_and_not_stored() -> None:
+    """Code that reads a setting meets another default than promised, or a later version's default
+    never takes effect, since the old one was stored."""
     text = _brand(
         f"ad_accounts: [{{{ACCOUNT}}}]\ndestinations: [{{{META}}}]\n"
         "webhooks: [{source: stripe, conn_id: s}]"
     )
-    assert settings.check(yaml.safe_load(text)) == {
-        "brands": [
-            {
-                "slug": "acme",
-                "name": "Acme Courses",
-                "reporting_currency": "USD",
-                "time_zone": "Asia/Jakarta",
-                "default_country": None,
-                "url_parameters": [],
-                "managed_by": "file",
-                "event_id_template": None,
-                "consent_when_unknown": "deny",
-                "always_require_consent_in": ["EEA", "GB", "CH"],
-                "event_names": {},
-                "property_aliases": {},
-                "ad_accounts": [
-                    {
-                        "platform": "meta",
-                        "account_id": "10",
-                        "name": None,
-                        "conn_id": "meta_acme",
-                        "is_active": True,
-                        "lookback_days": 28,
-                        "reread_days": 90,
-                        "reconcile": "fail",
-                        "tolerance": None,
-                        "attribution_windows": ["1d_click", "7d_click", "28d_click", "1d_view"],
-                        "action_types": ["omni_purchase", "purchase"],
-                    }
-                ],
-                "destinations": [
-                    {
-                        "name": "acme-meta",
-                        "platform": "meta",
-                        "conn_id": "meta_acme",
-                        "is_active": True,
-                        "pixel_id": "123",
-                        "test_event_code": None,
-                        "batch_size": 1000,
-                        "in_flight": 4,
-                        "sync_interval_minutes": 15,
-                        "send_from": None,
-                        "limited_data_use": False,
-                        "events": None,
-                    }
-                ],
-                "webhooks": [{"source": "stripe", "conn_id": "s"}],
-            }
-        ]
+    (brand,) = check(yaml.safe_load(text)).brands
+    defaults: dict[str, object] = {
+        "slug": "acme",
+        "name": "Acme Courses",
+        "reporting_currency": "USD",
+        "time_zone": "Asia/Jakarta",
+        "default_country": None,
+        "url_parameters": [],
+        "managed_by": "file",
+        "event_id_template": None,
+        "consent_when_unknown": "deny",
+        "always_require_consent_in": ["EEA", "GB", "CH"],
+        "event_names": {},
+        "property_aliases": {},
     }
+    assert brand.model_dump(exclude={"ad_accounts", "destinations", "webhooks"}) == defaults
+    (account,), (destination,), (webhook,) = brand.ad_accounts, brand.destinations, brand.webhooks
+    assert account.model_dump() == {
+        "platform": "meta",
+        "account_id": "10",
+        "name": None,
+        "conn_id": "meta_acme",
+        "is_active": True,
+        "lookback_days": 28,
+        "reread_days": 90,
+        "reconcile": "fail",
+        "tolerance": None,
+        "attribution_windows": ["1d_click", "7d_click", "28d_click", "1d_view"],
+        "action_types": ["omni_purchase", "purchase"],
+    }
+    assert destination.model_dump() == {
+        "name": "acme-meta",
+        "platform": "meta",
+        "conn_id": "meta_acme",
+        "is_active": True,
+        "pixel_id": "123",
+        "test_event_code": None,
+        "batch_size": 1000,
+        "in_flight": 4,
+        "sync_interval_minutes": 15,
+        "send_from": None,
+        "limited_data_use": False,
+        "events": None,
+    }
+    assert webhook.model_dump() == {
+        "source": "stripe", "conn_id": "s", "renewals": "purchase", "disputes": "ignore",
+    }  # fmt: skip
+    written = yaml.safe_load(text)["brands"][0]
+    assert brand.stored() == written
+    assert destination.stored() == written["destinations"][0]
+    for model in (account, destination):
+        earlier = {**model.model_dump(), "of_another_version": 1}
+        assert type(model).of_stored(earlier) == model
 
 
 def test_what_the_file_says_wins_over_defaults() -> None:
-    """Red: a setting that somebody wrote would be ignored."""
+    """A setting in the file is ignored."""
     account = f"{ACCOUNT}, lookback_days: 7, reconcile: warn, tolerance: '0.05', is_active: false"
-    checked = settings.check(yaml.safe_load(_brand(f"ad_accounts: [{{{account}}}]")))
-    found = checked["brands"][0]["ad_accounts"][0]
-    names = ("lookback_days", "reconcile", "tolerance", "is_active")
-    assert [found[name] for name in names] == [7, "warn", "0.05", False]
+    (brand,) = check(yaml.safe_load(_brand(f"ad_accounts: [{{{account}}}]"))).brands
+    (found,) = brand.ad_accounts
+    assert (found.lookback_days, found.reconcile) == (7, "warn")
+    assert (found.tolerance, found.is_active) == ("0.05", False)
 
 
 EXAMPLE = """
@@ -314,45 +365,54 @@ brands:
 
 
 def test_the_documented_example_is_valid() -> None:
-    """Red: who copies the example of the documentation would get an error."""
-    (brand,) = settings.check(yaml.safe_load(EXAMPLE))["brands"]
-    assert [d["name"] for d in brand["destinations"]] == ["acme-meta", "acme-google"]
-    assert brand["event_names"] == {"signup_started": "Lead"}
-    assert brand["destinations"][1]["events"] == {"Purchase": "42", "Lead": "43"}
+    """The example of the documentation is refused."""
+    (brand,) = check(yaml.safe_load(EXAMPLE)).brands
+    assert [d.name for d in brand.destinations] == ["acme-meta", "acme-google"]
+    assert brand.event_names == {"signup_started": "Lead"}
+    assert brand.destinations[1].events == {"Purchase": "42", "Lead": "43"}
 
 
 def test_the_demo_file_is_valid() -> None:
-    """Red: `make demo` would stop at its own settings."""
-    demo = settings.read(config.ROOT / "sandbox" / "demo.yaml")
-    accounts = [a["account_id"] for brand in demo["brands"] for a in brand["ad_accounts"]]
+    """`make demo` stops at its own settings."""
+    demo = read(config.ROOT / "sandbox" / "demo.yaml")
+    accounts = [account.account_id for brand in demo.brands for account in brand.ad_accounts]
     assert accounts == ["1000000001", "1000000002", "1000000003"]
 
 
-# What these mean is said by their name and type.
-_PLAIN = {
-    "platform", "is_active", "brands", "ad_accounts", "destinations", "webhooks", "source",
-    "batch_size",
-}  # fmt: skip
-
-
-def test_every_key_of_the_schema_is_described() -> None:
-    """Red: an editor would complete a key without a word on what it does."""
-    schema = settings._SCHEMA
-    jsonschema.Draft202012Validator.check_schema(schema)
-    undescribed = []
-    for name, part in {"the file": schema, **schema["$defs"]}.items():
-        for key, rule in part.get("properties", {}).items():
-            target = schema["$defs"][rule["$ref"].split("/")[-1]] if "$ref" in rule else rule
-            if key not in _PLAIN and not (rule.get("description") or target.get("description")):
-                undescribed.append(f"{name}.{key}")
+def test_every_key_is_described() -> None:
+    """An editor completes a key, or a page lists it, without a word on what it does."""
+    undescribed = [
+        f"{model.__name__}.{key}"
+        for model in describe.models()
+        for key, field in model.model_fields.items()
+        if not field.description and key not in ("platform", "source")  # these choose the model
+    ]
     assert undescribed == []
+
+
+@pytest.mark.parametrize("path", sorted(describe.generated()))
+def test_what_is_generated_from_the_models_is_up_to_date(path: Path) -> None:
+    """Editors and readers see keys that are gone, and do not see new ones."""
+    assert path.read_text(encoding="utf-8") == describe.generated()[path], (
+        "run `python -m tributary.settings`"
+    )
+
+
+def test_the_schema_is_a_schema_and_accepts_the_example() -> None:
+    """An editor marks a right file as wrong."""
+    schema = describe.schema()
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    assert list(validator.iter_errors(yaml.safe_load(EXAMPLE))) == []
+    wrong = _brand(f"destinations: [{{{META}, batch_size: 0}}]")
+    assert len(list(validator.iter_errors(yaml.safe_load(wrong)))) == 1
 
 
 @pytest.mark.parametrize("text", ["brandz: []", "brands: [", None])
 def test_configure_ends_with_the_sentence_and_no_traceback(
     tmp_path: Path, text: str | None
 ) -> None:
-    """Red: a typing mistake would end in a stack trace, or worse, with exit code 0."""
+    """A typing mistake ends in a stack trace, or with exit code 0."""
     path = tmp_path / "settings.yaml"
     if text is not None:
         path.write_text(text)

@@ -1,4 +1,4 @@
-{#- What decides the credits of a purchase and stands in the purchase itself, or in no table. -#}
+{#- What decides the credits of a purchase and is in the purchase itself, or in no table. -#}
 {% macro purchase_inputs(purchases) -%}
     {%- for column in [
         'brand_slug', 'profile_id', 'person_id', 'status', 'value', 'currency', 'brand_time_zone',
@@ -10,7 +10,7 @@
 {%- endmacro %}
 
 
-{#- One number for all that counts of a touch, of the columns of `app.touchpoints` as they are. -#}
+{#- One number for the columns of `app.touchpoints` that attribution reads. -#}
 {% macro touch_hash() -%}
     hash_record_extended(
         row(
@@ -40,7 +40,7 @@
         {{ profiles_of('purchases') }}
     ),
 
-    -- What a webhook captured counts for any touch of its profile.
+    -- The ads of contacts count for any touch of their profile.
     touches as (
         select
             brand_slug,
@@ -64,7 +64,7 @@
             profile_id,
             null as touched_at,
             first_touched_at,
-            case when kind = 'captured' then touches_hash end as touch_hash
+            case when kind = 'contact_ads' then touches_hash end as touch_hash
         from {{ ref('int_touches_by_profile') }}
     ),
 

@@ -80,7 +80,7 @@
 {#-
     The ad of each touch, by the first of these that says something:
 
-    1. an ad id: in `ad_id` (any number), in `utm_content` (one that we know), or captured by a
+    1. an ad id: in `ad_id` (any number), in `utm_content` (one that we know), or reported by a
        webhook for the same click;
     2. an id of an ad set or campaign in utm fields;
     3. a gclid that `raw.google_click_view` knows;

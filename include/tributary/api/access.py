@@ -28,7 +28,7 @@ from redis.retry import Retry
 from tributary.api import audit, permissions
 from tributary.api.bounds import address
 from tributary.api.database import Database, database
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 from tributary.api.shares import FAILED, UNKNOWN
 from tributary.errors import SettingsError
 from tributary.warehouse import api_keys, audit_log
@@ -173,7 +173,7 @@ class Failures:
             tried: what all addresses together are counted for, too, where it exists.
 
         Raises:
-            Refused: 429 in the place of the 401 or 404 of one failure too many.
+            ApiError: 429 in the place of the 401 or 404 of one failure too many.
         """
         client = _client(request)
         shares = database(request).shares
@@ -183,7 +183,7 @@ class Failures:
             place = shares.of(UNKNOWN)
         try:
             yield place
-        except Refused as error:
+        except ApiError as error:
             if error.status not in (401, 404):
                 raise
             # Names that do not exist are made up by the client, and would be kept.
@@ -193,7 +193,7 @@ class Failures:
             if wait is None:
                 raise
             words = f"More than {self._counts.limit} that proved nothing came from there."
-            raise Refused(429, words, headers={"Retry-After": str(wait)}) from None
+            raise ApiError(429, words, headers={"Retry-After": str(wait)}) from None
 
 
 def _client(request: Request) -> str:
@@ -233,10 +233,10 @@ def by_key(database: Database, requests: Counts, failures: Failures) -> Access:
                     holder, wait = await run_in_threadpool(check, request, given.credentials, need)
             if holder is None:
                 words = "Give a valid API key: `Authorization: Bearer tk_…`."
-                raise Refused(401, words, headers={"WWW-Authenticate": "Bearer"})
+                raise ApiError(401, words, headers={"WWW-Authenticate": "Bearer"})
         request.state.key_id = holder.key_id
         if wait is not None:
-            raise Refused(429, f"More than {requests.limit}.", headers={"Retry-After": str(wait)})
+            raise ApiError(429, f"More than {requests.limit}.", headers={"Retry-After": str(wait)})
         return Caller(holder.brand_id, holder.brand, writes=need.changes)
 
     return access

@@ -20,14 +20,14 @@ from tributary.api.models import Health
 _ALONE = "The storage of the rate limit does not answer: each process counts its own requests."
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body cannot be read."},
-    401: {"description": "Nobody that we know."},
+    401: {"description": "The login or the key is missing or wrong."},
     403: {"description": "Not allowed."},
     404: {"description": "There is no such thing."},
-    409: {"description": "It cannot be done as things stand; the detail says what to do."},
+    409: {"description": "It cannot be done now; the detail says what to do."},
     413: {"description": "The body is too large."},
     422: {"description": "A field is wrong; the errors name it."},
     429: {"description": "Too many requests."},
-    500: {"description": "A fault of ours."},
+    500: {"description": "A fault of the server."},
     502: {"description": "Airflow does not answer, or refuses."},
     503: {"description": "The warehouse does not answer, or something is not set up."},
 }
@@ -35,22 +35,22 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 def edge(bounds: Bounds | None = None) -> FastAPI:
     """The public edge: brands' API keys, and webhooks, since Stripe cannot log in to Airflow."""
-    from tributary.api import webhooks
+    from tributary.api.webhooks import receive
 
     database = Database(config.warehouse_uri)
     requests, failures = counts_of_requests(), Failures()
     access = by_key(database, requests, failures)
     app = _app(database, access, sync.of_environment, openapi_url="/openapi.json")
     app.state.failures = failures
-    app.state.hooks = webhooks.Hooks(webhooks.of_connection)
-    app.include_router(webhooks.router)
+    app.state.hooks = receive.Hooks(receive.of_connection)
+    app.include_router(receive.router)
     app.add_middleware(Bounded, bounds=bounds or Bounds())
 
     @app.get("/health", tags=["health"], response_model_exclude_none=True)
     async def health() -> Health:
         """Whether the API and its warehouse answer."""
         if not await database.answers():
-            raise problems.KnownDown("The warehouse does not answer.")
+            raise problems.WarehouseStillDown("The warehouse does not answer.")
         return Health(status="ok", degraded=[_ALONE] if requests.is_alone else None)
 
     permissions.check(app)
@@ -129,11 +129,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas.pop(gone, None)
         problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= problem.pop("$defs") | {"Problem": problem}
-        told = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         for operations in document["paths"].values():
             for operation in operations.values():
                 for status, response in operation["responses"].items():
                     if status >= "400":
-                        response["content"] = told
+                        response["content"] = content
         app.openapi_schema = document
     return app.openapi_schema

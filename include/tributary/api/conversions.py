@@ -23,9 +23,11 @@ from tributary.api.models import (
     Status,
     Text,
 )
-from tributary.api.problems import Fault, Refused, fault, fault_of, faults_of, unprocessable
-from tributary.deliver import contacts, erasure, intake, ledger, outbox
-from tributary.deliver.intake import EventRefused, Receipt
+from tributary.api.problems import ApiError, Fault, fault, faults_of, faults_of_event, unprocessable
+from tributary.deliver import brands, contacts, erasure, intake, ledger, outbox
+from tributary.deliver.brands import Brand
+from tributary.deliver.intake import Receipt
+from tributary.event import EventRefused
 from tributary.warehouse import Connection
 
 router = APIRouter(tags=["conversions"])
@@ -41,12 +43,12 @@ _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 def create(body: ConversionIn, caller: Writer, request: Request, response: Response) -> Conversion:
     """Take a conversion. The same event_id again changes nothing and gives the first row."""
     with database(request).connection() as connection:
-        known = intake.brands(connection)
+        known = brands.load(connection)
         raw = _given(body)
         brand = _brand(known, raw, caller)
         receipt = _take(connection, brand, [raw])[0]
         if receipt.status == "refused":
-            raise unprocessable([_fault(receipt)])
+            raise unprocessable(_faults(receipt))
         assert receipt.id is not None
         row = ledger.one(connection, caller.brand_id, receipt.id)
     if row is None:  # under another event id
@@ -62,7 +64,7 @@ def create_batch(body: Batch, caller: Writer, request: Request) -> BatchResult:
     results: dict[int, ItemResult] = {}
     by_brand: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     with database(request).connection() as connection:
-        known = intake.brands(connection)
+        known = brands.load(connection)
         for index, item in enumerate(body.events):
             try:
                 raw = _given(ConversionIn.model_validate(item))
@@ -70,8 +72,8 @@ def create_batch(body: Batch, caller: Writer, request: Request) -> BatchResult:
             except ValidationError as error:
                 results[index] = _refused(index, faults_of(error.errors()))
             except EventRefused as error:
-                results[index] = _refused(index, [fault_of(error)])
-            except Refused as error:
+                results[index] = _refused(index, faults_of_event(error))
+            except ApiError as error:
                 results[index] = _refused(index, error.faults)
             else:
                 by_brand.setdefault(brand.slug, []).append((index, raw))
@@ -79,7 +81,7 @@ def create_batch(body: Batch, caller: Writer, request: Request) -> BatchResult:
             receipts = _take(connection, known[slug], [raw for _, raw in items])
             for (index, _), receipt in zip(items, receipts, strict=True):
                 if receipt.status == "refused":
-                    results[index] = _refused(index, [_fault(receipt)])
+                    results[index] = _refused(index, _faults(receipt))
                 else:
                     results[index] = ItemResult(index=index, status=receipt.status, id=receipt.id)
     ordered = [results[index] for index in sorted(results)]
@@ -148,14 +150,14 @@ def erase(id: UUID, caller: Writer, request: Request) -> None:
     """Erase the person's data of a conversion. The ledger's counts stay; it does not come back."""
     with database(request).connection() as connection:
         row = _one(connection, caller, id)
-        known = intake.brands(connection)[row["brand"]]
+        known = brands.load(connection)[row["brand"]]
         erasure.erase_event(connection, {**row, "brand_id": known.id}, outbox.now_of(connection))
 
 
 def _one(connection: Connection, caller: Caller, event: UUID) -> ledger.Row:
     row = ledger.one(connection, caller.brand_id, event)
     if row is None:
-        raise Refused(404, "There is no such conversion.")
+        raise ApiError(404, "There is no such conversion.")
     return row
 
 
@@ -164,7 +166,7 @@ def _given(body: ConversionIn) -> dict[str, Any]:
     return body.model_dump(exclude_none=True)
 
 
-def _brand(known: Mapping[str, intake.Brand], raw: dict[str, Any], caller: Caller) -> intake.Brand:
+def _brand(known: Mapping[str, Brand], raw: dict[str, Any], caller: Caller) -> Brand:
     """Whose event it is: the key's brand, or the one that is named."""
     slug = raw.pop("brand", None) or caller.brand
     if slug is None and len(known) == 1:
@@ -176,7 +178,7 @@ def _brand(known: Mapping[str, intake.Brand], raw: dict[str, Any], caller: Calle
     return known[slug]
 
 
-def _take(connection: Connection, brand: intake.Brand, raws: list[dict[str, Any]]) -> list[Receipt]:
+def _take(connection: Connection, brand: Brand, raws: list[dict[str, Any]]) -> list[Receipt]:
     """Hand events to intake, and keep what they say of their contacts."""
     with connection.transaction():
         receipts = intake.take(connection, brand, raws, source="api", now=outbox.now_of(connection))
@@ -186,9 +188,8 @@ def _take(connection: Connection, brand: intake.Brand, raws: list[dict[str, Any]
     return receipts
 
 
-def _fault(receipt: Receipt) -> Fault:
-    field = receipt.field or "event"
-    return fault(field, str(receipt.reason).removeprefix(f"{field}: "))
+def _faults(receipt: Receipt) -> list[Fault]:
+    return [fault(field, text) for field, text in receipt.faults]
 
 
 def _refused(index: int, faults: Sequence[Fault]) -> ItemResult:

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from tributary.api.problems import KnownDown
+from tributary.api.problems import WarehouseStillDown
 from tributary.api.shares import Shares
 from tributary.errors import WarehouseDown
 from tributary.warehouse import Connection, connect
@@ -96,7 +96,7 @@ class Database:
 
         Raises:
             WarehouseDown: nothing answered a moment ago.
-            Refused: the brand's share of the connections is used up.
+            ApiError: the brand's share of the connections is used up.
         """
         self.refuse_while_down()
         async with self.shares.of(brand):
@@ -112,7 +112,7 @@ class Database:
             raise self._down()
 
     def _ask(self, *, known: bool) -> None:
-        """Ask the server with a connection of its own; one thread at a time.
+        """Ask the server with a new connection; one thread at a time.
 
         Args:
             known: that it did not answer; then no request waits for the one that is asking.
@@ -144,11 +144,11 @@ class Database:
         finally:
             self._asking.release()
 
-    def _down(self) -> KnownDown:
-        return KnownDown(self._why)
+    def _down(self) -> WarehouseStillDown:
+        return WarehouseStillDown(self._why)
 
     async def answers(self) -> bool:
-        """Whether the warehouse answers a connection of its own, which no brand can take.
+        """Whether the warehouse answers on a new connection, outside the shares of brands.
 
         It is asked at most once a second, whoever wants to know.
         """

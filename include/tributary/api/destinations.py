@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 from tributary.api.access import Caller, Reader, Writer
 from tributary.api.database import database
 from tributary.api.models import Destination, DestinationChange, Destinations, Text
-from tributary.api.problems import Fault, Refused, unprocessable
+from tributary.api.problems import ApiError, Fault, unprocessable
 from tributary.deliver import destinations, ledger
 from tributary.errors import SettingsError
 from tributary.settings import apply as settings
@@ -42,12 +42,12 @@ def change(
             try:
                 settings.change_destination(connection, name, body.settings)
             except settings.NotOurs as error:
-                raise Refused(409, str(error)) from None
+                raise ApiError(409, str(error)) from None
             except settings.CountedTwice as error:
                 # It names another destination, which may be another brand's.
                 theirs = caller.brand is None or error.brands == {caller.brand}
                 words = str(error) if theirs else _TAKEN
-                raise Refused(409, words) from None
+                raise ApiError(409, words) from None
             except SettingsError as error:
                 raise unprocessable(_faults(str(error))) from None
         if body.paused:
@@ -60,7 +60,7 @@ def change(
 def _one(connection: Connection, caller: Caller, name: str) -> ledger.Row:
     rows = ledger.destinations(connection, caller.brand_id, name)
     if not rows:
-        raise Refused(404, "There is no such destination.")
+        raise ApiError(404, "There is no such destination.")
     return rows[0]
 
 

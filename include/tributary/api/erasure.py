@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from tributary.api.access import Writer
 from tributary.api.database import database
 from tributary.api.models import Erasure, ErasureRequest, Erasures
-from tributary.deliver import erasure, intake, outbox
-from tributary.deliver.intake import EventRefused
+from tributary.deliver import brands, erasure, outbox
+from tributary.event import EventRefused
 
 router = APIRouter(tags=["erasure"])
 
@@ -20,21 +20,21 @@ def erase(body: ErasureRequest, caller: Writer, request: Request) -> Erasures:
     """Erase a person by e-mail, phone or both, and take nothing of them any more."""
     person = body.model_dump(include={"email", "phone", "country"}, exclude_none=True)
     with database(request).connection() as connection:
-        known = intake.brands(connection)
+        known = brands.load(connection)
         wanted = caller.brand or body.brand
         if body.brand not in (None, wanted) or (wanted is not None and wanted not in known):
             raise EventRefused("brand", "is no brand that you may write to")
-        brands = [brand for slug, brand in known.items() if wanted in (None, slug)]
-        for brand in brands:
-            _check(person, brand.settings.get("default_country"))
+        asked = [brand for slug, brand in known.items() if wanted in (None, slug)]
+        for brand in asked:
+            _check(person, brand.settings.default_country)
         now = outbox.now_of(connection)
         # No index helps the search: on a large outbox it takes longer than a request may as a rule.
         connection.execute("set statement_timeout = '10min'")
         try:
             return Erasures(
                 erased=[Erasure(brand=brand.slug, **asdict(erasure.erase_person(
-                    connection, brand.id, person, now, brand.settings.get("default_country")
-                ))) for brand in brands]
+                    connection, brand.id, person, now, brand.settings.default_country
+                ))) for brand in asked]
             )  # fmt: skip
         finally:
             connection.execute("reset statement_timeout")

@@ -33,7 +33,7 @@ from starlette.exceptions import HTTPException
 from tributary.api import audit, permissions
 from tributary.api.access import Caller
 from tributary.api.permissions import LOAD_DAG, Need
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 
 # Those that load ads; the last one where several have a run of the same id.
 _LOADING_DAGS = ("reread_meta_ads", LOAD_DAG)
@@ -44,23 +44,23 @@ async def by_airflow(request: Request, given: HTTPAuthorizationCredentials | Non
     """A user of Airflow who may do what the route does; sees all brands.
 
     Raises:
-        Refused: Airflow does not know the user, the permission is missing, or another site asked.
+        ApiError: Airflow does not know the user, the permission is missing, or another site asked.
     """
     need = permissions.need_of(request.scope["endpoint"])
     try:
         user = await get_user(request, None, given)
     except HTTPException as error:
-        # Airflow says 403 of a token that is none of its own; to us that is no login, either.
-        raise Refused(401, str(error.detail), headers={"WWW-Authenticate": "Bearer"}) from None
+        # Airflow answers 403 to a token that it did not issue; here that is no login, either.
+        raise ApiError(401, str(error.detail), headers={"WWW-Authenticate": "Bearer"}) from None
     # A browser sends a cookie along by itself; a token it does not.
     if need.changes and given is None:
         if from_another_site(request):
-            raise Refused(403, "Another site asked for this, with a cookie that it did not set.")
+            raise ApiError(403, "Another site asked for this, with a cookie that it did not set.")
         kind = request.headers.get("content-type", "").split(";")[0].strip()
         if kind not in ("", "application/json"):  # a form, which a browser sends to any site
-            raise Refused(415, "The body must be JSON.")
+            raise ApiError(415, "The body must be JSON.")
     if not await run_in_threadpool(_may, user, need):
-        raise Refused(403, f"Your role in Airflow may not {need.in_words()}.")
+        raise ApiError(403, f"Your role in Airflow may not {need.in_words()}.")
     if need.changes:
         await run_in_threadpool(_log, request, user.get_name())
     return Caller(None, None, writes=need.changes, user=user.get_name(), may=partial(_may, user))

@@ -1,14 +1,15 @@
-"""What the API takes and gives."""
+"""The models of the REST API's requests and answers."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
+from tributary import event
 from tributary.api.problems import Fault
 
 MOST_IN_BATCH = 1000
@@ -27,7 +28,7 @@ Many = Annotated[Loose | list[Loose], Field(description="One value, or a list of
 Status = Literal["pending", "queued", "sent", "failed", "skipped", "dead"]
 
 
-class ConversionIn(BaseModel):
+class _ConversionIn(BaseModel):
     """A conversion as it is handed in. Whom it is about is hashed before anything is stored.
 
     Other names are taken where they are aliases: `price` and `amount` for value, `userId` for
@@ -50,50 +51,35 @@ class ConversionIn(BaseModel):
         },
     )
 
-    event_name: str = Field(description="Meta's standard name, the brand's own, or a custom one.")
-    brand: Loose = Field(None, description="Slug; a key's own brand when absent.")
-    event_id: Loose = Field(None, description="What the pixel sends, too; made up when absent.")
-    event_time: Loose = Field(
-        None, description="ISO 8601 (of the brand's time zone when nothing is said) or epoch."
-    )
-    action_source: Loose = None
-    event_source_url: Loose = None
-    email: Many = None
-    phone: Many = None
-    first_name: Many = None
-    last_name: Many = None
-    city: Many = None
-    state: Many = None
-    zip: Many = None
-    country: Many = None
-    gender: Many = None
-    date_of_birth: Many = None
-    external_id: Many = None
-    contact_id: Loose = None
-    ip: Loose = None
-    user_agent: Loose = None
-    fbp: Loose = None
-    fbc: Loose = None
-    fbclid: Loose = None
-    gclid: Loose = None
-    gbraid: Loose = None
-    wbraid: Loose = None
-    ad_id: Loose = None
-    campaign_id: Loose = None
-    value: Loose = Field(None, description="In major units; needs a currency.")
-    currency: Loose = Field(None, description="ISO 4217.")
-    transaction_id: Loose = None
-    custom_params: dict[str, Any] | None = Field(None, description="Meta's custom_data.")
-    is_test: bool | str | None = None
-    consent_ad_user_data: bool | str | None = Field(None, description="Absent: never asked.")
-    consent_ad_personalization: bool | str | None = None
 
+_Flag = bool | str | None
+_Json = dict[str, Any] | None
+
+
+def _conversion_field(field: event.Field) -> tuple[Any, Any]:
+    """Type and default of a field of `event.FIELDS` in a body."""
+    about = f"{field.about} Required when {field.needed}." if field.needed else field.about
+    if field.needed == "always":
+        return str, Field(description=field.about)
+    kinds: dict[event.Kind, Any] = {"flag": _Flag, "json": _Json, "person": Many}
+    return kinds.get(field.kind, Loose), Field(None, description=about)
+
+
+if TYPE_CHECKING:
+    ConversionIn = _ConversionIn
+else:
+    ConversionIn = create_model(
+        "ConversionIn",
+        __base__=_ConversionIn,
+        __doc__=_ConversionIn.__doc__,
+        **{name: _conversion_field(field) for name, field in event.FIELDS.items()},
+    )
 
 _Item = Annotated[dict[str, Any], WithJsonSchema(ConversionIn.model_json_schema())]
 
 
 class Delivery(BaseModel):
-    """What became of a conversion at one destination."""
+    """The state of a conversion at one destination."""
 
     destination: str
     sync_status: Status
@@ -161,7 +147,7 @@ class Batch(BaseModel):
 
 
 class ItemResult(BaseModel):
-    """What became of one conversion of a batch."""
+    """The result of one conversion of a batch."""
 
     index: int
     status: Literal["accepted", "duplicate", "refused"]
@@ -170,7 +156,7 @@ class ItemResult(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """What became of a batch, in the order that it came in."""
+    """The results of a batch, in its order."""
 
     accepted: int
     duplicate: int
@@ -228,7 +214,7 @@ class SyncResult(BaseModel):
 
 
 class BrandStatus(BaseModel):
-    """Where a brand's conversions stand."""
+    """The latest upload of a brand, and what waits."""
 
     brand_id: UUID
     brand_name: str
@@ -283,7 +269,7 @@ class DestinationChange(BaseModel):
 
 
 class ErasureRequest(BaseModel):
-    """Whose data goes."""
+    """The person whose data is erased."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -319,7 +305,7 @@ class Erasures(BaseModel):
 
 
 class Posted(BaseModel):
-    """What became of a webhook."""
+    """The result of a webhook post."""
 
     status: Literal["accepted", "duplicate", "ignored"]
     reason: str | None = None

@@ -31,19 +31,20 @@ from tributary.api.models import (
     RetryRequest,
     Text,
 )
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 from tributary.deliver import destinations, outbox, overview
 from tributary.errors import SettingsError, TributaryError
-from tributary.warehouse import account_days, load
+from tributary.platforms import registry
+from tributary.warehouse import account_days, ad_accounts
 
 router = APIRouter(tags=["operations"])
 
-_QUALITY_THREADS = 4  # destinations that Meta is asked about at once
-_QUALITY_SECONDS, _NO_QUALITY_SECONDS = 3600.0, 300.0  # that Meta's answers are remembered
+_QUALITY_THREADS = 4  # destinations that are asked about at once
+_QUALITY_SECONDS, _NO_QUALITY_SECONDS = 3600.0, 300.0  # that answers are remembered
 
 Scores = tuple[dict[str, float], str | None]
 # By destination, connection and dataset: until when (of time.monotonic), and the answer.
-_quality: dict[tuple[str, str, str], tuple[float, Scores]] = {}
+_quality: dict[tuple[str, ...], tuple[float, Scores]] = {}
 
 
 @router.get("/overview")
@@ -106,9 +107,9 @@ def problems(caller: Reader, request: Request, response: Response) -> Problems:
 
 @router.get("/match-quality")
 def match_quality(caller: Reader, request: Request, response: Response) -> MatchQualities:
-    """Meta's own match quality of each active Meta destination, or why there is none.
+    """The platform's own match quality of each active destination that has one, or why not.
 
-    Not a part of the overview, because Meta may be slow. Scores are remembered for an hour,
+    Not a part of the overview, because a platform may be slow. Scores are remembered for an hour,
     refusals for five minutes.
     """
     response.headers["Cache-Control"] = "no-store"
@@ -116,7 +117,7 @@ def match_quality(caller: Reader, request: Request, response: Response) -> Match
         found = [
             one
             for one in destinations.load(connection, outbox.now_of(connection))
-            if one.platform == "meta" and one.is_active
+            if one.is_active and registry.platform(one.platform).has_match_quality
         ]
     with ThreadPoolExecutor(_QUALITY_THREADS) as pool:
         answers = list(pool.map(_match_quality, found))
@@ -130,18 +131,18 @@ def match_quality(caller: Reader, request: Request, response: Response) -> Match
 
 def _match_quality(destination: destinations.Destination) -> Scores:
     """The scores by event name, and why there are none."""
-    from tributary.platforms.meta.hook import MetaHook
-    from tributary.platforms.meta.quality import match_quality
-
-    key = (destination.name, destination.conn_id, destination.settings["pixel_id"])
+    platform = registry.platform(destination.platform)
+    key = (destination.name, destination.conn_id, *platform.places(destination.settings).values())
     until, answer = _quality.get(key, (0.0, ({}, None)))
     if until > time.monotonic():
         return answer
     try:
         what_for = f"for destination {destination.name}"
-        graph = MetaHook(destination.conn_id, what_for, attempts=1, timeout=(5, 15)).get_conn()
-        scores = match_quality(graph, destination.settings["pixel_id"])
-        answer = scores, None if scores else "Meta has no score yet: it needs events of a website."
+        options = {**platform.client_options, "timeout": (5, 15)}
+        hook = registry.hook_class(destination.platform)(destination.conn_id, what_for, **options)
+        scores = platform.match_quality(hook.get_conn(), destination.settings)
+        none = f"{platform.title} has no score yet: it needs events of a website."
+        answer = scores, None if scores else none
     except TributaryError as error:
         answer = {}, str(error)
     seconds = _QUALITY_SECONDS if answer[0] else _NO_QUALITY_SECONDS
@@ -159,7 +160,7 @@ def retry(
         try:
             destinations.one(connection, name, now)
         except SettingsError as error:
-            raise Refused(404, str(error)) from None
+            raise ApiError(404, str(error)) from None
         back = outbox.retry(connection, now, destination=name, outcome=body.outcome)
     return Retried(put_back=back.get(name, 0))
 
@@ -174,6 +175,6 @@ def resume_account(
     """End an ad account's pause, whoever began it; the next run loads it."""
     with database(request).connection() as connection:
         try:
-            return Resumed(was_paused=load.resume(connection, platform, account_id))
+            return Resumed(was_paused=ad_accounts.resume(connection, platform, account_id))
         except SettingsError as error:
-            raise Refused(404, str(error)) from None
+            raise ApiError(404, str(error)) from None

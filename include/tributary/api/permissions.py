@@ -65,7 +65,7 @@ NEEDS = {
 }
 # Without a login: the page, which has no figure in it, the edge's health, and webhooks, which are
 # signed.
-PUBLIC = {"page.index", "page.static", "app.health", "webhooks.post"}
+PUBLIC = {"page.index", "page.static", "app.health", "receive.post"}
 
 
 def action(endpoint: Callable[..., Any]) -> str:

@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tributary.deliver.intake import EventRefused
 from tributary.errors import SettingsError, WarehouseBusy, WarehouseDown, WarehouseError
+from tributary.event import EventRefused
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("tributary.access")
@@ -45,12 +45,12 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str = Field(description="The HTTP status in words.")
     status: int
-    detail: str = Field(description="What is wrong, and how to mend it.")
+    detail: str = Field(description="What is wrong, and how to repair it.")
     errors: list[Fault] | None = Field(None, description="The wrong fields, where there are any.")
 
 
-class Refused(Exception):
-    """An answer that is an error."""
+class ApiError(Exception):
+    """An error that the API answers with, as problem details."""
 
     def __init__(
         self,
@@ -63,13 +63,13 @@ class Refused(Exception):
         self.status, self.detail, self.faults, self.headers = status, detail, faults, headers
 
 
-class KnownDown(WarehouseDown):
+class WarehouseStillDown(WarehouseDown):
     """The warehouse did not answer a moment ago; the log has it from then."""
 
 
-def fault_of(error: EventRefused) -> Fault:
-    """A refused event's field and reason."""
-    return fault(error.field, str(error).removeprefix(f"{error.field}: "))
+def faults_of_event(error: EventRefused) -> list[Fault]:
+    """Fields and reasons of a refused event."""
+    return [fault(field, text) for field, text in error.faults]
 
 
 def fault(field: str, detail: str) -> Fault:
@@ -87,9 +87,9 @@ def faults_of(errors: Sequence[Mapping[str, Any]]) -> list[Fault]:
     return faults
 
 
-def unprocessable(faults: Sequence[Fault]) -> Refused:
+def unprocessable(faults: Sequence[Fault]) -> ApiError:
     """422 that names its fields."""
-    return Refused(422, "; ".join(f"{f.field}: {f.detail}" for f in faults[:10]), faults)
+    return ApiError(422, "; ".join(f"{f.field}: {f.detail}" for f in faults[:10]), faults)
 
 
 def answer(
@@ -113,8 +113,8 @@ def install(app: FastAPI, *, inside: bool = False) -> None:
         inside: callers are users of Airflow, who may know where the warehouse is.
     """
 
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> Response:
         return answer(error.status, error.detail, error.faults, error.headers)
 
     @app.exception_handler(RequestValidationError)
@@ -123,7 +123,7 @@ def install(app: FastAPI, *, inside: bool = False) -> None:
 
     @app.exception_handler(EventRefused)
     async def event_refused(request: Request, error: EventRefused) -> Response:
-        return await refused(request, unprocessable([fault_of(error)]))
+        return await refused(request, unprocessable(faults_of_event(error)))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -164,18 +164,18 @@ def install(app: FastAPI, *, inside: bool = False) -> None:
     @app.exception_handler(PoolTimeout)
     @app.exception_handler(psycopg.OperationalError)
     async def down(request: Request, error: Exception) -> Response:
-        if not isinstance(error, KnownDown):
+        if not isinstance(error, WarehouseStillDown):
             log.error("The warehouse does not answer: %s", type(error).__name__)
         words = "The warehouse does not answer; try again."
         if inside and isinstance(error, WarehouseDown):
             words = str(error)
         return answer(503, words, (), {"Retry-After": "5"})
 
-    app.add_middleware(_LastResort)
+    app.add_middleware(_LogAndLimit)
 
 
-class _LastResort:
-    """Bounds bodies; logs what was asked for and what came of it, and nothing of anybody.
+class _LogAndLimit:
+    """Limits bodies, logs requests, and answers 500 to unforeseen errors; logs no personal data.
 
     The words of unforeseen errors, which may quote people, stay out; so do addresses, paths and
     queries: the route says what was asked for, the key's id who asked.
@@ -209,7 +209,7 @@ class _LastResort:
             await self._app(scope, receiving, sending)
         except ClientDisconnect:
             pass
-        except Exception as error:  # noqa: BLE001 -- told without its text
+        except Exception as error:  # noqa: BLE001 -- logged without its text
             trace, where = error.__traceback__, "?"
             while trace is not None:
                 where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 
 _MOST_WAITING = 250  # requests of one brand; as many as one address has connections
 
@@ -44,7 +44,7 @@ class Shares:
             status: of the refusal.
 
         Raises:
-            Refused: the brand's share is used up, and stays so.
+            ApiError: the brand's share is used up, and stays so.
         """
         if self._queued[brand] or not self._may(brand, most):
             await self._wait(brand, most, status)
@@ -100,8 +100,8 @@ class Shares:
                 del self._queued[brand]
 
 
-def _full(status: int) -> Refused:
-    return Refused(
+def _full(status: int) -> ApiError:
+    return ApiError(
         status,
         "Too many requests are under way, or other work such as an erasure or `configure` holds "
         "what they need; try again.",

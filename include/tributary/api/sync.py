@@ -26,9 +26,9 @@ from tributary.api.models import (
     Text,
 )
 from tributary.api.permissions import UPLOAD_DAG
-from tributary.api.problems import Refused
+from tributary.api.problems import ApiError
 from tributary.deliver import destinations, ledger, outbox
-from tributary.deliver.intake import EventRefused
+from tributary.event import EventRefused
 
 router = APIRouter(tags=["sync"])
 
@@ -56,12 +56,12 @@ def of_environment(request: Request) -> httpx.AsyncClient:
     """The Airflow at `TRIBUTARY_AIRFLOW_URL`.
 
     Raises:
-        Refused: where it is, or the token for it, is not set.
+        ApiError: where it is, or the token for it, is not set.
     """
     url = os.environ.get("TRIBUTARY_AIRFLOW_URL")
     token = os.environ.get("TRIBUTARY_AIRFLOW_TOKEN")
     if not url or not token:
-        raise Refused(
+        raise ApiError(
             503,
             "Nothing can be triggered from here: set TRIBUTARY_AIRFLOW_URL (such as "
             "https://airflow.example.com) and TRIBUTARY_AIRFLOW_TOKEN (of POST /auth/token).",
@@ -101,7 +101,7 @@ async def start(
     async with airflow(request) as client:
         dag = await _ask(client, "GET", f"dags/{UPLOAD_DAG}")
         if dag["is_paused"] and not while_paused:
-            raise Refused(
+            raise ApiError(
                 409, f"The DAG {UPLOAD_DAG} is paused in Airflow, so its runs would only wait."
             )
         run = await _run(client, wanted.conf)
@@ -113,7 +113,7 @@ async def start(
             await asyncio.sleep(1)
             try:
                 run, missed = await _ask(client, "GET", path), 0
-            except Refused:  # the run goes on, whether or not Airflow has a moment for us
+            except ApiError:  # the run goes on, whether or not Airflow has a moment for us
                 missed += 1
                 if missed > _MISSED:
                     raise
@@ -127,7 +127,7 @@ async def start(
         try:
             value = f"{path}/taskInstances/summarise/xcomEntries/return_value"
             summary = (await _ask(client, "GET", value, params={"stringify": "false"}))["value"]
-        except Refused:  # a run whose tasks are red may have none
+        except ApiError:  # a run whose tasks are red may have none
             summary = None
     held: dict[str, list[str]] = {}
     if run["state"] != "success":
@@ -159,7 +159,7 @@ def _wanted(
 
     Raises:
         EventRefused: there is none that the caller may write to.
-        Refused: 409, the destination is switched off or paused.
+        ApiError: 409, the destination is switched off or paused.
     """
     with database(request).connection() as connection:
         brands = ledger.brands(connection, caller.brand_id, brand_id)
@@ -173,9 +173,9 @@ def _wanted(
     if not brands:
         raise EventRefused("destination", "is no destination that you may write to")
     if not found[0].is_active:
-        raise Refused(409, f"{destination} is switched off in the settings file.")
+        raise ApiError(409, f"{destination} is switched off in the settings file.")
     if found[0].paused:
-        raise Refused(409, f"{destination} is paused {found[0].paused} Resume it first.")
+        raise ApiError(409, f"{destination} is paused {found[0].paused} Resume it first.")
     return _Wanted(brands, {"destination": destination})
 
 
@@ -202,14 +202,14 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, **body: Any) -
     """An answer of Airflow's REST API.
 
     Raises:
-        Refused: it does not answer, or refuses.
+        ApiError: it does not answer, or refuses.
     """
     try:
         answer = await client.request(method, f"/api/v2/{path}", **body)
     except httpx.HTTPError as error:
-        raise Refused(502, f"Airflow does not answer ({type(error).__name__}).") from None
+        raise ApiError(502, f"Airflow does not answer ({type(error).__name__}).") from None
     if answer.status_code in (401, 403):
-        raise Refused(
+        raise ApiError(
             502 if client.base_url.host != "airflow" else 403,
             f"Airflow refuses the token (HTTP {answer.status_code}): it has expired, or may not "
             f"trigger {UPLOAD_DAG}.",
@@ -219,7 +219,7 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, **body: Any) -
             return answer.json()
     except ValueError:  # somebody else answers in Airflow's place
         pass
-    raise Refused(502, f"Airflow answers HTTP {answer.status_code} to {method} /{path}.")
+    raise ApiError(502, f"Airflow answers HTTP {answer.status_code} to {method} /{path}.")
 
 
 def _result(

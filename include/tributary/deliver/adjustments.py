@@ -7,6 +7,7 @@ know makes a new conversion: sent out of order, a refund would count as a sale.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from tributary.deliver.outbox import ClaimedEvent
 from tributary.platforms.base import Platform, Verdict
@@ -16,7 +17,9 @@ _SOON = timedelta(minutes=15)
 _LONGEST_WAIT = timedelta(hours=24)
 
 
-def wait_for_original(platform: Platform, event: ClaimedEvent, now: datetime) -> Verdict | None:
+def wait_for_original(
+    platform: Platform[Any], event: ClaimedEvent, now: datetime
+) -> Verdict | None:
     """Why an event cannot be sent now because of its original or its adjustments; None: it can.
 
     Args:

@@ -1,57 +1,26 @@
-"""Changes of a stored event while nothing of it has left; a platform keeps what it has got."""
+"""Changes of a stored event before it is sent; a platform keeps the version that it received."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import TypeVar
 from uuid import UUID
 
 import psycopg
 
-from tributary.deliver import destinations, intake
-from tributary.deliver.intake import Brand, Raw
-from tributary.event import Event
+from tributary.deliver import destinations, erasure, intake, store
+from tributary.deliver.brands import Brand
+from tributary.deliver.reading import Raw
+from tributary.deliver.store import Stored
+from tributary.event import COMPLETED, INHERITED, Consent, Event, EventRefused, by_column
 from tributary.warehouse import Connection
 
-# What a second report may add, where the first one lacks it.
-_COMPLETED = (
-    "event_source_url", "campaign_id", "contact_id", "user_ip", "user_agent", "fbp", "fbc",
-    "gclid", "gbraid", "wbraid", "ad_id",
-)  # fmt: skip
+_T = TypeVar("_T")
+
 # Deliveries that are judged again: those that wait, and those skipped for what the event lacked.
 _OPEN = (None, "no_consent", "unaddressable", "original_not_sent")
-
-
-class Stored(NamedTuple):
-    """An event and its deliveries, locked until the transaction ends."""
-
-    event: dict[str, Any]
-    deliveries: list[dict[str, Any]]
-
-    @property
-    def has_left(self) -> bool:
-        """Whether a request held it, or holds it now."""
-        return any(
-            one["sync_status"] not in ("pending", "skipped") or one["unknown_since"]
-            for one in self.deliveries
-        )
-
-
-def locked(connection: Connection, event: UUID) -> Stored | None:
-    """Lock an event with its deliveries; None when it was erased."""
-    deliveries = connection.execute(
-        "select destination, sync_status, outcome, unknown_since "
-        "from ops.conversion_deliveries where event = %s for update",
-        [event],
-    ).fetchall()
-    found = connection.execute(
-        "select * from ops.conversion_events where id = %s for update", [event]
-    ).fetchone()
-    if found is None or found["erased_at"] is not None:
-        return None
-    return Stored(found, deliveries)
 
 
 def complete(
@@ -65,57 +34,55 @@ def complete(
     weaker: Iterable[Raw] = (),
     own_id: str | None = None,
 ) -> list[str] | None:
-    """Complete a stored event by what a second report of it says, while nothing of it has left.
+    """Add to a stored event what a second report of it brings, unless a request has held it.
 
     A payment provider reports one purchase several times, and names the person perhaps only once.
-    What the first report said stays; deliveries that were skipped for what it lacked become
-    pending. Its adjustments are completed with it.
+    The values of the first report stay; deliveries that were skipped for a missing value become
+    pending. The event's adjustments are completed with it.
 
     Args:
-        raw: the second report. Its `event_id`, where it has one, is the browser's: it takes the
-            place of one that was made here.
-        weaker: what is only known of the same person, in other words of the same customer. It
-            fills in what is still lacking, and gives way to what a report of the event itself says;
-            all of it where that names another e-mail address.
-        own_id: an id that was made of the report, which gives way to the browser's, too.
+        raw: the second report. Its `event_id`, if any, is the browser's: it replaces one that was
+            made here.
+        weaker: reports of other events of the same customer. They fill in what is still missing,
+            and are replaced by what a report of the event itself brings; wholly, where that names
+            another e-mail address.
+        own_id: an id that was made of the report; the browser's replaces it, too.
 
     Returns:
         Why something could not be done, in sentences; None when the event was erased.
     """
-    row, raw, unusable = _usable(connection, brand, raw, source=source, now=now)
-    others = [_usable(connection, brand, one, source=source, now=now)[0] for one in weaker]
-    with intake.in_one_transaction(connection):
+    row, raw, unusable = _usable_row(connection, brand, raw, source=source, now=now)
+    others = [_usable_row(connection, brand, one, source=source, now=now)[0] for one in weaker]
+    with store.in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
-        stored = locked(connection, event)
+        stored = store.locked(connection, event)
         if stored is None:
             return None
-        wanted = raw.get("event_id")
-        is_named_anew = bool(wanted) and wanted != stored.event["event_id"]
-        if stored.has_left:
-            return unusable + ([_LEFT] if is_named_anew else [])
-        people = [
-            {**one, "number": number, "event_id": stored.event["event_id"]}
-            for number, one in enumerate([row, *others])
-        ]
-        if intake.erased_among(connection, brand, people):
-            return []
         known = stored.event
-        others = [one for one in others if _give_way(known, row, one)]
+        has_new_id = bool(raw.get("event_id")) and raw["event_id"] != known["event_id"]
+        if stored.has_left:
+            return unusable + ([_SENT_UNDER_ANOTHER_ID] if has_new_id else [])
+        people: dict[int, Event] = {
+            number: {**one, "event_id": known["event_id"]}
+            for number, one in enumerate([row, *others])
+        }
+        if erasure.erased_among(connection, brand.id, people):
+            return []
+        others = [one for one in others if _replace_weaker(known, row, one)]
         for one in (row, *others):
-            if one is not row and _is_anothers(known, one):  # another weaker one came first
-                continue
-            _fill(known, one)
-            known["notes"] = list(dict.fromkeys([*known["notes"], *one["notes"]]))
-        changed = [*_COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
+            # Another weaker report may have filled in its e-mail address before.
+            if one is row or not _names_another_email(known, one):
+                _fill_in(known, one)
+        changed = [*COMPLETED, "google_address", "custom_params", "user_hashes", "consent",
                    "action_source", "notes"]  # fmt: skip
         before, problem = known["event_id"], None
-        if is_named_anew:
+        if has_new_id:
             problem = _rename(connection, brand, stored, raw, own_id, source=source, now=now)
         if known["event_id"] != before:
             try:
                 with connection.transaction():
                     write(connection, stored, [*changed, "event_id"], targets, now)
-            except psycopg.errors.UniqueViolation:  # another event has got the id at this moment
+            except psycopg.errors.UniqueViolation:  # another event has just got the id
                 known["event_id"], problem = before, intake.TAKEN_ID
         if known["event_id"] == before:
             write(connection, stored, changed, targets, now)
@@ -123,36 +90,38 @@ def complete(
     return unusable + ([problem] if problem else [])
 
 
-# What an event is stored without where it cannot be used.
+# Ids without which an event is stored where they cannot be used.
 DISPENSABLE = ("event_id", "ad_id", "campaign_id")
 
 
-def _usable(
+def _usable_row(
     connection: Connection, brand: Brand, raw: Raw, *, source: str, now: datetime
-) -> tuple[dict[str, Any], Raw, list[str]]:
+) -> tuple[Event, Raw, list[str]]:
     """The row of a report, the report without the ids that cannot be used, and why they cannot."""
-    problems: list[str] = []
-    while True:
-        try:
-            row = intake.row_of(connection, brand, raw, source=source, now=now)
-        except intake.EventRefused as error:
-            if error.field not in DISPENSABLE or raw.get(error.field) is None:
-                raise
-            problems.append(str(error))
-            raw = {**raw, error.field: None}
-        else:
-            return row, raw, problems
+    try:
+        return intake.row_of(connection, brand, raw, source=source, now=now), raw, []
+    except EventRefused as error:
+        if any(name not in DISPENSABLE or raw.get(name) is None for name, _ in error.faults):
+            raise
+        raw = {**raw, **dict.fromkeys(name for name, _ in error.faults)}
+        problems = [f"{name}: {text}" for name, text in error.faults]
+    return intake.row_of(connection, brand, raw, source=source, now=now), raw, problems
 
 
-def _is_anothers(known: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Whether a report names another e-mail address than the event by now."""
-    has, theirs = (one["user_hashes"].get("meta", {}).get("em") for one in (known, row))
-    return bool(has and theirs and has != theirs)
+def _email(event: Event) -> list[str] | None:
+    return event["user_hashes"].get("meta", {}).get("em")
 
 
-_LEFT = (
-    "event_id: it came when the event had left under another id, so that the browser's counts "
-    "beside it; send it with every report, for Stripe in payment_intent_data.metadata, too"
+def _names_another_email(known: Event, row: Event) -> bool:
+    """Whether a report names another e-mail address than the event has by now."""
+    has, other = _email(known), _email(row)
+    return bool(has and other and has != other)
+
+
+_SENT_UNDER_ANOTHER_ID = (
+    "event_id: it came after the event was sent under another id, so that the browser's event "
+    "counts as a second one; send it with every report, for Stripe also in "
+    "payment_intent_data.metadata"
 )
 
 
@@ -166,77 +135,84 @@ def _rename(
     source: str,
     now: datetime,
 ) -> str | None:
-    """Give an event the browser's id; why not, where it cannot have it."""
+    """Give an event the browser's id; returns why it cannot have it, if so."""
     known, wanted = stored.event, str(raw["event_id"])
     own = intake.row_of(connection, brand, {**raw, "event_id": None}, source=source, now=now)
     if known["event_id"] not in (known["transaction_id"], own["event_id"], own_id):
-        return "event_id: the event has one of another report already"
-    taken = connection.execute(
-        "select 1 from ops.conversion_events where brand_id = %s and event_name = %s "
-        "and event_id = %s limit 1",
-        [brand.id, known["event_name"], wanted],
-    ).fetchone()
-    if taken:
+        return "event_id: the event already has the id of another report"
+    if store.has_event_id(connection, brand, known["event_name"], wanted):
         return intake.TAKEN_ID
     known["event_id"] = wanted
     return None
 
 
-def _give_way(known: dict[str, Any], row: Mapping[str, Any], weaker: Mapping[str, Any]) -> bool:
-    """Put what the event itself says in the place of what came from a weaker report.
+def _replace_weaker(known: Event, row: Event, weaker: Event) -> bool:
+    """Replace what an event has from a weaker report by what a report of itself brings.
 
     Returns:
-        Whether both may be about one person. Where the e-mail addresses differ they are not:
-        then all goes that came from the weaker one.
+        Whether both reports may be about one person. They are not where their e-mail addresses
+        differ: then everything from the weaker one is removed.
     """
-    mine, theirs, has = (one["user_hashes"].get("meta", {}).get("em") for one in
-                         (row, weaker, known))  # fmt: skip
-    is_another = bool(mine and theirs and mine != theirs)
-    goes = is_another and has == theirs
-    for name in _COMPLETED:
-        if known[name] == weaker[name] and (goes or row[name] is not None):
-            known[name] = row[name]
-    parts = [(known["google_address"], row["google_address"], weaker["google_address"])]
-    parts += [
-        (said, row["user_hashes"].get(platform, {}), weaker["user_hashes"].get(platform, {}))
-        for platform, said in known["user_hashes"].items()
-    ]
-    for said, ours, other in parts:
-        for key in [key for key in said if key in other and said[key] == other[key]]:
-            if key in ours:
-                said[key] = ours[key]
-            elif goes:
-                del said[key]
+    own, other = _email(row), _email(weaker)
+    is_another = bool(own and other and own != other)
+    removes = is_another and _email(known) == other
+    had, new, old = by_column(known), by_column(row), by_column(weaker)
+    for name in COMPLETED:
+        if had[name] == old[name] and (removes or new[name] is not None):
+            had[name] = new[name]
+    _replace_keys(known["google_address"], row["google_address"], weaker["google_address"], removes)
+    for platform, hashes in known["user_hashes"].items():
+        _replace_keys(
+            hashes,
+            row["user_hashes"].get(platform, {}),
+            weaker["user_hashes"].get(platform, {}),
+            removes,
+        )
     return not is_another
 
 
-def _fill(known: dict[str, Any], row: Mapping[str, Any]) -> None:
-    """Take over from another report of an event what it lacks."""
-    for name in _COMPLETED:
-        known[name] = row[name] if known[name] is None else known[name]
+def _replace_keys(
+    known: dict[str, _T], new: Mapping[str, _T], old: Mapping[str, _T], removes: bool
+) -> None:
+    for key in [key for key in known if key in old and known[key] == old[key]]:
+        if key in new:
+            known[key] = new[key]
+        elif removes:
+            del known[key]
+
+
+def _fill_in(known: Event, row: Event) -> None:
+    """Take over what an event lacks from another report of it."""
+    has, new = by_column(known), by_column(row)
+    for name in COMPLETED:
+        has[name] = new[name] if has[name] is None else has[name]
     for name in ("google_address", "custom_params"):
-        known[name] = {**row[name], **known[name]}
+        has[name] = {**new[name], **has[name]}
+    hashes, others = known["user_hashes"], row["user_hashes"]
     known["user_hashes"] = {
-        platform: {
-            **row["user_hashes"].get(platform, {}),
-            **known["user_hashes"].get(platform, {}),
-        }
-        for platform in {*row["user_hashes"], *known["user_hashes"]}
+        platform: {**others.get(platform, {}), **hashes.get(platform, {})}
+        for platform in {*others, *hashes}
     }
-    said = {key: value for key, value in known["consent"].items() if value is not None}
-    refused = {key: False for key, value in row["consent"].items() if value is False}
-    refused.pop("required", None)
-    required = bool(row["consent"].get("required") or said.get("required"))
-    known["consent"] = {**row["consent"], **said, **refused, "required": required}
+    known["consent"] = _stricter(known["consent"], row["consent"])
     if known["action_source"] == "system_generated":
         known["action_source"] = row["action_source"]
+    known["notes"] = list(dict.fromkeys([*known["notes"], *row["notes"]]))
 
 
-# What an adjustment has from its original.
-INHERITED = (
-    "event_name", "event_id", "transaction_id", "contact_id", "action_source", "event_source_url",
-    "is_test", "gclid", "gbraid", "wbraid", "user_hashes", "google_address", "consent",
-)  # fmt: skip
+def _stricter(first: Consent, second: Consent) -> Consent:
+    """The first answer that there is, and no wherever one of the two is no."""
+    user_data, personalization = (
+        False if False in (one, other) else other if one is None else one
+        for one, other in (
+            (first.get("ad_user_data"), second.get("ad_user_data")),
+            (first.get("ad_personalization"), second.get("ad_personalization")),
+        )
+    )
+    return {
+        "ad_user_data": user_data,
+        "ad_personalization": personalization,
+        "required": bool(first.get("required") or second.get("required")),
+    }
 
 
 def pass_on(
@@ -245,16 +221,13 @@ def pass_on(
     targets: Iterable[destinations.Destination],
     now: datetime,
 ) -> None:
-    """Give an event's adjustments what the event has by now, while nothing of them has left."""
-    rows = connection.execute(
-        "select id from ops.conversion_events where adjusts = %s order by revision",
-        [original.event["id"]],
-    ).fetchall()
-    for row in rows:
-        stored = locked(connection, row["id"])
+    """Give an event's adjustments what the event has by now, unless a request has held them."""
+    for adjustment in store.adjustments(connection, original.event["id"]):
+        stored = store.locked(connection, adjustment)
         if stored is None or stored.has_left:
             continue
-        stored.event.update({name: original.event[name] for name in INHERITED})
+        inherited = by_column(original.event)
+        by_column(stored.event).update((name, inherited[name]) for name in INHERITED)
         stored.event["adjusts_time"] = original.event["event_time"]
         write(connection, stored, INHERITED, targets, now)
 
@@ -269,51 +242,37 @@ def correct(
     source: str,
     now: datetime,
 ) -> bool:
-    """Give a stored event another value and currency, while nothing of it has left.
+    """Give a stored event another value and currency, unless a request has held it.
 
-    Where one destination has got it, an adjustment says it instead, and what waits for the others
-    leaves with the newest adjustment's value.
+    Where one destination has received it, an adjustment is needed instead; what waits for the
+    others is sent with the newest adjustment's value.
 
     Args:
-        raw: the event with its `value` in major units, what is left of it, and its `currency`.
+        raw: the event with its `value` in major units, refunds subtracted, and its `currency`.
         is_void: whether the order is cancelled, wholly refunded or no longer paid: then what waits
-            is `skipped / cancelled`, else what was skipped as that is judged again.
+            becomes `skipped / cancelled`; otherwise deliveries with that outcome are judged again.
 
     Returns:
-        Whether the event itself says it now, or is gone; false when it has left.
+        Whether the event has the value now, or was erased; false where it needs an adjustment.
 
     Raises:
-        EventRefused: such a value or currency cannot be.
+        EventRefused: the value or currency is wrong.
     """
     row = intake.row_of(connection, brand, raw, source=source, now=now)
-    with intake.in_one_transaction(connection):
+    with store.in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
-        stored = locked(connection, event)
+        stored = store.locked(connection, event)
         if stored is None:
             return True
-        if stored.has_left or _is_adjusted(connection, event):
+        if stored.has_left or store.is_adjusted(connection, event):
             return False
-        stored.event.update(event_value=row["event_value"], currency=row["currency"])
+        stored.event["event_value"], stored.event["currency"] = row["event_value"], row["currency"]
         write(connection, stored, ("event_value", "currency"), targets, now)
         if is_void:
-            connection.execute(
-                "update ops.conversion_deliveries set sync_status = 'skipped', "
-                "outcome = 'cancelled', updated_at = %s "
-                "where event = %s and sync_status = 'pending'",
-                [now, event],
-            )
+            store.cancel_pending(connection, event, now)
         else:
             judge(connection, stored, ("cancelled",), targets, now)
     return True
-
-
-def _is_adjusted(connection: Connection, event: UUID) -> bool:
-    """Whether a change is recorded of it; then the newest one is what counts."""
-    found = connection.execute(
-        "select 1 from ops.conversion_events where adjusts = %s and kind = 'adjustment' limit 1",
-        [event],
-    )
-    return found.fetchone() is not None
 
 
 def write(
@@ -326,16 +285,10 @@ def write(
     """Store changed columns of an event, and judge its open deliveries again.
 
     Args:
-        changed: the columns that `stored.event` has anew.
+        changed: the columns of `stored.event` that have a new value.
         targets: the brand's active destinations.
     """
-    event, columns = stored.event, list(changed)
-    connection.execute(
-        "update ops.conversion_events as e set updated_at = %s, "
-        + ", ".join(f"{name} = v.{name}" for name in columns)
-        + " from jsonb_populate_record(null::ops.conversion_events, %s) as v where e.id = %s",
-        [now, intake.as_json([{name: event[name] for name in columns}])[1:-1], event["id"]],
-    )
+    store.update(connection, stored.event, list(changed), now)
     judge(connection, stored, _OPEN, targets, now)
 
 
@@ -346,7 +299,7 @@ def judge(
     targets: Iterable[destinations.Destination],
     now: datetime,
 ) -> None:
-    """Judge the deliveries that have one of these outcomes as if they came in now."""
+    """Set the first state anew of the deliveries with one of these outcomes."""
     event = stored.event
     active: Mapping[str, destinations.Destination] = {target.name: target for target in targets}
     for one in stored.deliveries:
@@ -354,11 +307,5 @@ def judge(
             target = active[one["destination"]]
             if one["sync_status"] == "pending":  # also by a backfill: it stays so
                 target = replace(target, send_from=min(target.send_from, event["event_time"]))
-            state = destinations.first_state(cast(Event, event), target, now)
-            connection.execute(
-                "update ops.conversion_deliveries set sync_status = %s, outcome = %s, "
-                "batch_key = %s, next_attempt_at = %s, updated_at = %s "
-                "where event = %s and destination = %s",
-                [state.sync_status, state.outcome, state.batch_key, state.due, now, event["id"],
-                 one["destination"]],
-            )  # fmt: skip
+            state = destinations.first_state(event, target, now)
+            store.update_delivery(connection, event["id"], target.name, state, now)

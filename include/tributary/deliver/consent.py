@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tributary.settings.models import Brand
+
 # https://eur-lex.europa.eu/eli/agree_internation/1994/1/oj: the EU's members and IS, LI, NO.
 _EEA = {
     "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS",
@@ -25,7 +27,7 @@ class Consent(NamedTuple):
 
 
 def consent_of(
-    given: Mapping[str, Any], brand: Mapping[str, Any], now: Mapping[str, Any] | None = None
+    given: Mapping[str, Any], brand: Brand, now: Mapping[str, Any] | None = None
 ) -> Consent:
     """The consent that applies to an event.
 
@@ -35,7 +37,7 @@ def consent_of(
         brand: the brand's settings.
         now: the answers of the person's profile today, which win where there are any.
     """
-    unknown = not given.get("required") and brand.get("consent_when_unknown") == "allow"
+    unknown = not given.get("required") and brand.consent_when_unknown == "allow"
 
     def answer(key: str) -> bool:
         for source in (now or {}, given):
@@ -46,7 +48,7 @@ def consent_of(
     return Consent(answer("ad_user_data"), answer("ad_personalization"))
 
 
-def consent_required(country: str | None, brand: Mapping[str, Any]) -> bool:
+def consent_required(country: str | None, brand: Brand) -> bool:
     """Whether an unknown consent always means no for a person of that country (alpha-2)."""
-    where = brand.get("always_require_consent_in", ["EEA", "GB", "CH"])
+    where = brand.always_require_consent_in
     return country is not None and (country in where or ("EEA" in where and country in _EEA))

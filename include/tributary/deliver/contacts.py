@@ -1,7 +1,7 @@
-"""What webhooks and the API learn of a contact: which click and which browser it came with.
+"""The click and browser ids that webhooks and the REST API bring for a contact (`ops.contacts`).
 
-`first_seen_at` never changes. A bare click id becomes Meta's `fbc` with the moment it was first
-seen in it, so that a purchase weeks later names the click as Meta knows it.
+`first_seen_at` never changes. A bare click id becomes Meta's `fbc` with the time at which it was
+first seen, so that a purchase weeks later has the same `fbc` as Meta's cookie.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MERGE = (
 
 
 def known(connection: Connection, brand_id: UUID, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The contacts of these ids that a brand has, by id."""
+    """The brand's contacts with these ids, by id."""
     rows = connection.execute(
         "select * from ops.contacts where brand_id = %s and contact_id = any(%s)",
         [brand_id, list(ids)],
@@ -34,7 +34,7 @@ def known(connection: Connection, brand_id: UUID, ids: Iterable[str]) -> dict[st
 def lend(
     connection: Connection, brand_id: UUID, raw: Mapping[str, Any], now: datetime
 ) -> Mapping[str, Any]:
-    """An event with what it lacks of its click and browser and its contact is known to have."""
+    """The event, with the click and browser ids of its contact where it has none itself."""
     contact_id = raw.get("contact_id")
     if not isinstance(contact_id, str):
         return raw
@@ -48,7 +48,10 @@ def lend(
 
 
 def fbc(contact: Mapping[str, Any] | None, fbclid: str, otherwise: datetime) -> str:
-    """The click in Meta's form, with the time at which the contact was first seen with it.
+    """The click in the form of Meta's cookie, with the time at which the contact first had it.
+
+    Args:
+        otherwise: the time for a click that the contact does not have.
 
     https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
     """
@@ -68,10 +71,10 @@ def remember(
     seen_at: datetime,
     hashes: Iterable[str],
 ) -> None:
-    """Keep what is new about a contact; what this event does not say stays as it was.
+    """Store the ids that an event brings for a contact; others stay as they were.
 
-    Nothing of an id that is a placeholder, which is that of many people, or an e-mail address or
-    phone number, which is not kept in clear.
+    Nothing is stored for an id that is a placeholder, since many people have it, nor for one that
+    is an e-mail address or phone number, since ids are stored in clear.
 
     Args:
         clicks: any of `CLICKS`, already checked.
@@ -91,7 +94,7 @@ def remember(
 
 
 def learn(connection: Connection, events: Iterable[UUID | None]) -> None:
-    """Keep what stored events say of their contacts."""
+    """Store the click and browser ids of stored events for their contacts."""
     newest = ", ".join(
         f"(array_agg({value} order by event_time desc) filter (where {name} is not null))[1]"
         for name, value in (("fbc", "split_part(fbc, '.', 4)"), ("fbp", "fbp"), ("fbc", "fbc"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from tributary.deliver.consent import consent_of
 from tributary.errors import SettingsError
 from tributary.event import Event
 from tributary.platforms import registry
+from tributary.platforms.settings import DestinationSettings
+from tributary.settings import models
+from tributary.settings.models import Brand
 from tributary.warehouse import Connection
 
 _FIRST_HOLD = 60.0
@@ -35,14 +39,23 @@ class Destination:
     conn_id: str
     is_active: bool
     send_from: datetime
-    settings: Mapping[str, Any]
+    stored: Mapping[str, Any]  # the settings as `ops.destinations` has them
     brand_id: UUID
     brand: str
-    brand_settings: Mapping[str, Any]
+    brand_settings: Brand
     failures: int = 0
     paused: str | None = None  # until when and why, for people
     had_pause: bool = False  # it has ended, and no request was made since
     last_sync_at: datetime | None = None
+
+    @cached_property
+    def settings(self) -> DestinationSettings:
+        """As a model of the platform's own, with defaults.
+
+        Raises:
+            SettingsError: the platform is unknown.
+        """
+        return models.destination(self.platform, self.stored)
 
     @property
     def is_for_tests(self) -> bool:
@@ -53,7 +66,7 @@ class Destination:
         """The outcome of an event whose name or kind is not sent here; None: it is."""
         if event["kind"] not in registry.platform(self.platform).kinds:
             return "not_adjustable" if event["kind"] == "adjustment" else "not_mapped"
-        events = self.settings.get("events")
+        events = self.settings.events
         return None if events is None or event["event_name"] in events else "not_mapped"
 
 
@@ -105,7 +118,8 @@ def longest_age(found: Iterable[Destination]) -> timedelta:
 
 
 _SELECT = """
-select d.name, d.platform, d.conn_id, d.is_active, d.send_from, d.settings, d.brand_id,
+select d.name, d.platform, d.conn_id, d.is_active, d.send_from,
+    d.settings as stored, d.brand_id,
     b.slug as brand, b.settings as brand_settings, d.failures, d.last_sync_at,
     case when d.paused_until > %(now)s then format('until %%s: %%s', case
         when isfinite(d.paused_until) then
@@ -125,7 +139,11 @@ def load(
         "and (%(name)s::text is null or d.name = %(name)s) order by d.name",
         {"now": now, "brand": brand, "name": name},
     )
-    return [Destination(**row) for row in rows]
+    return [_destination(row) for row in rows]
+
+
+def _destination(row: dict[str, Any]) -> Destination:
+    return Destination(**{**row, "brand_settings": Brand.of_stored(row["brand_settings"])})
 
 
 def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> list[Destination]:
@@ -140,7 +158,7 @@ def active_for_intake(connection: Connection, brand_id: UUID, now: datetime) -> 
     ).fetchall()
     if not rows:
         connection.execute("select 1 from ops.brands where id = %s for key share", [brand_id])
-    return [Destination(**row) for row in rows]
+    return [_destination(row) for row in rows]
 
 
 def one(connection: Connection, name: str, now: datetime) -> Destination:
@@ -191,9 +209,27 @@ def to_upload(
 
 
 def _due(destination: Destination, now: datetime) -> bool:
-    interval = timedelta(minutes=destination.settings["sync_interval_minutes"])
+    if destination.platform not in registry.names():
+        return True  # its own task reports that
+    at = due_at(destination)
+    return at is None or at <= now
+
+
+def due_at(destination: Destination) -> datetime | None:
+    """When the destination's interval ends; None: it has not been synced yet."""
+    interval = timedelta(minutes=destination.settings.sync_interval_minutes)
     last = destination.last_sync_at
-    return last is None or last + interval - _SLACK <= now
+    return None if last is None else last + interval - _SLACK
+
+
+def next_attempt(connection: Connection, name: str) -> datetime | None:
+    """When the first of the destination's waiting deliveries is to be tried; None: none waits."""
+    row = connection.execute(
+        "select min(next_attempt_at) as at from ops.conversion_deliveries "
+        "where destination = %s and sync_status in ('pending', 'failed')",
+        [name],
+    ).fetchone()
+    return row["at"] if row else None
 
 
 def hold(

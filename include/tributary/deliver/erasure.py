@@ -1,8 +1,8 @@
-"""Erasure on request: a person's data leaves the tables, the ledger's counts stay.
+"""Erasure on request: a person's data is deleted from the tables, the ledger's counts stay.
 
-Tombstones (brand, event name, event id) and suppressed hashes in `ops.erasures` keep what was
-erased from being enqueued again. The brand's row is locked for both, and intake locks it, too, so
-that no event slips in beside an erasure.
+Tombstones (brand, event name, event id) and suppressed hashes in `ops.erasures` keep erased events
+from being stored again. Erasure and intake both lock the brand's row, so that no event is stored
+while an erasure runs.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from typing import Any
 from uuid import UUID
 
 from tributary.deliver import identity
+from tributary.event import ERASED, Event
 from tributary.warehouse import Connection
 
 
 @dataclass
 class Erased:
-    """What an erasure took out, in numbers."""
+    """How many rows and files an erasure deleted or cleared."""
 
     events: int = 0
     deliveries_skipped: int = 0
     contacts: int = 0
     webhook_payloads: int = 0
     refused_files: int = 0  # of imports, with lines of the person
-    refused_files_left: int = 0  # on other machines, or that may not be deleted
-    # What a platform has, only that platform can erase.
+    refused_files_left: int = 0  # on other machines, or without permission to delete
+    # By destination, events that its platform has received: only the platform can erase them.
     already_sent: dict[str, int] = field(default_factory=dict)
 
 
@@ -52,12 +53,12 @@ def person_hashes(person: dict[str, Any], default_country: str | None = None) ->
 
 
 def contact_hash(contact_id: str) -> str:
-    """By what a contact stays suppressed; its id itself is personal data."""
+    """The hash by which a contact is suppressed; its id itself is personal data."""
     return hashlib.sha256(f"contact|{contact_id}".encode()).hexdigest()
 
 
 def hashes_of(event: Mapping[str, Any]) -> set[str]:
-    """The hashes of a stored event's person and contact by which it is refused."""
+    """The hashes of an event's person and contact; where one is suppressed, it is refused."""
     contact_id = event["contact_id"]
     contact = {contact_hash(contact_id)} if contact_id else set()
     return contact | _hashes(event["user_hashes"], _SUPPRESSED)
@@ -71,20 +72,21 @@ def _hashes(user_hashes: Mapping[str, Mapping[str, Any]], keys: Iterable[str]) -
 
 
 def tombstone(event_name: str, event_id: str) -> str:
-    """What replaces an erased event's id that has the contact's in it."""
+    """The id that replaces an erased event's id where that contains the contact's id."""
     return "erased-" + hashlib.sha256(f"{event_name}|{event_id}".encode()).hexdigest()
 
 
 def lent(hashes: Iterable[str]) -> list[str]:
-    """Hashes for a payload that names no person: of what it was read with, or of its customer.
+    """Mark the hashes of a payload that names no person itself.
 
-    By them it is found. They say nothing of whose the rest of it is, so that they are not followed.
+    They come from the payload that it was read with, or from its customer. An erasure finds the
+    payload by them, and does not take its other hashes for the person's.
     """
     return sorted({f"{_LENT}{one.removeprefix(_LENT)}" for one in hashes})
 
 
 def own(hashes: Iterable[str]) -> list[str]:
-    """Those of a payload's hashes that are of the person whom it names."""
+    """The hashes of the person whom a payload itself names."""
     return sorted(one for one in hashes if not one.startswith(_LENT))
 
 
@@ -92,12 +94,41 @@ _LENT = "lent-"
 
 
 def suppressed(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> bool:
-    """Whether any of these hashes is of somebody whom the brand was asked to forget."""
+    """Whether any of these hashes is of a person whom the brand erased."""
     found = connection.execute(
         "select 1 from ops.erasures where brand_id = %s and hash = any(%s) limit 1",
         [brand_id, [one.removeprefix(_LENT) for one in hashes]],
     )
     return found.fetchone() is not None
+
+
+def erased_among(connection: Connection, brand_id: UUID, events: Mapping[int, Event]) -> set[int]:
+    """The numbers of those events of which the person or the event itself was erased."""
+    people = {number: hashes_of(event) for number, event in events.items()}
+    names = {
+        number: {
+            (event["event_name"], event["event_id"]),
+            (event["event_name"], tombstone(event["event_name"], event["event_id"])),
+        }
+        for number, event in events.items()
+    }
+    ids = [event_id for pairs in names.values() for _, event_id in pairs]
+    found = connection.execute(
+        "select hash, event_name, event_id from ops.erasures where brand_id = %s "
+        "and (hash = any(%s) or event_id = any(%s))",
+        [brand_id, list(set().union(*people.values())), ids],
+    ).fetchall()
+    erased = {(row["event_name"], row["event_id"]) for row in found}
+    hashes = {row["hash"] for row in found}
+    return {number for number in people if names[number] & erased or hashes & people[number]}
+
+
+def brands_that_erased(connection: Connection, hashes: Iterable[str]) -> set[tuple[UUID, str]]:
+    """The brands that erased a person of one of these hashes, with the hash."""
+    rows = connection.execute(
+        "select brand_id, hash from ops.erasures where hash = any(%s)", [list(hashes)]
+    )
+    return {(row["brand_id"], row["hash"]) for row in rows}
 
 
 def erase_event(connection: Connection, event: dict[str, Any], now: datetime) -> Erased:
@@ -114,7 +145,7 @@ def erase_event(connection: Connection, event: dict[str, Any], now: datetime) ->
             {key: event[key] for key in ("brand_id", "event_name", "event_id")},
         ).fetchall()
         done = _erase(connection, [row["id"] for row in rows], now)
-        # The click and the browser of a contact of whom nothing else is known came with it.
+        # A contact without another event was made by this one.
         done.contacts = connection.execute(
             "delete from ops.contacts as c where brand_id = %(brand)s and contact_id = any(%(ids)s)"
             " and not exists (select 1 from ops.conversion_events as e "
@@ -131,23 +162,22 @@ def erase_person(
     now: datetime,
     default_country: str | None = None,
 ) -> Erased:
-    """Erase all that a brand has of a person, and let nothing of them come back.
+    """Erase all data of a person that a brand has, and refuse their events from now on.
 
-    Theirs are the events, contacts and payloads that carry one of the person's hashes, all others
-    of these contacts, and what carries another e-mail, phone or external id of theirs. An id that
-    events of other people carry as well (a shop's own phone number, a shared one) says nothing
-    about whose an event is, and is not suppressed; nor is a contact followed whose events name more
-    than two e-mails beside the person's (a shop's "guest"). An erasure that was broken off goes on
-    when it is asked again.
+    The person's rows are the events, contacts and payloads with one of the person's hashes, all
+    events of these contacts, and rows with another e-mail, phone or external id found there. An id
+    that events of other people have, too (a shop's own phone number), is not suppressed and finds
+    no further rows; neither does a contact whose events have more than two e-mail addresses beside
+    the person's (a shop's "guest"). An interrupted erasure continues when it is requested again.
 
     Args:
         connection: autocommit.
         person: `email`, `phone` or both; `country` helps to read a phone number.
         default_country: the brand's.
     """
-    theirs = _Theirs(set(person_hashes(person, default_country)), by_email="email" in person)
-    # What is suppressed no longer comes in, so that a search that finds nothing new is complete,
-    # though it blocks no intake. No index: requests of this kind are rare, and intake would pay.
+    theirs = _Found(set(person_hashes(person, default_country)), by_email="email" in person)
+    # Suppressed hashes are refused by intake, so that a search that finds nothing new is complete
+    # without blocking intake. No index: erasures are rare, and it would slow down every insert.
     while True:
         with connection.transaction():
             _lock(connection, brand_id)
@@ -171,18 +201,18 @@ def erase_person(
             "delete from ops.webhook_payloads where brand_id = %s and hashes && %s::text[]",
             [brand_id, [*theirs.suppressed(), *lent(theirs.suppressed())]],
         ).rowcount
-    files = _forget_files(connection, brand_id, theirs.suppressed())
+    files = _delete_files(connection, brand_id, theirs.suppressed())
     done.refused_files, done.refused_files_left = files
     return done
 
 
 @dataclass
-class _Theirs:
-    """What is known to be a person's; grows with each search."""
+class _Found:
+    """The hashes, contacts and events found to be a person's; grows with each search."""
 
     hashes: set[str]  # of e-mails and phones
     external: set[str] = field(default_factory=set)  # of external ids: they find, never suppress
-    by_email: bool = False  # whether the request names one
+    by_email: bool = False  # whether the request has an e-mail address
     contacts: set[str] = field(default_factory=set)
     events: set[UUID] = field(default_factory=set)
 
@@ -204,7 +234,7 @@ class _Theirs:
             if self.by_email and emails and not emails & self.hashes and (
                 contact_hash(row["contact_id"] or "") not in self.suppressed()
             ):  # fmt: skip
-                continue  # of somebody else who has the same phone
+                continue  # another person with the same phone
             hashes |= _hashes(row["user_hashes"], _SUPPRESSED)
             external |= _hashes(row["user_hashes"], ("external_id",))
             contacts |= {row["contact_id"]} - {None}
@@ -248,13 +278,13 @@ _CARRYING = f"""
 select id, contact_id, user_hashes from ({_EVENTS}) as e
 where hashes && %(hashes)s::text[] or {_CONTACT_HASH} = any(%(suppressed)s)
 """
-# Of contacts that no event was made of.
+# Contacts, also those without an event.
 _SEEN = f"""
 select contact_id, hashes from ops.contacts
 where brand_id = %(brand)s
     and (hashes && %(suppressed)s::text[] or {_CONTACT_HASH} = any(%(suppressed)s))
 """
-# Contacts that are no person, such as "guest": by the e-mails beside the person's own.
+# Contacts that are not one person, such as "guest": by the e-mails beside the person's own.
 _OF_MANY = f"""
 select {_CONTACT_HASH} as hash from ops.conversion_events as e
 where e.brand_id = %(brand)s and e.erased_at is null and {_CONTACT_HASH} = any(%(asked)s)
@@ -267,10 +297,17 @@ select array(select one from unnest(hashes) as h (one) where not starts_with(one
 from ops.webhook_payloads
 where brand_id = %(brand)s and hashes && %(suppressed)s::text[]
 """
-# Those of the new hashes that an event of somebody else carries.
+# Those of the new hashes that an event of another person has, too.
 _SHARED = f"""
 select distinct h.hash from ({_EVENTS}) as e cross join lateral unnest(e.hashes) as h (hash)
 where h.hash = any(%(new)s) and e.id <> all (%(events)s) and not e.hashes <@ %(known)s::text[]
+"""
+
+
+_CLEAR = f"""
+update ops.conversion_events set erased_at = %(now)s, updated_at = %(now)s,
+    {", ".join(f"{column} = default" for column in ERASED)}
+where id = any(%(ids)s)
 """
 
 
@@ -296,13 +333,13 @@ def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased
         "and sync_status in ('pending', 'failed')",
         given,
     ).rowcount
-    sent = connection.execute(  # only now: an upload may have claimed some while we waited
+    sent = connection.execute(  # after the update: an upload may claim some while it waits
         "select destination, count(*)::int as events from ops.conversion_deliveries "
         "where event = any(%(ids)s) and sync_status in ('sent', 'queued') group by 1 order by 1",
         given,
     )
     done.already_sent = {row["destination"]: row["events"] for row in sent}
-    _hide_contacts(connection, events)
+    _replace_ids_with_contact(connection, events)
     connection.execute(
         "insert into ops.erasures (brand_id, event_name, event_id, erased_at) "
         "select distinct brand_id, event_name, event_id, %(now)s::timestamptz "
@@ -312,19 +349,12 @@ def _erase(connection: Connection, ids: Iterable[UUID], now: datetime) -> Erased
     done.webhook_payloads = connection.execute(
         "delete from ops.webhook_payloads where events && %(ids)s::uuid[]", given
     ).rowcount
-    done.events = connection.execute(
-        "update ops.conversion_events set erased_at = %(now)s, updated_at = %(now)s, "
-        "user_hashes = '{}', google_address = '{}', consent = '{}', custom_params = '{}', "
-        "user_ip = null, user_agent = null, event_source_url = null, contact_id = null, "
-        "fbp = null, fbc = null, gclid = null, gbraid = null, wbraid = null "
-        "where id = any(%(ids)s)",
-        given,
-    ).rowcount
+    done.events = connection.execute(_CLEAR, given).rowcount
     return done
 
 
-def _hide_contacts(connection: Connection, ids: list[UUID]) -> None:
-    """Replace event ids that have the contact's id in them, as chat bots and funnels make them."""
+def _replace_ids_with_contact(connection: Connection, ids: list[UUID]) -> None:
+    """Replace event ids that contain the contact's id, as chat bots and funnels make them."""
     rows = connection.execute(
         "select id, event_name, event_id from ops.conversion_events "
         "where id = any(%s) and strpos(event_id, contact_id) > 0",
@@ -340,11 +370,11 @@ def _hide_contacts(connection: Connection, ids: list[UUID]) -> None:
     )
 
 
-def _forget_files(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> tuple[int, int]:
+def _delete_files(connection: Connection, brand_id: UUID, hashes: Iterable[str]) -> tuple[int, int]:
     """Delete the files that hold lines of a person.
 
     Returns:
-        How many were deleted, and how many are left: on other machines, or not ours to delete.
+        How many were deleted, and how many are left: on other machines, or without permission.
     """
     found = connection.execute(
         "select distinct host, path from ops.refused_files "

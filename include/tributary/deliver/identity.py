@@ -18,7 +18,7 @@ ct            builder drops all but a-z, SDK drops digits        every script, a
                                                                  Latin accents and without
 st            SDK: california; builder: New South Wales → ne     US: its ANSI code; Canada: as
                                                                  written, and its code or name;
-                                                                 others whole
+                                                                 others as written
 zp            both cut at a dash: 1229-076 → 1229                drop dashes; US: the first five
 country       builder guesses (Korea → ko); SDK wants codes      ISO 3166, a few aliases, or nothing
 db            SDK hashes as is; builder takes 19970230, and      real dates; 2/3/1997 is M/D/Y as
@@ -30,7 +30,7 @@ external_id   builder drops inner blanks                         lower case; bot
 Where we have two forms, `normalise` gives the first and both hashes are sent: these keys take
 lists. ct, st and country are never guessed. Nothing here logs, caches or quotes a personal value.
 
-A value that says nothing (`why_absent`) is none: thousands of people would share its hash.
+A placeholder (`why_absent`) is no value: thousands of people would share its hash.
 
 Meta: https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/customer-information-parameters
 Google: https://developers.google.com/data-manager/api/devguides/concepts/formatting
@@ -78,7 +78,7 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE]\+\d{1,3}", re.ASCII)
 
 
 def why_absent(text: str) -> Literal["placeholder", "scientific"] | None:
-    """Why a text without outer blanks says nothing, though it is there; None when it may.
+    """Why a text, stripped of outer blanks, is no value; None when it may be one.
 
     A `placeholder` is one of `PLACEHOLDERS` in whatever case, or holds a variable that was never
     filled in, such as {{user_id}}; `scientific` is a number as spreadsheets shorten it.
@@ -139,8 +139,8 @@ def meta_hashes(
         default_country: alpha-2; by it the phone, state, zip and birthday of a person without a
             country are read. It is never sent as the person's own.
     """
-    is_said, country = _country_said(person)
-    return _all_hashes("meta", person, country if is_said else default_country)
+    has_country, country = _country_of(person)
+    return _all_hashes("meta", person, country if has_country else default_country)
 
 
 def google_identifiers(
@@ -150,14 +150,23 @@ def google_identifiers(
 
     Takes what `meta_hashes` takes. An address is of use to Google with all of its four parts only.
     """
-    is_said, country = _country_said(person)
+    has_country, country = _country_of(person)
     clear = {"region_code": country} if country else {}
-    if not is_said:
+    if not has_country:
         country = default_country
     codes = (_forms(_postal_code, _text(z), country) for z in _listed(person.get("zip")))
     if code := next(filter(None, codes), None):
         clear["postal_code"] = code[0]
     return _all_hashes("google", person, country), clear
+
+
+def user_hashes(
+    person: Mapping[str, object], default_country: str | None = None
+) -> tuple[dict[str, dict[str, list[str]]], dict[str, str]]:
+    """The hashes of `meta_hashes` and `google_identifiers` by platform, and Google's clear text."""
+    google, address = google_identifiers(person, default_country)
+    both = {"meta": meta_hashes(person, default_country), "google": google}
+    return {platform: found for platform, found in both.items() if found}, address
 
 
 def country_alpha2(value: object) -> str | None:
@@ -170,8 +179,8 @@ def country_alpha2(value: object) -> str | None:
     return _countries().get(_key(text))
 
 
-def _country_said(person: Mapping[str, object]) -> tuple[bool, str | None]:
-    """Whether the person says any country, and which, if it is exactly one that we know."""
+def _country_of(person: Mapping[str, object]) -> tuple[bool, str | None]:
+    """Whether the person has a country, and which, if it is exactly one that we know."""
     texts = [text for value in _listed(person.get("country")) if (text := _text(value))]
     found = {code for text in texts if (code := country_alpha2(text))}
     return bool(texts), found.pop() if len(found) == 1 else None
@@ -294,7 +303,7 @@ def _key(text: str) -> str:
 
 
 def _named(name: str) -> tuple[str, ...]:
-    """The name, if it has any letter at all."""
+    """The name, if it has at least one letter."""
     return (name,) if any(c.isalpha() for c in name) else ()
 
 
@@ -493,7 +502,7 @@ def _birth(text: str, country: str | None) -> tuple[str, ...]:
 
 
 def _dates(*readings: tuple[str | None, ...]) -> tuple[str, ...]:
-    """Those readings (year, month, day) that are a day on which somebody alive may be born."""
+    """Those readings (year, month, day) that are a possible birthday of a living person."""
     found = []
     for year, month, day in readings:
         try:

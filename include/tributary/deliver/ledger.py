@@ -1,4 +1,4 @@
-"""Stored conversions for those who ask: found, shown without the person's data, put back, left out.
+"""Stored conversions for people who look: find, show without personal data, retry, skip.
 
 What identifies a person is never part of a row here, only whether it is there (`has_email`, …).
 """
@@ -13,8 +13,8 @@ from uuid import UUID
 
 from tributary.deliver.destinations import first_state
 from tributary.deliver.destinations import one as destination_of
-from tributary.deliver.intake import EventRefused
-from tributary.event import Event
+from tributary.event import Event, EventRefused
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 Row = dict[str, Any]
@@ -150,7 +150,7 @@ def change_delivery(
             "update ops.conversion_deliveries set sync_status = %(status)s, "
             "outcome = %(outcome)s, sync_attempts = 0, next_attempt_at = %(due)s, "
             "sync_error = null, updated_at = %(now)s, "
-            # The platform's dedup clock runs on, unless a person takes the risk by this very wish.
+            # The platform's dedup window goes on, unless a person accepts the risk by this request.
             "unknown_since = case when outcome "
             "is distinct from 'outcome_unknown' then unknown_since end "
             "where event = %(event)s and destination = %(destination)s",
@@ -166,11 +166,11 @@ def change_delivery(
 
 
 def _check_wanted(connection: Connection, event: Row, destination: str, now: datetime) -> None:
-    """Whether the event may leave at all: a wish replaces neither consent nor rules."""
+    """Refuse an event that may not leave: a request replaces neither consent nor rules."""
     target = destination_of(connection, destination, now)
     if not target.is_active:
         raise EventRefused("destination", "is not active")
-    # That it happened before the destination was configured is what the wish is about.
+    # A person asks for it, so it may have happened before the destination was configured.
     target = replace(target, send_from=event["event_time"])
     state = first_state(cast(Event, event), target, now)
     if state.sync_status != "pending":
@@ -187,7 +187,7 @@ def destinations(connection: Connection, only: UUID | None, name: str | None = N
     Returns:
         Rows with `paused_until` null where the pause lasts until a person ends it.
     """
-    return connection.execute(
+    rows = connection.execute(
         "select d.name, b.slug as brand, d.platform, d.conn_id, d.is_active, b.managed_by, "
         "d.settings, coalesce(d.paused_until > now(), false) as is_paused, "
         "case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until "
@@ -199,6 +199,9 @@ def destinations(connection: Connection, only: UUID | None, name: str | None = N
         "and (%(name)s::text is null or d.name = %(name)s) order by d.name",
         {"only": only, "name": name},
     ).fetchall()
+    for row in rows:
+        row["settings"] = models.destination(row["platform"], row["settings"]).model_dump()
+    return rows
 
 
 def brands(connection: Connection, only: UUID | None, wanted: str | None = None) -> list[Row]:
@@ -230,7 +233,7 @@ def held(connection: Connection, slugs: list[str]) -> dict[str, list[str]]:
 
 
 def sync_status(connection: Connection, only: UUID | None) -> list[Row]:
-    """Per brand: whether something is sent, what became of the latest upload, and what waits."""
+    """Per brand: whether something is sent, the result of the latest upload, and what waits."""
     return connection.execute(
         "select b.id as brand_id, b.name as brand_name, b.slug as brand, "
         "coalesce(bool_or(d.is_active), false) as is_active, max(d.last_sync_at) as last_sync_at, "

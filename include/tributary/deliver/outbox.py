@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 
 from tributary.deliver import destinations
 from tributary.errors import WarehouseError
-from tributary.event import Event
+from tributary.event import CLAIMED, Event
 from tributary.platforms import registry
 from tributary.platforms.base import Answer, Quota, QuotaReached, Verdict
 from tributary.warehouse import Connection
@@ -129,8 +129,9 @@ class Outbox:
         quota: what every request is counted against before it leaves.
         one_by_one: claims of the destination wait for each other, so that an adjustment and its
             successor are never claimed at the same moment.
-        settings: of the destination, by which the caller sends: nothing is claimed once they are
-            others, since an event whose answer gets lost would go elsewhere at its next try.
+        settings: the destination's, as they are stored while the caller sends: nothing is claimed
+            once they are others, since an event whose answer gets lost would go elsewhere at its
+            next try.
     """
 
     def __init__(
@@ -284,7 +285,7 @@ class Outbox:
         return found.fetchone() is not None
 
     def part(self, batch: Batch) -> Batch:
-        """The same deliveries (all or some that the batch's row stands for) in a new request.
+        """The same deliveries (all or some of the batch's row) in a new request.
 
         Raises:
             LeaseLost: another worker has leased them since.
@@ -413,17 +414,15 @@ where destination = %(destination)s and sync_status in ('pending', 'failed')
 order by deadline limit %(limit)s for update skip locked
 """
 
+_CLAIMED = ", ".join(f"e.{name}" for name in CLAIMED if name not in ("event_value", "currency"))
 # A purchase that no request has held is sent with the value and currency of its newest adjustment;
 # destinations that have it already get the adjustment itself.
-_EVENTS = """
-select e.id, e.event_name, e.event_id, e.kind, e.adjusts, e.revision, e.event_time,
-    e.action_source, e.event_source_url,
+_EVENTS = f"""
+select {_CLAIMED},
     coalesce(c.event_value, e.event_value) as event_value,
     case when c.event_value is null then e.currency else c.currency end as currency,
     coalesce(c.event_value = 0, false) as is_void,
-    e.transaction_id, e.contact_id, e.user_ip, e.user_agent, e.fbp, e.fbc, e.gclid, e.gbraid,
-    e.wbraid, e.user_hashes, e.google_address, e.consent, e.custom_params, e.is_test,
-    e.erased_at, due.sync_attempts, due.unknown_since, due.created_at as came_at,
+    due.sync_attempts, due.unknown_since, due.created_at as came_at,
     p.consent_ad_user_data as ad_user_data,
     p.consent_ad_personalization as ad_personalization, p.country,
     o.event_time as adjusts_time, od.sync_status as original_status,
@@ -466,26 +465,6 @@ from unnest(
 )
 where d.event = v.event and d.destination = %s and d.batch_id = %s and d.sync_status = 'queued'
 """
-
-
-def retire(connection: Connection, now: datetime, destination: str | None = None) -> int:
-    """Skip the deliveries that wait for a destination that is no longer active: `inactive`.
-
-    Args:
-        destination: its name; None: all.
-
-    Returns:
-        How many deliveries were skipped.
-    """
-    return connection.execute(
-        "update ops.conversion_deliveries as dl set sync_status = 'skipped', "
-        "outcome = 'inactive', lease_until = null, updated_at = %(now)s "
-        "from ops.destinations as d where d.name = dl.destination and not d.is_active "
-        "and (%(destination)s::text is null or d.name = %(destination)s) "
-        "and (dl.sync_status in ('pending', 'failed') "
-        "or (dl.sync_status = 'queued' and dl.lease_until <= %(now)s))",
-        {"now": now, "destination": destination},
-    ).rowcount
 
 
 def retry(
@@ -571,7 +550,7 @@ def backfill(connection: Connection, destination: str, since: datetime, now: dat
                 "name": destination,
                 "platform": target.platform,
                 "key": key,
-                "value": key and target.settings.get(key),
+                "value": key and getattr(target.settings, key),
             },
         ).fetchall()
         states = [destinations.first_state(cast(Event, one), target, now) for one in events]

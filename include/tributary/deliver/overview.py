@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Any, LiteralString
 
+from psycopg.types.json import Jsonb
+
+from tributary.platforms import registry
 from tributary.platforms.meanings import meaning
+from tributary.settings import models
 from tributary.warehouse import Connection
 
 HOURS = 48
@@ -20,9 +24,7 @@ Row = dict[str, Any]
 DESTINATIONS: LiteralString = """
 select b.slug as brand, b.name as brand_name, d.name, d.platform, d.is_active,
     d.conn_id, d.last_sync_at, d.last_sync_status, d.last_sync_count,
-    (d.settings ->> 'sync_interval_minutes')::int as sync_interval_minutes,
-    case when b.managed_by = 'api' then d.settings - array['name', 'platform', 'conn_id'] end
-        as settings,
+    d.settings, b.managed_by,
     coalesce(d.paused_until > now(), false) as is_paused,
     case when d.paused_until > now() and isfinite(d.paused_until) then d.paused_until end
         as paused_until,
@@ -90,23 +92,28 @@ group by dl.destination order by dl.destination
 
 # The estimate is ours: e-mail 4 points, phone 3, click id 2, external id 1, averaged over events.
 COVERAGE: LiteralString = """
+with platforms as (
+    select * from jsonb_to_recordset(%(match_keys)s)
+        as p (platform text, email text[], phone text[], click_ids text[])
+)
 select destination, count(*) as events, avg(email::int)::float as email,
     avg(phone::int)::float as phone, avg(click_id::int)::float as click_id,
     avg(external_id::int)::float as external_id,
     avg(4 * email::int + 3 * phone::int + 2 * click_id::int + external_id::int)::float as estimate
 from (
     select dl.destination,
-        case when d.platform = 'meta' then e.user_email_hash is not null
-            else e.user_hashes #> '{google,email}' is not null end as email,
-        case when d.platform = 'meta' then e.user_phone_hash is not null
-            else e.user_hashes #> '{google,phone}' is not null end as phone,
-        case when d.platform = 'meta' then e.fbc is not null
-            else coalesce(e.gclid, e.gbraid, e.wbraid) is not null end as click_id,
+        e.user_hashes #> p.email is not null as email,
+        e.user_hashes #> p.phone is not null as phone,
+        'fbc' = any(p.click_ids) and e.fbc is not null
+            or 'gclid' = any(p.click_ids) and e.gclid is not null
+            or 'gbraid' = any(p.click_ids) and e.gbraid is not null
+            or 'wbraid' = any(p.click_ids) and e.wbraid is not null as click_id,
         e.user_hashes #> '{meta,external_id}' is not null as external_id
     from ops.conversion_deliveries as dl
     inner join ops.destinations as d on d.name = dl.destination
+    inner join platforms as p on p.platform = d.platform
     inner join ops.conversion_events as e on e.id = dl.event
-    where dl.sync_status <> 'skipped' and d.platform <> 'posthog'
+    where dl.sync_status <> 'skipped'
         and dl.created_at >= now() - make_interval(days => %(days)s)
 ) as keys
 group by destination order by destination
@@ -122,12 +129,8 @@ where sync_status in ('pending', 'failed') and deadline <= now() + interval '72 
 group by destination order by destination
 """
 
-# Settings that are for tests only, of active destinations.
-TESTS: LiteralString = """
-select d.name, d.settings ->> 'test_event_code' as code from ops.destinations as d
-where d.is_active and (d.settings ->> 'test_event_code' is not null
-    or d.settings ->> 'validate_only' = 'true')
-order by d.name
+ACTIVE: LiteralString = """
+select d.name, d.platform, d.settings from ops.destinations as d where d.is_active order by d.name
 """
 
 LEFT_OUT: LiteralString = """
@@ -145,18 +148,9 @@ def mistakes(connection: Connection) -> list[str]:
         One sentence for each.
     """
     found = []
-    for row in _rows(connection, TESTS):
-        if row["code"]:
-            found.append(
-                f"The destination {row['name']} has the test_event_code {row['code']}: Meta shows "
-                "what it sends under Test Events, and counts it as real. Take the code out of the "
-                "settings when the test is over."
-            )
-        else:
-            found.append(
-                f"The destination {row['name']} has validate_only: the platform checks what it "
-                "sends, and keeps nothing of it."
-            )
+    for row in _rows(connection, ACTIVE):
+        if mode := _test_mode(row["platform"], row["settings"]):
+            found.append(f"The destination {row['name']} {mode}")
     built = connection.execute("select to_regclass('marts.data_problems') as there").fetchone()
     for row in _rows(connection, LEFT_OUT) if built and built["there"] else ():
         whose = f"{row['brand_slug']}: " if row["brand_slug"] else ""
@@ -183,14 +177,35 @@ def overview(connection: Connection, hours: int = HOURS) -> dict[str, Any]:
             "hours": hours,
             "lag_days": LAG_DAYS,
             "coverage_days": COVERAGE_DAYS,
-            "destinations": _rows(connection, DESTINATIONS),
+            "destinations": [_settings_shown(row) for row in _rows(connection, DESTINATIONS)],
             "per_hour": _rows(connection, PER_HOUR, hours=hours),
             "errors": [row for row in outcomes if row["sync_status"] != "skipped"],
             "not_sent": [row for row in outcomes if row["sync_status"] == "skipped"],
             "lag": _rows(connection, LAG, days=LAG_DAYS),
-            "coverage": _rows(connection, COVERAGE, days=COVERAGE_DAYS),
+            "coverage": _rows(connection, COVERAGE, days=COVERAGE_DAYS, match_keys=_match_keys()),
             "expiring": _rows(connection, EXPIRING),
         }
+
+
+def _settings_shown(row: Row) -> Row:
+    """The row of a destination with its settings where the page may change them."""
+    settings = models.destination(row["platform"], row["settings"])
+    row["sync_interval_minutes"] = settings.sync_interval_minutes
+    row["settings"] = None
+    if row.pop("managed_by") == "api":
+        row["settings"] = settings.model_dump(exclude={"name", "platform", "conn_id"})
+    return row
+
+
+def _test_mode(platform: str, stored: dict[str, Any]) -> str | None:
+    return registry.platform(platform).test_mode(models.destination(platform, stored))
+
+
+def _match_keys() -> Jsonb:
+    found = {name: registry.platform(name).match_keys for name in registry.names()}
+    return Jsonb(
+        [{"platform": name, **keys._asdict()} for name, keys in found.items() if keys is not None]
+    )
 
 
 def _rows(connection: Connection, statement: LiteralString, **values: Any) -> list[Row]:

@@ -1,12 +1,12 @@
-"""Personal data in texts that are stored or leave in clear: found, and taken out of addresses.
+"""Find personal data in texts that are stored or sent in clear, and remove it from page URLs.
 
-One detector for all of them: ids, page addresses, user agents, names and parameters of events.
+One detector for ids, page URLs, user agents, names and parameters of events.
 
 * An e-mail address is found in any script, in full-width characters, and percent-encoded however
   often.
-* A phone number is found where it is marked as one: after `tel:`; with a + where it is a number of
-  some country; as (555) 123-4567; and in parameters under a name such as `phone` or
-  `mobile_number`. Bare digits are the number of an order, a moment or a GTIN.
+* A phone number is found where it is marked as one: after `tel:`; after a + where it is a valid
+  number of a country; as (555) 123-4567; and in parameters under a name such as `phone` or
+  `mobile_number`. Bare digits count as an order number, a time or a GTIN.
 
 Every check takes time in proportion to the text.
 """
@@ -26,7 +26,7 @@ from tributary.deliver import identity
 EMAIL, PHONE = "an e-mail address", "a phone number"
 OBSCURE = "text that is percent-encoded too many times"
 
-# Advertising's own parameters: where a visit came from and by which click, never who it was.
+# Advertising's own parameters: they name a campaign or a click, never a person.
 # https://support.google.com/google-ads/answer/9744275
 # https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/fbp-and-fbc
 _URL_PARAMETERS = frozenset({
@@ -36,8 +36,8 @@ _URL_PARAMETERS = frozenset({
 
 _MOST_LAYERS = 6  # of percent-encoding; links that are passed on have two or three
 _MOST_NUMBERS = 20  # with a + in one text
-# One character before the @ and bounded behind it: that an address is there is all we ask, and
-# whoever writes 200 kB must not be paid for by the square of it.
+# One character before the @, and a bound after it: it only finds that there is an address, and
+# must stay linear in a text of 200 kB.
 _EMAIL = re.compile(
     r"[^\s@\"'<>=&?/:,;]@[^\s@\"'<>=&?/,;]{1,255}[.\u3002][^\W\d_](?:[^\W\d_]|[\u0300-\uffff])"
 )
@@ -57,7 +57,7 @@ _NUMBER_WORDS = frozenset({"number", "numbers", "no", "nr", "num"})
 class _Folded(dict[int, str]):
     """For `str.translate`: each character as NFKC has it alone, invisible ones gone.
 
-    NFKC of a whole text takes the square of its length where many accents follow each other.
+    NFKC of a long text takes quadratic time where many accents follow each other.
     """
 
     def __missing__(self, code: int) -> str:
@@ -71,7 +71,7 @@ _FOLDED = _Folded()
 
 
 def personal_in(text: str) -> str | None:
-    """What of a person is in a text: `EMAIL`, `PHONE` or `OBSCURE` as words; None: nothing."""
+    """What personal data a text holds: `EMAIL`, `PHONE`, `OBSCURE`, or None."""
     if _is_harmless(text):
         return None
     shown = _plain(text)
@@ -95,7 +95,7 @@ def personal_in_params(params: Mapping[str, Any]) -> str | None:
         if isinstance(value, Mapping):
             if found := next(filter(None, map(personal_in, map(str, value))), None):
                 return found
-            # `{"phone": {"number": …}}`: what is said of the whole holds for its parts.
+            # `{"phone": {"number": …}}`: the parts of a phone are a phone.
             left.extend(
                 (key if _is_phone_key(key) else str(name), one) for name, one in value.items()
             )
@@ -114,14 +114,14 @@ def personal_in_params(params: Mapping[str, Any]) -> str | None:
 
 
 def page(text: str, also: Container[str] = ()) -> str | None:
-    """The address of a page without what may name a person; None when its host does.
+    """A page's URL without the parts that may name a person; None when its host does.
 
-    Of the query only utm parameters, click ids and those named in `also` (lower case) stay, and
-    none whose value is somebody's address or number. User, password, fragment and parameters of the
-    path go; a part of the path that names somebody becomes `_`.
+    Of the query, utm parameters, click ids and the names in `also` (lower case) stay, unless their
+    value is an e-mail address or phone number. User, password, fragment and path parameters are
+    removed; a path segment that names a person becomes `_`.
 
     Raises:
-        ValueError: it is no URL.
+        ValueError: the text is not a URL.
     """
     if text.isascii() and not any(mark in text for mark in "?#@%+;") and _is_harmless(text):
         return text
@@ -152,7 +152,7 @@ def _may_stay(pair: str, also: Container[str]) -> bool:
 
 
 def _is_harmless(text: str) -> bool:
-    """Whether a look at the characters is enough; true of nearly everything that comes in."""
+    """Whether the characters alone rule out personal data; true for nearly every text."""
     return (
         text.isascii()
         and "@" not in text
@@ -164,10 +164,7 @@ def _is_harmless(text: str) -> bool:
 
 
 def _plain(text: str) -> str | None:
-    """The text with every character in its usual form and percent-encoding undone, all layers.
-
-    None: it has more layers than anybody means.
-    """
+    """The text in NFKC with its percent-encoding undone; None after more than six layers."""
     for _ in range(_MOST_LAYERS):
         if not text.isascii():
             text = text.translate(_FOLDED)
@@ -185,7 +182,7 @@ def _holds_phone(text: str) -> bool:
     if "+" not in text:
         return False
     for number, found in enumerate(islice(_PLUS.finditer(text), _MOST_NUMBERS + 1)):
-        # Alone in its field any possible number is one; in a text only one that is in use.
+        # A number alone in its field may be any possible one; in a text it must be in use.
         is_all = found[0].strip() == text.strip()
         if number == _MOST_NUMBERS or identity.is_phone(found[0], sure=not is_all):
             return True

@@ -1,6 +1,7 @@
-"""Files of refused lines hold people's data in clear: who is in them, so that they go with them.
+"""Who is in a file of refused lines, so that an erasure deletes the file.
 
-A file is a by-product: the import of the original again makes it anew, without whom was erased.
+Such a file has personal data in clear. Importing the original file again makes it anew, without
+the lines of erased people.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tributary.deliver import erasure, intake
-from tributary.deliver.intake import Brand
+from tributary.deliver import erasure
+from tributary.deliver.brands import Brand
+from tributary.deliver.event_names import ALIASES, aliases
 from tributary.warehouse import Connection
 
 
 def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
-    """Hashes of whom a line is about, also where its fields are not where they belong."""
-    settings = brand.settings if brand else {}
-    default_country = settings.get("default_country")
-    names = {**intake.ALIASES, **settings.get("property_aliases", {})}
+    """Hashes of the people in a line, also where their data is in the wrong column."""
+    default_country = brand.settings.default_country if brand else None
+    names = aliases(brand) if brand else ALIASES
     texts = {
         names.get(key, key): str(
             int(value) if isinstance(value, float) and value.is_integer() else value
@@ -39,21 +40,13 @@ def people_in(line: Mapping[str, Any], brand: Brand | None) -> set[str]:
     return found
 
 
-def erased_among(connection: Connection, hashes: Iterable[str]) -> set[tuple[UUID, str]]:
-    """Those of the hashes whose person a brand was asked to forget, with the brand."""
-    rows = connection.execute(
-        "select brand_id, hash from ops.erasures where hash = any(%s)", [list(hashes)]
-    )
-    return {(row["brand_id"], row["hash"]) for row in rows}
-
-
 def register(
     connection: Connection, path: Path, people: Mapping[UUID | None, Iterable[str]]
 ) -> None:
-    """Remember who is in a file that is about to be written in the place of an older one.
+    """Store who is in a file that is about to be written, and may replace an older one.
 
     Args:
-        people: their hashes by brand; None for lines without a brand that is known.
+        people: hashes by brand; None for lines without a known brand.
     """
     place = [socket.gethostname(), str(path.resolve())]
     with connection.transaction():

@@ -1,7 +1,7 @@
-"""What may be kept no longer goes, whatever is paused: people's addresses, browsers and payloads.
+"""Deletion of personal data whose time is over: IP addresses, user agents, webhook payloads.
 
-No upload ends the deliveries of a paused destination: what a platform takes no longer becomes
-`dead / expired` here as well.
+It also ends deliveries that a platform no longer takes (`dead / expired`): no upload does it for a
+paused destination.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from datetime import datetime, timedelta
 
 from tributary.deliver import destinations, outbox
 from tributary.platforms import registry
-from tributary.warehouse import Connection
+from tributary.warehouse import Connection, deliveries
 
 _PAYLOADS_KEPT = timedelta(days=7)
-# What waits for its payment: those of delayed methods take up to 14 days.
+# Payloads that wait for their payment: delayed payment methods take up to 14 days.
 # https://docs.stripe.com/payments/payment-methods#payment-notification
 _WAITING_KEPT = timedelta(days=30)
-_AUDIT_KEPT = timedelta(days=400)  # a year, and what a yearly look at it takes
+_AUDIT_KEPT = timedelta(days=400)  # a year, and time for a yearly audit
 
 
 def enforce(connection: Connection, now: datetime) -> dict[str, int]:
-    """End what has run out, at every destination, and forget what nothing needs any more.
+    """End expired deliveries of every destination, and delete data that is no longer needed.
 
     Args:
-        connection: autocommit; each step is a transaction of its own.
+        connection: autocommit; each step is its own transaction.
 
     Returns:
-        Rows by what was done: `expired`, `outcome_unknown` and `inactive` deliveries, `people`
-        (events without IP and user agent from now on), `payloads`, `audit` (of the edge's log).
+        Numbers of rows: `expired`, `outcome_unknown` and `inactive` deliveries, `people` (events
+        whose IP and user agent were cleared), `payloads`, `audit` (entries of the audit log).
     """
     ended = dict.fromkeys(("expired", "outcome_unknown"), 0)
     for one in destinations.load(connection, now):
@@ -39,7 +39,7 @@ def enforce(connection: Connection, now: datetime) -> dict[str, int]:
             ended[what] += swept[what]
     return {
         **ended,
-        "inactive": outbox.retire(connection, now),
+        "inactive": deliveries.retire(connection, now=now),
         "people": forget_people(connection, now),
         "payloads": forget_payloads(connection, now),
         "audit": forget_audit(connection, now),
@@ -49,7 +49,7 @@ def enforce(connection: Connection, now: datetime) -> dict[str, int]:
 def forget_people(connection: Connection, now: datetime) -> int:
     """Clear IP and user agent of events whose deliveries have all ended.
 
-    One that a person may yet bring back has ended when the platform would not take it either.
+    A delivery that can be put back by hand counts as ended after its deadline.
     """
     return connection.execute(
         "update ops.conversion_events as e set user_ip = null, user_agent = null, "
@@ -64,7 +64,7 @@ def forget_people(connection: Connection, now: datetime) -> int:
 
 
 def forget_payloads(connection: Connection, now: datetime) -> int:
-    """Drop what webhooks brought after seven days, what waits for its payment after thirty."""
+    """Delete webhook payloads after 7 days, those that wait for their payment after 30."""
     return connection.execute(
         "delete from ops.webhook_payloads where received_at < %s "
         "and (status <> 'waiting' or received_at < %s)",
@@ -73,7 +73,7 @@ def forget_payloads(connection: Connection, now: datetime) -> int:
 
 
 def forget_audit(connection: Connection, now: datetime) -> int:
-    """Drop what the edge's audit log has of changes more than 400 days ago."""
+    """Delete entries of the REST API's audit log after 400 days."""
     return connection.execute(
         "delete from ops.audit_log where at < %s", [now - _AUDIT_KEPT]
     ).rowcount

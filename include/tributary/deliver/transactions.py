@@ -1,7 +1,7 @@
-"""The user's own transactions as events: what is not yet in the outbox, and changes of what is.
+"""The user's own transactions as events: those not yet in the outbox, and changes of the others.
 
-No watermark: rows of a view may appear late, and their `updated_at` is not to be trusted. Every
-run compares all confirmed transactions of the widest window that a destination takes.
+No watermark: rows of a view may appear late, and their `updated_at` cannot be trusted. Every run
+compares all paid transactions of the longest window that a destination takes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import Any
 import psycopg
 
 from tributary import warehouse
-from tributary.deliver import amend, destinations, identity, intake
+from tributary.deliver import amend, brands, destinations, identity, intake
+from tributary.deliver.brands import Brand
 from tributary.deliver.outbox import Clock, now_of
+from tributary.deliver.reading import Raw
 from tributary.errors import WarehouseError
+from tributary.event import PERSON, EventRefused
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +38,18 @@ def enqueue(
     """Hand new transactions and refunds of every brand with an active destination to intake.
 
     Returns:
-        By brand: `accepted`, `duplicate`, `refused` (rows with a mistake and what intake refuses,
-        with a warning in the log that gives the reason), `changed` (events that had not left),
-        `adjustments` (of those that had).
+        By brand: `accepted`, `duplicate`, `refused` (rows with a mistake and rows that intake
+        refuses; a warning in the log gives the reason), `changed` (events that no request had
+        held), `adjustments` (of the others).
 
     Raises:
-        WarehouseError: a brand's rows cannot be read or stored; the other brands' are.
+        WarehouseError: a brand's rows cannot be read or stored; the other brands' rows are stored.
     """
     done = {}
     failed = []
     with warehouse.connect(uri, autocommit=True) as writing:
         now = clock(writing)
-        for slug, known in intake.brands(writing).items():
+        for slug, known in brands.load(writing).items():
             if brand not in (None, slug):
                 continue
             active = [one for one in destinations.load(writing, now, brand=slug) if one.is_active]
@@ -57,7 +60,7 @@ def enqueue(
                     left_out: Counter[str] = Counter()
                     new = _new_transactions(uri, known, since, now, left_out)
                     counts.update(_take(writing, known, new, now))
-                    counts["refused"] += _warned(slug, left_out)
+                    counts["refused"] += _warn_left_out(slug, left_out)
                     changes = _changes(uri, writing, known, since, now, counts)
                     adjusted = _take(writing, known, changes, now)
                     counts["adjustments"] = adjusted["accepted"]
@@ -66,26 +69,26 @@ def enqueue(
             except (WarehouseError, psycopg.Error) as error:
                 # A user's own view may break for one brand; its message may quote a row.
                 failed.append(slug)
-                log.error("%s: its transactions cannot be read: %s", slug, _said(error))
+                log.error("%s: app.transactions cannot be read or stored: %s", slug, _cause(error))
             if counts["accepted"] >= _MANY:  # or the next comparison would be planned for few
                 writing.execute("analyze ops.conversion_events, ops.conversion_deliveries")
             done[slug] = dict(counts)
     if failed:
         raise WarehouseError(
-            f"Transactions of {', '.join(failed)} could not be put into the outbox; see above. "
-            "Those of the other brands were."
+            f"The transactions of {', '.join(failed)} could not be read or stored; the errors "
+            "above give the cause for each brand. Those of the other brands are in the outbox."
         )
     return done
 
 
-def _said(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     if isinstance(error, WarehouseError):
         return str(error)
     return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".rstrip()
 
 
 def _take(
-    connection: warehouse.Connection, brand: intake.Brand, raws: Iterator[intake.Raw], now: datetime
+    connection: warehouse.Connection, brand: Brand, raws: Iterator[Raw], now: datetime
 ) -> Counter[str]:
     counts: Counter[str] = Counter(accepted=0, duplicate=0, refused=0)
     reasons: Counter[str] = Counter()
@@ -105,16 +108,14 @@ def _warn_refused(slug: str, reasons: Counter[str]) -> None:
 
 
 def _new_transactions(
-    uri: str, brand: intake.Brand, since: datetime, now: datetime, left_out: Counter[str]
-) -> Iterator[intake.Raw]:
-    """Those without a mistake; of the others it counts the mistakes."""
+    uri: str, brand: Brand, since: datetime, now: datetime, left_out: Counter[str]
+) -> Iterator[Raw]:
+    """New transactions without a mistake; the mistakes of the others are counted in `left_out`."""
     for row in _rows(uri, _NEW, {"brand": brand.id, "slug": brand.slug, "since": since,
                                  "now": now, "touches": _TOUCHES}):  # fmt: skip
         problem, is_without_person = row.pop("problem"), row.pop("is_without_person")
         if is_without_person and not any(row[name] for name in _CLICKS):
-            problem = (
-                "profile_duplicate"  # held until the view is repaired: it has no other address
-            )
+            problem = "profile_duplicate"  # it waits for the view's repair: nothing else names it
         elif is_without_person:
             left_out[_WITHOUT_PERSON] += 1
         if problem:
@@ -123,13 +124,13 @@ def _new_transactions(
             yield {"event_name": "Purchase", **row}
 
 
-def _warned(slug: str, left_out: Counter[str]) -> int:
-    """How many rows were left out; each mistake is a warning in the log."""
+def _warn_left_out(slug: str, left_out: Counter[str]) -> int:
+    """Log a warning for each mistake; returns how many rows were left out."""
     without = left_out.pop(_WITHOUT_PERSON, 0)
     if without:
         log.warning(
-            "%s: %d purchases are sent by their click alone, and not again when app.profiles is "
-            "repaired: its rows of the person differ; marts.data_problems lists them.",
+            "%s: %d purchases are sent with their click alone, and not again after a repair: "
+            "app.profiles has rows of the person that differ; marts.data_problems lists them.",
             slug, without,
         )  # fmt: skip
     for problem, number in left_out.most_common():
@@ -143,15 +144,14 @@ def _warned(slug: str, left_out: Counter[str]) -> int:
 def _changes(
     uri: str,
     writing: warehouse.Connection,
-    brand: intake.Brand,
+    brand: Brand,
     since: datetime,
     now: datetime,
     counts: Counter[str],
-) -> Iterator[intake.Raw]:
-    """Transactions that no longer are what was last recorded of them, as adjustments.
+) -> Iterator[Raw]:
+    """Adjustments for transactions that differ from their newest event.
 
-    Those of which nothing has left become no adjustment: the event itself changes, and is counted
-    as `changed`.
+    Where no request has held the event, the event itself changes, and is counted as `changed`.
     """
     refused: Counter[str] = Counter()
     counts["changed"] = 0
@@ -167,7 +167,7 @@ def _changes(
                                  source="transactions", now=now):  # fmt: skip
                     counts["changed"] += 1
                     continue
-            except intake.EventRefused as error:
+            except EventRefused as error:
                 refused[str(error)] += 1
                 continue
         if is_changed and not is_pending:
@@ -177,23 +177,23 @@ def _changes(
 
 
 def _reopen(connection: warehouse.Connection, names: list[str], now: datetime) -> None:
-    """Orders that are none of the cancelled any more wait again where nothing has left.
+    """Make deliveries `pending` again whose order is no longer cancelled.
 
-    Of those that another destination has got; the others' events say it themselves.
+    This concerns orders that another destination has received; `_changes` reopens the others.
     """
     connection.execute(_REOPEN, {"names": names, "now": now})
 
 
 def _rows(uri: str, query: str, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of a query through a cursor on the server: memory stays bounded."""
+    """The rows of a query through a server-side cursor: memory stays bounded."""
     with warehouse.connect(uri) as reading, reading.cursor("rows") as cursor:
         cursor.itersize = _CHUNK
         cursor.execute(query, given)
         yield from cursor
 
 
-# Why a row is left out, as `app_mistakes` of dbt has it, which shows the same rows in
-# `marts.data_problems`. A pending order may lack its moment: it is not paid.
+# Why a row is left out. dbt's `app_mistakes` has the same rules, for `marts.data_problems`. A
+# pending order needs no time: it is not paid.
 _PLACEHOLDERS = ", ".join(f"'{one}'" for one in ("", *identity.PLACEHOLDERS))
 
 
@@ -214,7 +214,7 @@ def _click(name: str) -> str:
 
 
 _STATE = "lower(trim(t.status))"
-# In the session's zone where a view has no offset, as the marts read it.
+# A view's time without an offset is in the session's zone, as in the marts.
 _MOMENT = "coalesce(t.transacted_at, t.updated_at)::timestamptz"
 _MISTAKE = f"""
 case
@@ -228,8 +228,8 @@ case
         and {_MOMENT} < %(now)s + interval '1 day') then 'time_impossible'
 end
 """
-# What is left of a transaction's value, in major units. Nothing is known of one without an amount;
-# a negative one is for intake to refuse.
+# A transaction's value less its refunds, in major units; null where it has no amount. Intake
+# refuses a negative one.
 _LEFT = f"""
 case
     when {_STATE} in ('cancelled', 'pending') then 0
@@ -240,7 +240,7 @@ case
     )::numeric, 0)
 end
 """
-# Whether it is no purchase any more: cancelled, wholly refunded, no longer paid.
+# Whether it is no longer a purchase: cancelled, wholly refunded, or no longer paid.
 _VOID = f"""(
     {_STATE} in ('cancelled', 'pending')
     or ({_LEFT} = 0 and (
@@ -252,7 +252,7 @@ _CONTENT = """hash_record_extended(row(
     t.updated_at, t.event_id, t.action_source, t.event_source_url, t.ip, t.user_agent, t.fbp, t.fbc
 ), 0)"""
 _PERSON = ", ".join(
-    f"case when count(*) = 1 then min(p.{column}) end as {column}" for column in intake.PERSON
+    f"case when count(*) = 1 then min(p.{column}) end as {column}" for column in PERSON
 )
 
 # A touchpoint's ip or user agent is never used for the purchase's. If a profile is there twice and
@@ -318,7 +318,7 @@ with rows as materialized (
             when count(p.consent_ad_personalization) = count(*) then true
         end as consent_ad_personalization
     from (
-        select distinct p.profile_id, {", ".join(f"p.{column}" for column in intake.PERSON)},
+        select distinct p.profile_id, {", ".join(f"p.{column}" for column in PERSON)},
             p.consent_ad_user_data, p.consent_ad_personalization
         from app.profiles as p
         where p.brand_slug = %(slug)s and p.profile_id in (select profile_id from wanted)
@@ -333,7 +333,7 @@ select w.problem, coalesce(p.rows > 1, false) as is_without_person,
     w.profile_id as contact_id, coalesce({_unless_placeholder("w.fbp")}, t.fbp) as fbp,
     coalesce({_unless_placeholder("w.fbc")}, t.fbc) as fbc,
     t.fbclid, t.fbclid_seen_at, t.ad_id, t.gclid, t.gbraid, t.wbraid,
-    {", ".join(f"p.{column}" for column in intake.PERSON)},
+    {", ".join(f"p.{column}" for column in PERSON)},
     p.consent_ad_user_data, p.consent_ad_personalization
 from judged as w
 left join touches as t on t.transaction_id = w.transaction_id and w.problem is null
@@ -341,10 +341,10 @@ left join people as p on p.profile_id = w.profile_id and w.problem is null
 where w.problem is not null or w.copy = 1
 """
 
-# The original's own hashes go along: Google asks for the same identifiers. Each revision is later
-# than the one before it: Google drops a second one of the same moment. Of rows of one sale that
-# differ nothing is known. An order that is pending again was paid once by our own account of it;
-# where another source said so, the view only lags behind.
+# An adjustment has its original's hashes: Google requires the same identifiers. Each revision is
+# later than the one before it: Google drops a second one of the same time. A transaction whose rows
+# differ is left out. An order that is pending again is void only where its event came from
+# app.transactions; after an event from another source, the view is merely late.
 _CHANGED = f"""
 select distinct on (e.id) e.event_name, e.event_id, e.id as adjusts, e.transaction_id,
     case when s.is_void then coalesce(a.currency, e.currency) else s.currency end as currency,

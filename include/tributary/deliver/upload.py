@@ -173,7 +173,7 @@ class _Upload:
             if dead:
                 log.warning("%s: %d deliveries were not sent in time: %s", name, dead, swept)
             self._work(first, sender, only_one=True)  # a probe, after a failure
-        threads = self._destination.settings.get("in_flight", 1)
+        threads = self._destination.settings.in_flight
         if self._flowing and not self._stopped.is_set():
             with ThreadPoolExecutor(threads, "upload") as pool:
                 for done in [pool.submit(self._thread) for _ in range(threads)]:
@@ -204,7 +204,7 @@ class _Upload:
             clock=self._clock,
             quota=sender.quota,
             one_by_one="adjustment" in self._platform.kinds,
-            settings=self._destination.settings,
+            settings=self._destination.stored,
         )
 
     def _work(
@@ -241,7 +241,7 @@ class _Upload:
     def _take(self) -> int:
         """How many deliveries this thread may claim next."""
         most = self._platform.max_batch
-        size: int = min(most, self._destination.settings.get("batch_size", most))
+        size = min(most, self._destination.settings.batch_size)
         with self._lock:
             if self._left is None:
                 return size

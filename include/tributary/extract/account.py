@@ -1,126 +1,57 @@
-"""One ad account, from Graph into `raw`: hierarchy, insights by day, and proof that they add up.
+"""One ad account, from its platform into `raw`: objects, daily figures, and proof that they add up.
 
-Spend comes first: what Graph does not give of the hierarchy fails the task in the end, when the
-days are stored.
+The same for every platform; what differs is the `Source` (`tributary.platforms.source`).
+
+Spend comes first: where the platform does not give some objects of the hierarchy, the task fails in
+the end, when the days are stored.
 
 A day is read between two readings of the account's own totals. It is
 * `loaded` while it is still open in the account's time zone: no verdict yet;
-* `reconciled` when the ad rows' impressions equal the account's and their spend is within the
+* `reconciled` when the rows' impressions equal the account's and their spend is within the
   tolerance;
-* read again when the totals moved in between (nobody is blamed), or once more, by the other way of
-  asking, when they did not;
+* read again when the totals moved in between, or once more, by the other way of asking, when they
+  did not;
 * `unreconciled` when it still differs: stored, recorded, and the task fails.
 
 A day that had spend and is empty now at both levels stays as it is stored, and the task fails,
-until Meta has given this answer for three days.
+until the platform has given this answer for three days.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import psycopg
-from dateutil.relativedelta import relativedelta
 
 from tributary import warehouse
-from tributary.errors import DaysVanished, SettingsError, Unreconciled, WarehouseDown
-from tributary.platforms.meta import hierarchy, reports, versions
-from tributary.platforms.meta.client import Graph, Row
-from tributary.platforms.meta.errors import (
-    MetaError,
-    MetaForbidden,
-    MetaRefused,
-    MetaReportFailed,
-    MetaTooMuchData,
-    MetaTooOld,
-    MetaTransient,
-    MetaUnknown,
+from tributary.errors import (
+    DaysVanished,
+    SettingsError,
+    TributaryError,
+    Unreconciled,
+    WarehouseBusy,
+    WarehouseDown,
 )
-from tributary.platforms.meta.money import minor_unit
-from tributary.platforms.meta.plan import Plan
-from tributary.platforms.meta.reports import Ids, Insights, Memory
-from tributary.warehouse import Connection, load
+from tributary.extract.window import Window
+from tributary.platforms.source import Account, Context, Figures, Memory, Row, Source
+from tributary.warehouse import Connection, ad_accounts, load, objects
 from tributary.warehouse.load import Fence, Run, Totals
 
 log = logging.getLogger(__name__)
 
-# Rows of one report run: they are read before anything of them is committed.
-ROWS_OF_A_REPORT = 100_000
 READS = 3
-# https://developers.facebook.com/docs/marketing-api/insights/best-practices: what Meta keeps.
-MONTHS_KEPT = 37
-# By how many days Meta's own count of these months may differ from ours.
+# By how many days a platform's own count of the months that it keeps may differ from ours.
 _DAYS_TOO_OLD = 3
 
-_RAW = {"campaigns": "meta_campaigns", "adsets": "meta_adsets", "ads": "meta_ads"}
-# What fails in these ways fails the task in the end, and the days are loaded all the same.
-_DAYS_CAN_DO_WITHOUT = (MetaForbidden, MetaRefused, MetaTooMuchData, MetaTransient, MetaUnknown)
 _NOTHING = Totals(0, Decimal(0), 0)
-
-
-@dataclass(frozen=True)
-class Account:
-    """An ad account of the settings.
-
-    `tolerance` is in major units of its currency; None: one minor unit per ten ads with delivery.
-    """
-
-    account_id: str
-    conn_id: str
-    brand: str = ""
-    name: str = ""
-    lookback_days: int = 28
-    reconcile: Literal["fail", "warn"] = "fail"
-    tolerance: str | None = None
-    attribution_windows: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which days to load, in each account's own time zone.
-
-    `since` and `until` (both included) win. Without them: the `days` days up to the last one that
-    had ended in the account's time zone at `anchor`.
-    """
-
-    anchor: datetime
-    since: date | None = None
-    until: date | None = None
-    days: int | None = None
-
-    def dates(self, account: Account, zone: ZoneInfo, now: datetime) -> list[date]:
-        """The days for an account, oldest first; days that have not begun there are left out."""
-        today = now.astimezone(zone).date()
-        last_ended = min(self.anchor, now).astimezone(zone).date() - timedelta(days=1)
-        until = min(self.until or last_ended, today)
-        if self.until is not None and until < self.until:
-            log.warning("%s: days after %s have not begun there; left out", account.name, today)
-        since = self.since or until - timedelta(days=(self.days or account.lookback_days) - 1)
-        oldest = today - relativedelta(months=MONTHS_KEPT)
-        if since < oldest <= until:
-            log.warning(
-                "%s: Meta keeps %d months; days before %s are left out",
-                account.name, MONTHS_KEPT, oldest,
-            )  # fmt: skip
-            since = oldest
-        if until < oldest:
-            raise SettingsError(
-                f"Nothing to load for {account.name}: Meta keeps {MONTHS_KEPT} months, back to "
-                f"{oldest}, and {until} is before that."
-            )
-        if since > until:
-            raise SettingsError(
-                f"Nothing to load for {account.name}: {since} is after {until}, the last day that "
-                f"could be asked for in {zone.key}. Give an earlier `since`."
-            )
-        return [since + timedelta(days=n) for n in range((until - since).days + 1)]
+_NO_FIGURES = Figures(Decimal(0), 0)
 
 
 @dataclass
@@ -147,29 +78,49 @@ class Task:
     Attributes:
         fence: called before each commit; raises when this try may not write any more.
         memory: survives the tries of the task.
+        longest_wait: seconds to wait for a report before `StillRunning`, so that the task can leave
+            its worker slot; None: until the report ends.
     """
 
     run: Run
     fence: Fence
     memory: Memory
+    longest_wait: float | None = None
 
 
 def extract_account(
-    graph: Graph, warehouse_uri: str, account: Account, window: Window, task: Task
+    source: type[Source],
+    client: object,
+    warehouse_uri: str,
+    account: Account,
+    window: Window,
+    task: Task,
 ) -> Result:
-    """Load an account's hierarchy and the window's days of insights.
+    """Load an account's objects and the window's days of figures.
+
+    Args:
+        source: what the platform's accounts are read by (`platforms.registry.source`).
+        client: of the platform, with the account's credentials.
 
     Raises:
-        MetaError: Graph refused, or did not answer after several tries. Finished days stand.
+        TributaryError: the platform refused, or did not answer after several tries. Finished days
+            are kept.
+        StillRunning: a report takes longer than the task's `longest_wait`.
         Unreconciled: some days do not add up; they are stored as such.
         DaysVanished: some days had spend and are empty now; they are kept as they were.
-        WarehouseDown: the warehouse went away; a retry goes on behind the last finished day.
+        WarehouseBusy: other work held a lock; a retry goes on behind the last finished day.
+        WarehouseDown: the warehouse went away; likewise.
     """
-    return _extract(graph, warehouse_uri, account, task, lambda work: work.days_of(window))
+    return _extract(source, client, warehouse_uri, account, task, lambda work: work.days_of(window))
 
 
 def reread_changed(
-    graph: Graph, warehouse_uri: str, account: Account, window: Window, task: Task
+    source: type[Source],
+    client: object,
+    warehouse_uri: str,
+    account: Account,
+    window: Window,
+    task: Task,
 ) -> Result:
     """Compare the account's own totals of a long window with the stored ones, in one call, and
     load only the days that changed or were never reconciled.
@@ -177,11 +128,14 @@ def reread_changed(
     Raises:
         As `extract_account`.
     """
-    return _extract(graph, warehouse_uri, account, task, lambda work: work.changed_days_of(window))
+    return _extract(
+        source, client, warehouse_uri, account, task, lambda work: work.changed_days_of(window)
+    )
 
 
 def _extract(
-    graph: Graph,
+    source: type[Source],
+    client: object,
     warehouse_uri: str,
     account: Account,
     task: Task,
@@ -189,34 +143,56 @@ def _extract(
 ) -> Result:
     try:
         with warehouse.connect(warehouse_uri, autocommit=True) as connection:
-            return _Extraction(graph, connection, account, task).load(choose)
+            return _Extraction(source, client, connection, account, task).load(choose)
     except psycopg.OperationalError as error:
+        where, kept = warehouse.where(warehouse_uri), "finished days are kept, a retry loads the"
+        if isinstance(error, warehouse.LOCK_ERRORS):
+            raise WarehouseBusy(
+                f"The warehouse at {where} was busy with other work ({type(error).__name__}): "
+                f"{kept} rest."
+            ) from error
         raise WarehouseDown(
-            f"The warehouse at {warehouse.where(warehouse_uri)} went away in the middle of a load "
-            f"({type(error).__name__}); finished days stand, a retry loads the rest."
+            f"The warehouse at {where} went away in the middle of a load "
+            f"({type(error).__name__}): {kept} rest."
         ) from error
 
 
 class _Extraction:
-    def __init__(self, graph: Graph, connection: Connection, account: Account, task: Task) -> None:
-        self.graph, self.connection, self.account, self.task = graph, connection, account, task
-        self.plan = Plan.of(load.learned(connection, account.account_id))
-        self.known_plan = deepcopy(self.plan)
-        self.objects = hierarchy.Reader(graph, account.account_id, self.plan)
-        self.troubles: list[MetaError] = []
+    def __init__(
+        self,
+        source: type[Source],
+        client: object,
+        connection: Connection,
+        account: Account,
+        task: Task,
+    ) -> None:
+        self.connection, self.account, self.task = connection, account, task
+        self.layout = load.LAYOUTS[source.platform]
+        self.source = source(
+            client,
+            Context(
+                account,
+                ad_accounts.learned(connection, source.platform, account.account_id),
+                task.memory,
+                series=str(task.run.clear_number),
+                now=lambda: load.clock(connection),
+                known_ids=self._known_ids,
+                longest_wait=task.longest_wait,
+            ),
+        )
+        self.learned = self.source.learned
+        self.troubles: list[TributaryError] = []
         self.differing: list[str] = []
         self.vanished: list[str] = []
-        self.asked_for_statuses = False
+        self.looked_for_causes = False
         self.days_too_old = 0
-        self.timed_out: set[tuple[str, int]] = set()
         self.hierarchy_key = f"hierarchy {task.run.clear_number}"
 
     def load(self, choose: Callable[[_Extraction], list[date]]) -> Result:
-        ending = versions.warning(self.graph.version, datetime.now(UTC).date())
-        if ending:
-            log.warning("%s", ending)
+        for warning in self.source.warnings():
+            log.warning("%s", warning)
         self._load_account()
-        self._load_hierarchy()
+        self._load_objects()
         self._learn()
         days = choose(self)
         result = Result(self.account.account_id)
@@ -225,7 +201,7 @@ class _Extraction:
         else:
             log.info("%s: nothing changed", self.account.name)
         self._learn()
-        result.calls = self.graph.calls
+        result.calls = self.source.calls
         self._raise_what_failed()
         self.task.memory.delete(self.hierarchy_key)
         return result
@@ -240,32 +216,34 @@ class _Extraction:
 
     def _load_all(self, days: list[date], result: Result) -> None:
         result.since, result.until = days[0].isoformat(), days[-1].isoformat()
-        finished = load.finished_days(self.connection, self.account.account_id, self.task.run)
+        finished = load.finished_days(
+            self.connection, self.layout, self.account.account_id, self.task.run
+        )
         result.skipped_days = len(finished.intersection(days))
         if result.skipped_days:
             log.info("%d days were finished by an earlier try", result.skipped_days)
-        load.ensure_partitions(self.connection, days)
+        load.ensure_partitions(self.connection, self.layout, days)
         pending = [day for day in days if day not in finished]
         while pending:
             chunk = self._chunk(pending)
             try:
                 self._load_days(chunk, result)
-            except MetaTooOld as error:
+            except self.source.too_old as error:
                 pending = self._without_oldest(pending, error)
                 continue
             pending = pending[len(chunk) :]
             log.info(
                 "%s: %d of %d days, %d rows, %d calls, %.0f %% of the limits used",
                 self.account.name, sum(result.days.values()) + result.skipped_days, len(days),
-                result.rows, self.graph.calls, self.graph.usage.percent,
+                result.rows, self.source.calls, self.source.percent_used,
             )  # fmt: skip
             self._learn()
 
-    def _without_oldest(self, days: list[date], error: MetaTooOld) -> list[date]:
-        """The days but the first, where Meta's 37 months end a little later than ours.
+    def _without_oldest(self, days: list[date], error: TributaryError) -> list[date]:
+        """The days but the first, where the platform's months end a little later than ours.
 
         Raises:
-            MetaTooOld: the error itself, when it was the only day, or one of too many.
+            TributaryError: the error itself, when it was the only day, or one of too many.
         """
         self.days_too_old += 1
         if len(days) == 1 or self.days_too_old > _DAYS_TOO_OLD:
@@ -274,116 +252,102 @@ class _Extraction:
         return days[1:]
 
     def _learn(self) -> None:
-        if self.plan != self.known_plan:
-            load.learn(self.connection, self.account.account_id, vars(self.plan))
-            self.known_plan = deepcopy(self.plan)
+        found = self.source.learned
+        if found != self.learned:
+            ad_accounts.learn(self.connection, self.source.platform, self.account.account_id, found)
+            self.learned = found
 
     def days_of(self, window: Window) -> list[date]:
-        return window.dates(self.account, self.zone, datetime.now(UTC))
+        return window.dates(self.account, self.zone, datetime.now(UTC), self.source)
 
     def changed_days_of(self, window: Window) -> list[date]:
         days = self.days_of(window)
-        stored = load.stored_account_rows(self.connection, self.account.account_id)
+        stored = load.stored_totals(self.connection, self.layout, self.account.account_id)
         now: dict[date, Row] | None = None
         while now is None:
             try:
-                now = self._insights().account_days(days[0], days[-1])
-            except MetaTooOld as error:
+                now = self.source.reading().totals(days[0], days[-1])
+            except self.source.too_old as error:
                 days = self._without_oldest(days, error)
+        figures = self.source.comparable
         changed = [
             day
             for day in days
-            if day not in stored or _figures(stored[day]) != _figures(now.get(day))
+            if day not in stored or figures(stored[day]) != figures(now.get(day))
         ]
         log.info("%s: %d of %d days changed", self.account.name, len(changed), len(days))
         return changed
 
     def _load_account(self) -> None:
-        """The account object. One without currency or time zone is stored only if none is yet."""
         began = load.clock(self.connection)
-        found = hierarchy.account(self.graph, self.account.account_id, self.plan)
-        missing = [name for name in ("currency", "timezone_name") if not found.get(name)]
-        if missing:
-            what = f"Meta describes the ad account {self.account.name} without {missing[0]}"
-            known = load.stored_object(
-                self.connection, "meta_ad_accounts", self.account.account_id, str(found.get("id"))
-            )
-            if not known or not all(known.get(name) for name in missing):
-                raise MetaTransient(
-                    f"{what}, and its days cannot be loaded without that: check the account in "
-                    "Meta's Business settings"
-                )
-            log.warning("%s; what it said before is kept", what)
-            found = known
-        else:
-            self._write_objects("meta_ad_accounts", [found], began)
-        self.currency = str(found["currency"])
+        stored = partial(
+            objects.stored_object, self.connection, self.layout.account, self.account.account_id
+        )
+        described = self.source.account(stored)
+        if described.is_new:
+            self._write_objects(self.layout.account, [described.row], began)
+        self.currency = described.currency
         try:
-            self.zone = ZoneInfo(str(found["timezone_name"]))
+            self.zone = ZoneInfo(described.time_zone)
         except (KeyError, ValueError, OSError):
             raise SettingsError(
-                f"Meta gives the ad account {self.account.name} the time zone "
-                f"{found['timezone_name']!r}, which is not known here: update the package tzdata"
+                f"{self.source.title} gives the ad account {self.account.name} the time zone "
+                f"{described.time_zone!r}, which is not known here: update the package tzdata"
             ) from None
 
-    def _load_hierarchy(self) -> None:
-        """Campaigns, ad sets and ads; a retry of the run goes on behind the last page that it has.
+    def _load_objects(self) -> None:
+        """Campaigns, ads and what is between; a retry goes on behind the last page that it has.
 
         Raises:
-            MetaError: a throttle, say; what the days can do without is raised in the end.
+            TributaryError: a throttle, say; what the days can do without is raised in the end.
         """
         read: dict[str, Any] = self.task.memory.get(self.hierarchy_key) or {}
-        for edge, table in _RAW.items():
-            if read.get(edge) == "read":
-                log.info("%s: %s were read by an earlier try", self.account.name, edge)
+        for kind, table in self.layout.objects.items():
+            if read.get(kind) == "read":
+                log.info("%s: %s were read by an earlier try", self.account.name, kind)
                 continue
             count = 0
             try:
                 began = load.clock(self.connection)
-                for rows, after in self.objects.pages(edge, read.get(edge)):
+                for rows, after in self.source.objects(kind, read.get(kind)):
                     self._write_objects(table, rows, began)
                     began = load.clock(self.connection)
                     count += len(rows)
                     if after:
-                        read[edge] = after
+                        read[kind] = after
                         self.task.memory.set(self.hierarchy_key, read)
-            except _DAYS_CAN_DO_WITHOUT as error:
-                log.warning("%s: some %s could not be read: %s", self.account.name, edge, error)
+            except self.source.objects_optional as error:
+                log.warning("%s: some %s could not be read: %s", self.account.name, kind, error)
                 self.troubles.append(error)
                 continue
-            read[edge] = "read"
+            read[kind] = "read"
             self.task.memory.set(self.hierarchy_key, read)
-            log.info("%s: %d %s", self.account.name, count, edge)
+            log.info("%s: %d %s", self.account.name, count, kind)
 
     def _write_objects(self, table: str, rows: list[Row], at: datetime) -> None:
         for row in rows:
-            wrong = hierarchy.unreadable_fields(row)
+            wrong = self.source.unreadable_fields(row)
             if wrong:
                 log.warning("%s %s: %s; null in the marts", table, row["id"], ", ".join(wrong))
-        load.upsert_objects(
+        objects.upsert_objects(
             self.connection, table, self.account.account_id, [rows], self.task.run, at
         )
 
     def _chunk(self, days: list[date]) -> list[date]:
         """The days from the first that are read and committed together: a run without a gap."""
-        self.rows_per_day = max(1, load.rows_per_day(self.connection, self.account.account_id))
+        rows = load.rows_per_day(self.connection, self.layout, self.account.account_id)
+        self.rows_per_day = max(1, rows)
         span = [d for n, d in enumerate(days) if d - days[0] == timedelta(days=n)]
-        rows = ROWS_OF_A_REPORT if self._by_report(len(span)) else reports.SYNC_ROWS
-        return span[: max(1, min(self.plan.days, rows // self.rows_per_day))]
-
-    def _by_report(self, days: int) -> bool:
-        """Whether so many days are asked for as a report run rather than in pages."""
-        large = self.plan.asynchronous or self.rows_per_day * days > reports.SYNC_ROWS
-        return large and self.plan.reports
+        return span[: self.source.days_at_once(len(span), self.rows_per_day)]
 
     def _load_days(self, days: list[date], result: Result) -> None:
         """Load days; keeps a sentence for each that does not add up."""
         pending = days
-        asynchronous: bool | None = None
+        way: str | None = None
         for attempt in range(1, READS + 1):
             again: list[date] = []
             for part in _contiguous(pending):
-                read = self._read_somehow(part, asynchronous)
+                read = self._read(part) if way is None else self._read_again(part, way)
                 self._fetch_missing_parents()
                 for day in part:
                     verdict = self._verdict(day, read)
@@ -392,147 +356,123 @@ class _Extraction:
                     ):
                         again.append(day)
                     elif not self._vanishes(day, read):
-                        self._settle(day, read, verdict, result)
+                        self._store(day, read, verdict, result)
             if not again:
                 break
-            self._learn_statuses()
-            asynchronous = not read.asynchronous and self.plan.reports
+            if not self.looked_for_causes:
+                self.looked_for_causes = True
+                self.source.find_what_rows_lack()
+            way = self.source.way_after(read.way)
             log.warning("%s: reading %s again: sums differ", self.account.name, _span(again))
             pending = again
 
-    def _settle(self, day: date, read: _Read, verdict: str, result: Result) -> None:
+    def _store(self, day: date, read: _Read, verdict: str, result: Result) -> None:
         """Store a day with its verdict."""
-        account = read.after.get(day, _NOTHING)
+        account = read.after.get(day, _NO_FIGURES)
         if account is None:
             self.differing.append(
-                f"{self._named(day)}: Meta's own totals hold no numbers: {read.rows[day]}"
+                f"{self._named(day)}: {self.source.title}'s own totals hold no numbers: "
+                f"{read.account_rows[day]}"
             )
             return
         status = verdict if verdict in ("loaded", "reconciled") else "unreconciled"
         self._replace(day, read, account, status)
-        result.rows += read.ads.get(day, _NOTHING).rows
+        result.rows += read.rows.get(day, _NOTHING).rows
         result.days[status] = result.days.get(status, 0) + 1
         if status == "unreconciled":
-            self._complain(day, read, account)
+            self._report_difference(day, read, account)
 
     def _vanishes(self, day: date, read: _Read) -> bool:
         """Whether a closed day that had spend is empty now, so that its rows are kept for now."""
-        account, ads = read.after.get(day, _NOTHING), read.ads.get(day, _NOTHING)
-        if account is None or account.spend or ads.spend or not self._has_ended(day, read.at):
+        account, rows = read.after.get(day, _NO_FIGURES), read.rows.get(day, _NOTHING)
+        if account is None or account.spend or rows.spend or not self._has_ended(day, read.at):
             return False
-        since = load.keep_empty_day(self.connection, self.account.account_id, day, self.task.fence)
+        since = load.keep_empty_day(
+            self.connection, self.layout, self.account.account_id, day, self.task.fence
+        )
         if since is None:
             return False
         self.vanished.append(
-            f"{self._named(day)} had spend, and Meta answers with none since "
+            f"{self._named(day)} had spend, and {self.source.title} answers with none since "
             f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC: the stored rows are kept until this "
             f"answer has lasted for {load.EMPTY_DAYS_KEPT.days} days"
         )
         return True
 
-    def _learn_statuses(self) -> None:
-        """Ads of a status that we do not ask for are missing in the rows: find such statuses."""
-        if self.asked_for_statuses:
-            return
-        self.asked_for_statuses = True
+    def _read_again(self, days: list[date], way: str) -> _Read:
+        """`_read` in another way; where that fails, in the way that the source has instead."""
         try:
-            found = hierarchy.statuses_in_use(self.graph, self.account.account_id)
-        except _DAYS_CAN_DO_WITHOUT as error:
-            log.warning("%s: the statuses of its ads are not known: %s", self.account.name, error)
-            return
-        more = sorted(found.difference(hierarchy.AD_STATUSES, self.plan.more_statuses))
-        if more:
-            log.warning("%s: ads have statuses that are new to us: %s", self.account.name, more)
-            self.plan.more_statuses.extend(more)
-
-    def _read_somehow(self, days: list[date], asynchronous: bool | None) -> _Read:
-        """`_read`; where the other way of asking fails, in pages."""
-        try:
-            return self._read(days, asynchronous)
-        except (MetaRefused, MetaUnknown, MetaReportFailed) as error:
-            if not asynchronous:
+            return self._read(days, way)
+        except TributaryError as error:
+            instead = self.source.way_instead(way, error)
+            if instead is None:
                 raise
-            log.warning("%s: no report run came about: %s", self.account.name, error)
-            return self._read(days, False)
+            log.warning("%s: asking for %s instead: %s", self.account.name, instead, error)
+            return self._read(days, instead)
 
-    def _read(self, days: list[date], asynchronous: bool | None) -> _Read:
+    def _read(self, days: list[date], way: str | None = None) -> _Read:
         since, until = days[0], days[-1]
         local_now = datetime.now(UTC)
-        insights = self._insights()
-        before = insights.account_days(since, until)
-        if asynchronous is None:
-            asynchronous = self._by_report(len(days))
-        pages = insights.ad_pages(since, until, asynchronous=asynchronous)
-        load.stage_insights(self.connection, pages)
-        after = insights.account_days(since, until)
-        ads, unreadable = load.staged_totals(self.connection)
+        reading = self.source.reading()
+        before = reading.totals(since, until)
+        way = way or self.source.way(len(days), self.rows_per_day)
+        load.stage_rows(self.connection, self.layout, reading.rows(since, until, way))
+        after = reading.totals(since, until)
+        rows, unreadable = load.staged_totals(self.connection, self.layout)
         for day, sentences in unreadable.items():
-            insights.left_out.setdefault(day, []).extend(sentences)
+            reading.left_out.setdefault(day, []).extend(sentences)
         return _Read(
-            began=insights.began,
+            began=reading.began,
             at=local_now,
-            asynchronous=asynchronous,
-            before={day: _totals(row) for day, row in before.items()},
-            after={day: _totals(row) for day, row in after.items()},
-            rows=after,
-            ads=ads,
-            left_out=insights.left_out,
+            way=way,
+            before={day: self.source.figures(row) for day, row in before.items()},
+            after={day: self.source.figures(row) for day, row in after.items()},
+            account_rows=after,
+            rows=rows,
+            left_out=reading.left_out,
         )
 
-    def _insights(self) -> Insights:
-        return Insights(
-            self.graph,
-            self.account.account_id,
-            self.account.attribution_windows,
-            children=self._children,
-            memory=self.task.memory,
-            series=str(self.task.run.clear_number),
-            now=lambda: load.clock(self.connection),
-            plan=self.plan,
-            timed_out=self.timed_out,
-        )
-
-    def _children(self, level: str, ids: Ids | None) -> list[str]:
-        table = load.PARENTS[f"{level}_id"]
-        below = None if ids is None else (f"{ids.level}_id", list(ids.values))
-        return load.object_ids(self.connection, self.account.account_id, table, below)
+    def _known_ids(self, field: str, below: tuple[str, list[str]] | None) -> list[str]:
+        table = self.layout.objects[self.layout.parents[field]]
+        return objects.object_ids(self.connection, self.account.account_id, table, below)
 
     def _fetch_missing_parents(self) -> None:
-        """An ad may be in insights and on no edge any more; by id Graph still gives it."""
-        for column, table in load.PARENTS.items():
-            ids = load.missing_parents(self.connection, self.account.account_id, column)
-            ids = [one for one in ids if one not in self.plan.unreadable]
+        """Rows may name objects that no listing has any more; by id the platform may give them."""
+        for column, kind in self.layout.parents.items():
+            ids = objects.missing_parents(
+                self.connection, self.layout, self.account.account_id, column
+            )
+            ids = [one for one in ids if one not in self.source.unreadable]
             if not ids:
                 continue
-            edge = next(edge for edge, known in _RAW.items() if known == table)
             count = 0
             try:
                 began = load.clock(self.connection)
-                for rows in self.objects.by_id(edge, ids):
-                    self._write_objects(table, rows, began)
+                for rows in self.source.objects_by_id(kind, ids):
+                    self._write_objects(self.layout.objects[kind], rows, began)
                     began = load.clock(self.connection)
                     count += len(rows)
-            except _DAYS_CAN_DO_WITHOUT as error:
+            except self.source.objects_optional as error:
                 log.warning(
-                    "%s: some %s could not be read by id: %s", self.account.name, edge, error
+                    "%s: some %s could not be read by id: %s", self.account.name, kind, error
                 )
                 self.troubles.append(error)
-            log.info("%s: %d of %d missing %s by id", self.account.name, count, len(ids), edge)
+            log.info("%s: %d of %d missing %s by id", self.account.name, count, len(ids), kind)
 
-    def _complain(self, day: date, read: _Read, account: Totals) -> None:
+    def _report_difference(self, day: date, read: _Read, account: Figures) -> None:
         """Keep the sentence that fails the task, or (`reconcile: warn`) only log it, but for what
         is never a success: spend and not one row, or rows that cannot be stored.
         """
-        ads, left_out = read.ads.get(day, _NOTHING), read.left_out.get(day, [])
+        rows, left_out = read.rows.get(day, _NOTHING), read.left_out.get(day, [])
         sentence = "; ".join(
             [
-                f"{self._named(day)}: {ads.rows} ad rows have spend {ads.spend} {self.currency} "
-                f"and {ads.impressions} impressions, the account itself {account.spend} "
+                f"{self._named(day)}: {rows.rows} ad rows have spend {rows.spend} {self.currency} "
+                f"and {rows.impressions} impressions, the account itself {account.spend} "
                 f"{self.currency} and {account.impressions}",
                 *left_out,
             ]
         )
-        if self.account.reconcile == "fail" or left_out or (ads.rows == 0 and account.spend > 0):
+        if self.account.reconcile == "fail" or left_out or (rows.rows == 0 and account.spend > 0):
             self.differing.append(sentence)
         else:
             log.warning("%s", sentence)
@@ -545,34 +485,35 @@ class _Extraction:
     ) -> Literal["loaded", "reconciled", "moved", "differs"]:
         if not self._has_ended(day, read.at):
             return "loaded"
-        ads = read.ads.get(day, _NOTHING)
-        account = read.after.get(day, _NOTHING)
+        rows = read.rows.get(day, _NOTHING)
+        account = read.after.get(day, _NO_FIGURES)
         if (
             account is not None
             and day not in read.left_out
-            and ads.impressions == account.impressions
-            and abs(ads.spend - account.spend) <= self._tolerance(ads.rows)
-            and (ads.rows > 0 or account.spend == 0)
+            and rows.impressions == account.impressions
+            and abs(rows.spend - account.spend) <= self._tolerance(rows.rows)
+            and (rows.rows > 0 or account.spend == 0)
         ):
             return "reconciled"
-        return "differs" if read.before.get(day, _NOTHING) == account else "moved"
+        return "differs" if read.before.get(day, _NO_FIGURES) == account else "moved"
 
     def _has_ended(self, day: date, at: datetime) -> bool:
         return at >= datetime.combine(day + timedelta(days=1), time(), self.zone)
 
-    def _tolerance(self, ads: int) -> Decimal:
+    def _tolerance(self, rows: int) -> Decimal:
         if self.account.tolerance is not None:
             return Decimal(self.account.tolerance)
-        return minor_unit(self.currency) * (ads // 10)
+        return self.source.tolerance(self.currency, rows)
 
-    def _replace(self, day: date, read: _Read, account: Totals, status: str) -> None:
+    def _replace(self, day: date, read: _Read, account: Figures, status: str) -> None:
         load.replace_day(
             self.connection,
+            self.layout,
             self.account.account_id,
             day,
-            ads=read.ads.get(day, _NOTHING),
-            account=account,
-            account_row=read.rows.get(day),
+            rows=read.rows.get(day, _NOTHING),
+            account=Totals(0, account.spend, account.impressions),
+            account_row=read.account_rows.get(day),
             status=status,
             run=self.task.run,
             read_began=read.began,
@@ -582,58 +523,16 @@ class _Extraction:
 
 @dataclass
 class _Read:
-    """One reading of some days: the account's totals before and after the ad rows."""
+    """One reading of some days: the account's own figures before and after the rows."""
 
     began: datetime
     at: datetime
-    asynchronous: bool
-    before: dict[date, Totals | None]
-    after: dict[date, Totals | None]
-    rows: dict[date, Row]
-    ads: dict[date, Totals]
+    way: str
+    before: dict[date, Figures | None]
+    after: dict[date, Figures | None]
+    account_rows: dict[date, Row]
+    rows: dict[date, Totals]
     left_out: dict[date, list[str]]
-
-
-def _totals(row: Row) -> Totals | None:
-    """The figures of an account's own row; None where they are no numbers."""
-    try:
-        spend = Decimal(str(row.get("spend", "0")))
-        impressions = Decimal(str(row.get("impressions", "0")))
-    except ArithmeticError:
-        return None
-    if not spend.is_finite() or not impressions.is_finite():
-        return None
-    return Totals(0, spend, int(impressions))
-
-
-def _figures(row: Row | None) -> dict[str, Any]:
-    """What an account's own row says, such that equal figures are equal: numbers may be texts, and
-    lists of actions have no order.
-    """
-    figures: dict[str, Any] = {}
-    for name, value in (row or {}).items():
-        if name in ("actions", "action_values"):
-            entries = value if isinstance(value, list) else [value]
-            figures[name] = sorted(
-                repr(sorted(_numbers(one).items()) if isinstance(one, dict) else one)
-                for one in entries
-            )
-        elif name in ("spend", "impressions", "clicks"):
-            figures[name] = _number(value)
-    return figures
-
-
-def _numbers(entry: Row) -> Row:
-    return {
-        name: value if name == "action_type" else _number(value) for name, value in entry.items()
-    }
-
-
-def _number(value: object) -> object:
-    try:
-        return Decimal(str(value)).normalize()
-    except ArithmeticError:
-        return value
 
 
 def _contiguous(days: list[date]) -> list[list[date]]:

@@ -62,7 +62,7 @@ def _metadata_uri(uri: str) -> str:
     """SQLAlchemy URI of Airflow's metadata: what is set, else a database beside the warehouse."""
     given = os.environ.get(deployment.METADATA)
     if deployment.has_airflow():
-        return given or deployment.metadata()
+        return deployment.metadata()
     if uri == embedded.uri():
         return config.with_driver(embedded.uri(embedded.METADATA), "psycopg")
     return given or config.with_driver(uri, "psycopg", urlsplit(uri).path.lstrip("/") + "_airflow")
@@ -125,7 +125,7 @@ def import_connections(
 
 
 def start(name: str, command: list[str], variables: dict[str, str]) -> bool:
-    """Run a command in the background, in a session of its own; False when it runs already."""
+    """Run a command in the background, in its own session; False when it runs already."""
     if process(name) is not None:
         return False
     path = f"{search_path()}:{os.environ.get('PATH', '')}"
@@ -207,7 +207,7 @@ def stop(name: str) -> bool:
     return True
 
 
-_STARTS = 3  # tries to start a service, each with ports of its own choice
+_STARTS = 3  # tries to start a service, each with newly chosen ports
 
 
 def _start_on_own_ports(
@@ -321,7 +321,7 @@ def start_airflow(variables: dict[str, str]) -> dict[str, str]:
 
 
 def _address(variables: dict[str, str]) -> str:
-    """Where the API server answers on this machine; a proxy may stand before its base URL."""
+    """Where the API server answers on this machine; its base URL may be that of a proxy."""
     base, number = variables["AIRFLOW__API__BASE_URL"], variables.get("AIRFLOW__API__PORT")
     return f"http://127.0.0.1:{number}{urlsplit(base).path.rstrip('/')}" if number else base
 

@@ -7,19 +7,23 @@ connection and the pause of that moment, not those of the moment when the accoun
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
-from tributary.errors import SettingsError
+from tributary import config
+from tributary.errors import SettingsError, StillRunning, TributaryError
 from tributary.orchestration.callbacks import wrapped
+from tributary.orchestration.connections import warehouse_uri
 
 if TYPE_CHECKING:
     from tributary.warehouse import Connection
 
 log = logging.getLogger(__name__)
-
-_NAMES = {"meta": "Meta", "google_ads": "Google Ads"}
 
 _SELECT = """
 select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand,
@@ -49,7 +53,14 @@ def asked(context: Any) -> list[str]:
 
 def of(connection: Connection, platform: str) -> list[dict[str, Any]]:
     """All accounts of a platform: a row each of `ops.ad_accounts`, with brand and pause."""
-    return connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+    rows = connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+    return [_typed(platform, row) for row in rows]
+
+
+def _typed(platform: str, row: dict[str, Any]) -> dict[str, Any]:
+    from tributary.settings import models
+
+    return {**row, "settings": models.ad_account(platform, row["settings"])}
 
 
 def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any]:
@@ -64,7 +75,7 @@ def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any
             f"The ad account {account_id} is not in the settings: add it to the settings file "
             "and apply it with `tributary configure FILE.yaml`."
         )
-    return row
+    return _typed(platform, row)
 
 
 def label(row: dict[str, Any]) -> dict[str, str]:
@@ -72,13 +83,55 @@ def label(row: dict[str, Any]) -> dict[str, str]:
     return {"account_id": row["account_id"], "name": row["name"]}
 
 
-def skip_unless_due(row: dict[str, Any], platform: str, context: Any) -> None:
-    """Skip the task of an account that is paused, or was switched off after it was listed.
+@dataclass
+class Load:
+    """The load of one account: its row of `ops.ad_accounts`, and how many rows it has loaded."""
+
+    row: dict[str, Any]
+    rows: int = 0
+
+
+@contextmanager
+def loading(platform: str, account_id: str, context: Any) -> Iterator[Load]:
+    """Around the load of one account as it is configured now: how it ends is kept in
+    `ops.ad_accounts`, and an account that the platform blocks is paused.
 
     Raises:
-        AirflowSkipException: says why.
+        SettingsError: the account is not configured.
+        AirflowSkipException: it is paused, or was switched off after it was listed.
+        AirflowRescheduleException: a report still runs; the task leaves its worker slot and comes
+            back, which is no retry.
     """
-    name, why = f"The {_NAMES[platform]} ad account {row['name']} ({row['account_id']})", ""
+    from tributary.warehouse import connect
+    from tributary.warehouse.ad_accounts import pause, record_sync
+
+    uri = warehouse_uri()
+    with connect(uri) as connection:
+        load = Load(one(connection, platform, account_id))
+    _skip_unless_due(load.row, platform, context)
+    try:
+        yield load
+    except StillRunning as error:
+        wait = timedelta(seconds=min(error.wait or 0, config.cap_on_waits()))
+        log.info("%s The task leaves its worker slot for %s.", error, wait)
+        back = datetime.now(UTC) + wait
+        raise AirflowRescheduleException(back) from error  # type: ignore[no-untyped-call]
+    except TributaryError as error:
+        with connect(uri, autocommit=True) as connection:
+            failed = f"failed: {type(error).__name__}: {error}"
+            record_sync(connection, platform, account_id, failed[:500], None)
+            if error.blocks_account:
+                pause(connection, platform, account_id, None, str(error))
+        raise
+    with connect(uri, autocommit=True) as connection:
+        record_sync(connection, platform, account_id, "ok", load.rows)
+
+
+def _skip_unless_due(row: dict[str, Any], platform: str, context: Any) -> None:
+    from tributary.platforms import registry
+
+    title = registry.platform(platform).title
+    name, why = f"The {title} ad account {row['name']} ({row['account_id']})", ""
     if row["paused"]:
         which = row["account_id"] + ("" if platform == "meta" else f" --platform {platform}")
         why = (

@@ -1,4 +1,4 @@
-"""What every task of ours does besides its work: how it ends, and what its log says last."""
+"""What every task does besides its work: how it ends, and the last lines of its log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 _WIDTH = 90
 
 
-def end_on_sigterm(context: Any) -> None:
+def restore_sigterm(context: Any) -> None:
     """Let SIGTERM end the process, as it ends any other; called before each try.
 
     Airflow's own handler calls the operator's `on_kill`, which a Python task does not have, so the
@@ -24,7 +24,7 @@ def end_on_sigterm(context: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def say_last(context: Any) -> None:
+def log_error_last(context: Any) -> None:
     """End the log of a failed try with the error's own sentence, below the traceback.
 
     Airflow logs the sentence as the heading of the traceback, in one line that its page cuts off.
@@ -36,7 +36,7 @@ def say_last(context: Any) -> None:
 
 
 def wrapped(text: str) -> str:
-    """The text in lines that the page of a task's log shows whole."""
+    """The text in lines so short that the page of a task's log cuts none of them."""
     return "\n".join(
         textwrap.fill(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
         for line in text.splitlines()

@@ -5,25 +5,24 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import Asset, Param, get_current_context, task
 
-from tributary.orchestration.assets import RAW_META_ADS
-from tributary.orchestration.callbacks import end_on_sigterm, say_last
-from tributary.orchestration.retry import AsTheErrorSays
-
-# How many accounts are loaded at once, over all runs: people set the slots in the Airflow UI.
-POOL = "meta_ads"
+from tributary.orchestration.callbacks import log_error_last, restore_sigterm
+from tributary.orchestration.retry import RetryByError
 
 DEFAULT_ARGS = {
     "owner": "tributary",
     "retries": 3,
     "retry_delay": timedelta(minutes=1),
-    "retry_policy": AsTheErrorSays(),
+    "retry_policy": RetryByError(),
+    # Each task waits for the warehouse, most for a platform, too. None has needed a tenth of this;
+    # one that is stopped is tried again and goes on behind what is finished.
+    "execution_timeout": timedelta(hours=1),
     # By name: Airflow 3.3 cannot serialise a mapped task that has an instance of the class.
     "weight_rule": "tributary.orchestration.priority.BackfillsLast",
-    "on_execute_callback": end_on_sigterm,
-    "on_failure_callback": say_last,
-    "on_retry_callback": say_last,
+    "on_execute_callback": restore_sigterm,
+    "on_failure_callback": log_error_last,
+    "on_retry_callback": log_error_last,
 }
 
 ACCOUNTS = Param(
@@ -33,36 +32,46 @@ ACCOUNTS = Param(
 )
 
 
-def load_accounts(*, only_changed: bool = False) -> None:
+def load_accounts(platform: str, raw: Asset, *, only_changed: bool = False) -> None:
     """List the accounts, load each in a mapped task, announce what loaded, fail if any did not.
 
     Args:
+        platform: whose ad accounts. At most as many are loaded at once, over all runs, as the
+            pool of its name (`meta_ads`) has slots.
+        raw: the asset that changes with them.
         only_changed: of a long window, load the days whose account totals changed.
     """
 
     @task
     def list_accounts() -> list[dict[str, str]]:
-        from tributary.orchestration.tasks.extract_meta import accounts_to_load
+        from tributary.orchestration.tasks.extract_ads import accounts_to_load
 
-        return accounts_to_load(get_current_context(), only_changed=only_changed)
+        return accounts_to_load(platform, get_current_context(), only_changed=only_changed)
 
-    # A throttled account comes back as often as Meta sends it away: the policy knows the limits.
-    @task(map_index_template="{{ task.op_kwargs['account']['name'] }}", pool=POOL, retries=40)
+    @task(
+        map_index_template="{{ task.op_kwargs['account']['name'] }}",
+        pool=f"{platform}_ads",
+        # A throttled account comes back as often as the platform sends it away: `RetryByError` has
+        # the limits.
+        retries=40,
+        # The 37 months of a large account take hours; for a report the task leaves its slot.
+        execution_timeout=timedelta(hours=6),
+    )
     def load_account(account: dict[str, str]) -> dict[str, Any]:
-        from tributary.orchestration.tasks.extract_meta import load_one
+        from tributary.orchestration.tasks.extract_ads import load_one
 
-        return load_one(account, get_current_context(), only_changed=only_changed)
+        return load_one(platform, account, get_current_context(), only_changed=only_changed)
 
     # Not all_done_min_one_success: Airflow skips that where one account is skipped.
-    @task(outlets=[RAW_META_ADS], trigger_rule="all_done")
+    @task(outlets=[raw], trigger_rule="all_done")
     def announce() -> dict[str, Any]:
-        from tributary.orchestration.tasks.extract_meta import announce
+        from tributary.orchestration.tasks.extract_ads import announce
 
-        return announce(get_current_context(), RAW_META_ADS)
+        return announce(get_current_context(), raw)
 
     @task(trigger_rule="all_done")
     def fail_if_any_account_failed() -> None:
-        from tributary.orchestration.tasks.extract_meta import fail_if_any_failed
+        from tributary.orchestration.tasks.extract_ads import fail_if_any_failed
 
         fail_if_any_failed(get_current_context())
 

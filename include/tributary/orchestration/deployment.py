@@ -33,18 +33,21 @@ def has_airflow() -> bool:
 
     An `airflow.cfg` with SQLite does not count: Airflow writes such a file by itself.
     """
-    if _in_environment(METADATA):
-        return True
-    found = _file().get("database", {})
-    uri = found.get("sql_alchemy_conn", "")
+    return _in_environment(METADATA) or _names_a_database(_file())
+
+
+def has_airflow_home() -> bool:
+    """Whether Airflow's home, `~/airflow` where none is set, has a database or names one."""
+    home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    return (home / "airflow.db").exists() or _names_a_database(_read(home / "airflow.cfg"))
+
+
+def _names_a_database(found: dict[str, dict[str, str]]) -> bool:
+    database = found.get("database", {})
+    uri = database.get("sql_alchemy_conn", "")
     return bool(uri and not uri.startswith("sqlite")) or any(
-        f"sql_alchemy_conn_{how}" in found for how in ("cmd", "secret")
+        f"sql_alchemy_conn_{how}" in database for how in ("cmd", "secret")
     )
-
-
-def has_sqlite() -> bool:
-    """Whether Airflow's own default database exists, the SQLite file in its home."""
-    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow", "airflow.db").expanduser().exists()
 
 
 def is_given(name: str) -> bool:
@@ -83,9 +86,12 @@ def _file() -> dict[str, dict[str, str]]:
     """The `airflow.cfg` that somebody else has named, by section; empty where there is none."""
     directory = os.environ["AIRFLOW_HOME"] if _in_environment("AIRFLOW_HOME") else None
     path = os.environ.get("AIRFLOW_CONFIG") or (directory and f"{directory}/airflow.cfg")
+    return _read(Path(path).expanduser()) if path else {}
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
     parser = ConfigParser(interpolation=None, strict=False)
-    if path:
-        parser.read(Path(path).expanduser(), encoding="utf-8")
+    parser.read(path, encoding="utf-8")
     return {section: dict(parser[section]) for section in parser.sections()}
 
 
@@ -105,11 +111,12 @@ def prepare(uri: str) -> None:
 
 def metadata() -> str:
     """SQLAlchemy URI of Airflow's metadata database, as Airflow reads it."""
-    return airflow("config", "get-value", "database", "sql_alchemy_conn").strip()
+    given = os.environ.get(METADATA)
+    return given or airflow("config", "get-value", "database", "sql_alchemy_conn").strip()
 
 
 def make_pool(variables: Mapping[str, str] | None = None) -> None:
-    """Make the pool of the loads. Without it Airflow leaves their tasks `scheduled` for ever.
+    """Make the pool of the loads. Without it their tasks stay `scheduled`, and Airflow only warns.
 
     Its slots are for people to change in the UI: make it only where it does not exist.
     """

@@ -1,7 +1,8 @@
 """What keeps Airflow or conversions from their work, in sentences: what tasks' states do not show.
 
 For processes that may ask Airflow's metadata: its API server, and commands that set
-`_AIRFLOW_PROCESS_CONTEXT`.
+`_AIRFLOW_PROCESS_CONTEXT`. For what is asked here (heartbeats, import errors, pools, users) Airflow
+has no public interface but its REST API, which needs a login: so its models are read.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _imports() -> Iterator[Problem]:
     from sqlalchemy import select
 
     for source, error in plugins_manager.get_import_errors().items():
-        if Path(source).stem == "tributary":
+        if Path(source).stem == "tributary_plugin":
             yield Problem(f"The plugin {source} cannot be imported: {_last_line(error)}.")
     with create_session() as session:
         broken = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace))

@@ -1,6 +1,7 @@
 """Backfills wait for everything else: a month of days must not delay the daily run.
 
-Airflow orders waiting tasks by priority, then by logical date, oldest first.
+Airflow orders waiting tasks by priority, then by logical date, oldest first. It documents custom
+strategies as plugins; their base class and `DagRunType` are outside `airflow.sdk`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tributary.platforms.base import ConnectionType
 
+# Airflow 3.3.2 answers 400 to *Test* on its list for a connection that is stored without a port;
+# https://github.com/apache/airflow/pull/73298 corrects that in a later release.
+_PORT = "443 (Airflow 3.3.2 tests no connection without a port)"
+
 
 def get_provider_info() -> dict[str, Any]:
     """What Airflow's provider manager reads through the entry point in `pyproject.toml`."""
@@ -17,7 +21,7 @@ def get_provider_info() -> dict[str, Any]:
         "tributary_webhook",
         "Tributary webhook",
         "tributary.orchestration.webhook_hook.WebhookHook",
-        hidden=("host", "port", "schema", "login", "extra"),
+        hidden=("host", "schema", "login", "extra"),
         relabeled={"password": "Signing secret"},
     )
     platforms = [registry.platform(name).connection for name in registry.names()]
@@ -37,7 +41,7 @@ def _described(one: ConnectionType) -> dict[str, Any]:
         "ui-field-behaviour": {
             "hidden-fields": list(one.hidden),
             "relabeling": dict(one.relabeled),
-            "placeholders": dict(one.placeholders),
+            "placeholders": {"port": _PORT, **one.placeholders},
         },
     }
     if one.fields:

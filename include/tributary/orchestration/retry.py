@@ -15,7 +15,7 @@ _LONGEST_WAIT = 900.0
 _TRIES_OF_A_MISHAP = 4
 
 
-class AsTheErrorSays(RetryPolicy):
+class RetryByError(RetryPolicy):
     """Errors of ours: retried after their own `wait`, or at once failed when no retry can help.
 
     Without a hint the wait is 60 s, doubling to 15 minutes. An error's `tries` bound how often,

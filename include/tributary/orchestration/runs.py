@@ -1,4 +1,4 @@
-"""What a run looks at itself for: the states of its own tasks."""
+"""The states of a run's own tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def states_of(context: Any, task_ids: list[str]) -> list[str]:
 
 
 def fail_if_any_failed(context: Any, task_ids: list[str]) -> None:
-    """Make the run red when one of its tasks failed; what the others did stands.
+    """Make the run red when one of its tasks failed; what the others did is kept.
 
     Raises:
         TributaryError: says how many.
@@ -27,5 +27,5 @@ def fail_if_any_failed(context: Any, task_ids: list[str]) -> None:
     if failed:
         raise TributaryError(
             f"{len(failed)} tasks of this run failed: open the red ones; each log ends with what "
-            "to do. What the others did stands, and what they left is kept."
+            "to do. What the other tasks did is kept."
         )

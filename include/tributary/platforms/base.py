@@ -13,23 +13,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from tributary.errors import TributaryError
+from tributary.platforms.settings import DestinationSettings
 
 if TYPE_CHECKING:
     from tributary.event import Event
 
-Settings = Mapping[str, Any]  # of a destination, as the settings file has them, with defaults
+S = TypeVar("S", bound=DestinationSettings)
 
 
-class Platform(ABC):
-    """One platform that conversions are sent to."""
+class Platform(ABC, Generic[S]):
+    """One platform that conversions are sent to; `S` are the settings of a destination there."""
 
     # Who it is.
     name: ClassVar[str]  # in the settings file and in `ops.destinations`
     title: ClassVar[str]  # for people
+    settings: type[S]  # its part of the settings file
     connection: ClassVar[ConnectionType]
     errors: ClassVar[type[PlatformError]]  # the root of the tree of its errors
 
@@ -60,10 +62,10 @@ class Platform(ABC):
         return None
 
     @abstractmethod
-    def places(self, settings: Settings) -> Mapping[str, str]:
+    def places(self, settings: S) -> Mapping[str, str]:
         """Where the platform counts a destination's events, in words, by event name; `*`: all."""
 
-    def counts_twice(self, one: Settings, other: Settings, place: str, brands: set[str]) -> str:
+    def counts_twice(self, one: S, other: S, place: str, brands: set[str]) -> str:
         """Why two active destinations may not both send to `place`, in a sentence; empty: they may.
 
         Args:
@@ -71,7 +73,7 @@ class Platform(ABC):
         """
         return ""
 
-    def test_mode(self, settings: Settings) -> str | None:
+    def test_mode(self, settings: S) -> str | None:
         """What marks all that this destination sends as a test, for people; None: nothing does.
 
         The text goes on from "The destination acme-meta".
@@ -81,13 +83,11 @@ class Platform(ABC):
     # How it is sent to.
 
     @abstractmethod
-    def sender(self, client: Any, settings: Settings) -> Sender:
+    def sender(self, client: Any, settings: S) -> Sender:
         """A sender for one thread, with a client of its own (of the platform's own hook)."""
 
     @abstractmethod
-    def send_test_event(
-        self, client: Any, settings: Settings, event: Event, code: str | None
-    ) -> str:
+    def send_test_event(self, client: Any, settings: S, event: Event, code: str | None) -> str:
         """Send one event that the platform does not count; says what it answered.
 
         Args:
@@ -98,6 +98,16 @@ class Platform(ABC):
             SettingsError: nothing would mark the event as a test.
             TributaryError: the platform refuses it.
         """
+
+    has_match_quality: ClassVar[bool] = False  # whether it has scores
+
+    def match_quality(self, client: Any, settings: S) -> dict[str, float]:
+        """The platform's own scores, out of 10, of how well it can match events, by event name.
+
+        Raises:
+            PlatformError: the credentials may not read them.
+        """
+        return {}
 
     # What its outcomes mean.
 

@@ -6,21 +6,25 @@ A new platform is a folder beside this file and one line here.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tributary.errors import SettingsError
 
 if TYPE_CHECKING:
     from tributary.platforms.base import Platform
     from tributary.platforms.hook import PlatformHook
+    from tributary.platforms.source import Source
 
 # By the name that the settings file uses: a `Platform`, or the module whose `PLATFORM` it is.
-PLATFORMS: dict[str, str | Platform] = {
+PLATFORMS: dict[str, str | Platform[Any]] = {
     "meta": "tributary.platforms.meta.destination",
     "google_data_manager": "tributary.platforms.google_data_manager.destination",
     "google_ads": "tributary.platforms.google_ads.destination",
     "posthog": "tributary.platforms.posthog.destination",
 }
+
+# The platforms whose ad accounts are read: where the class is that reads one.
+SOURCES: dict[str, str] = {"meta": "tributary.platforms.meta.source.MetaSource"}
 
 
 def names() -> list[str]:
@@ -28,7 +32,7 @@ def names() -> list[str]:
     return list(PLATFORMS)
 
 
-def platform(name: str) -> Platform:
+def platform(name: str) -> Platform[Any]:
     """The platform of that name.
 
     Raises:
@@ -41,6 +45,21 @@ def platform(name: str) -> Platform:
         )
     if isinstance(found, str):
         found = PLATFORMS[name] = import_module(found).PLATFORM
+    return found
+
+
+def source(name: str) -> type[Source]:
+    """What reads an ad account of that platform.
+
+    Raises:
+        SettingsError: its ad accounts cannot be read.
+    """
+    if name not in SOURCES:
+        raise SettingsError(
+            f"Ad accounts of {name!r} cannot be read: only those of {', '.join(SOURCES)} can."
+        )
+    module, _, attribute = SOURCES[name].rpartition(".")
+    found: type[Source] = getattr(import_module(module), attribute)
     return found
 
 

@@ -1,8 +1,8 @@
-"""Writing what a platform said: COPY into a staging table, then whole days in one transaction each.
+"""Daily figures of ad accounts: COPY into a staging table, then a day in one transaction each.
 
 An account's day is replaced as one: rows that vanished are deleted, rows that differ are written,
 equal rows stay (a reload of unchanged days does not grow the table). Two tries of one task may run
-at once, since a task whose supervisor was killed lives on; three things keep them apart: an
+at once, since a task whose supervisor was killed goes on; three things keep them apart: an
 advisory lock per account, "a read that began before the stored one is discarded", and a fence that
 is called just before the commit.
 """
@@ -10,26 +10,76 @@ is called just before the commit.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import orjson
 import psycopg
 from psycopg import sql
 
-from tributary.errors import SettingsError
-from tributary.warehouse import Connection
+from tributary.warehouse.connection import Connection, as_jsonb
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 Fence = Callable[[], None]
 
-AD_INSIGHTS = "ad_insights"
+
+@dataclass(frozen=True)
+class Layout:
+    """Where `raw` stores what a platform reports, and how its rows are read.
+
+    Attributes:
+        platform: the platform's name in `ops.ad_accounts`.
+        title: the platform's name for people.
+        report: the name of its daily figures in `ops.loads`.
+        account: the table of account objects.
+        objects: kind of object → table; parents first.
+        parents: field of a row → kind of the object that it names.
+        rows: the table of daily figures, partitioned by month.
+        key: columns of its key beside account_id and date.
+        row_key: date and key of a row as received.
+        totals: the table of the account's own daily figures.
+        figures: fields of a row that must be numbers; `spend` and `impressions` are among them.
+        active: SQL over the last kind of objects: those that are likely to have a row a day.
+    """
+
+    platform: str
+    title: str
+    report: str
+    account: str
+    objects: Mapping[str, str]
+    parents: Mapping[str, str]
+    rows: str
+    key: tuple[str, ...]
+    row_key: Callable[[Row], tuple[str, ...]]
+    totals: str
+    figures: tuple[str, ...]
+    active: str
+
+    @property
+    def key_columns(self) -> str:
+        """The key's columns below an account, for SQL."""
+        return ", ".join(("date", *self.key))
+
+
+META = Layout(
+    platform="meta",
+    title="Meta",
+    report="ad_insights",
+    account="meta_ad_accounts",
+    objects={"campaigns": "meta_campaigns", "adsets": "meta_adsets", "ads": "meta_ads"},
+    parents={"campaign_id": "campaigns", "adset_id": "adsets", "ad_id": "ads"},
+    rows="meta_ad_insights",
+    key=("ad_id",),
+    row_key=lambda row: (row["date_start"], row["ad_id"]),
+    totals="meta_account_insights",
+    figures=("spend", "impressions", "clicks", "inline_link_clicks"),
+    active="payload ->> 'effective_status' = 'ACTIVE'",
+)
+LAYOUTS = {layout.platform: layout for layout in (META,)}
 
 
 @dataclass(frozen=True)
@@ -57,181 +107,90 @@ def clock(connection: Connection) -> datetime:
     return moment
 
 
-def upsert_objects(
-    connection: Connection,
-    table: str,
-    account_id: str,
-    pages: Iterable[list[Row]],
-    run: Run,
-    extracted_at: datetime,
-) -> int:
-    """Write objects into `raw.<table>` by (account_id, id), page by page; an older read never
-    overwrites a newer one. Returns the number of objects received.
-
-    Each page is committed for itself, so that a read that fails on a later one can go on there.
-    """
-    received = 0
-    statement = sql.SQL(
-        "insert into raw.{table} as t (account_id, id, payload, extracted_at, run_id) "
-        "select distinct on (id) %(account)s, id, payload, %(at)s, %(run)s from staged_objects "
-        "on conflict (account_id, id) do update set payload = excluded.payload, "
-        "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
-        "where t.extracted_at <= excluded.extracted_at"
-    ).format(table=sql.Identifier(table))
-    connection.execute(
-        "create temp table if not exists staged_objects (id text, payload jsonb) "
-        "on commit delete rows"
-    )
-    for page in pages:
-        received += len(page)
-        with connection.transaction():
-            with connection.cursor().copy("copy staged_objects from stdin") as copy:
-                for row in page:
-                    copy.write_row((row["id"], _jsonb(row)))
-            connection.execute(
-                statement, {"account": account_id, "at": extracted_at, "run": run.run_id}
-            )
-    return received
-
-
-def stage_insights(connection: Connection, pages: Iterable[tuple[int, list[Row] | None]]) -> None:
-    """COPY pages of ad insights into an empty staging table of this session.
+def stage_rows(
+    connection: Connection, layout: Layout, pages: Iterable[tuple[int, list[Row] | None]]
+) -> None:
+    """COPY pages of daily figures into an empty staging table of this session.
 
     Args:
         pages: the number of the query and its rows; None instead of rows makes void what the query
             gave so far. Of a row that came twice from one query (pages shift when an ad begins to
-            deliver) the later counts; rows of one ad and day from several queries (that asked for
-            other fields) become one.
+            deliver) the later counts; rows of one key from several queries (that asked for other
+            fields) become one.
     """
+    columns = ", ".join(f"{name} text" for name in layout.key)
     with connection.transaction():
-        connection.execute("drop table if exists pg_temp.staged_insights")
+        connection.execute("drop table if exists pg_temp.staged_rows")
         connection.execute(
-            "create temp table staged_insights (query int, date date, ad_id text, payload jsonb)"
+            f"create temp table staged_rows (query int, date date, {columns}, payload jsonb)"
         )
     for query, rows in pages:
         if rows is None:
-            connection.execute("delete from staged_insights where query = %s", [query])
+            connection.execute("delete from staged_rows where query = %s", [query])
             continue
-        with connection.cursor().copy("copy staged_insights from stdin") as copy:
+        with connection.cursor().copy("copy staged_rows from stdin") as copy:
             for row in rows:
-                copy.write_row((query, row["date_start"], row["ad_id"], _jsonb(row)))
+                copy.write_row((query, *layout.row_key(row), as_jsonb(row)))
+    unique = f"create unique index on staged_rows ({layout.key_columns})"
     try:
         with connection.transaction():
-            connection.execute(_UNIQUE)
+            connection.execute(unique)
     except psycopg.errors.UniqueViolation:
-        _merge_staged(connection)
-    connection.execute("analyze staged_insights")
+        with connection.transaction():
+            _merge_staged(connection, layout)
+            connection.execute(unique)
+    connection.execute("analyze staged_rows")
 
 
-_UNIQUE = "create unique index on staged_insights (date, ad_id)"
-
-
-def _merge_staged(connection: Connection) -> None:
-    with connection.transaction():
-        connection.execute(
-            "delete from staged_insights as a using staged_insights as b where a.query = b.query "
-            "and a.date = b.date and a.ad_id = b.ad_id and a.ctid < b.ctid"
-        )
-        connection.execute(
-            "create temp table merged_insights on commit drop as "
-            "select 0 as query, date, ad_id, "
-            "jsonb_object_agg(key, value order by query) as payload "
-            "from staged_insights, jsonb_each(payload) group by date, ad_id"
-        )
-        connection.execute("truncate staged_insights")
-        connection.execute("insert into staged_insights select * from merged_insights")
-        connection.execute(_UNIQUE)
-
-
-# Column of an insights row → table of the object that it names.
-PARENTS = {"campaign_id": "meta_campaigns", "adset_id": "meta_adsets", "ad_id": "meta_ads"}
-
-
-def missing_parents(connection: Connection, account_id: str, column: str) -> list[str]:
-    """Ids in a column of the staged rows that name no object of `raw` yet."""
-    found = connection.execute(
-        sql.SQL(
-            "select distinct payload ->> {column} as id from staged_insights as s "
-            "where payload ->> {column} <> '' and not exists (select 1 from raw.{table} as o "
-            "where o.account_id = %s and o.id = s.payload ->> {column}) order by 1"
-        ).format(column=sql.Literal(column), table=sql.Identifier(PARENTS[column])),
-        [account_id],
+def _merge_staged(connection: Connection, layout: Layout) -> None:
+    key = layout.key_columns
+    connection.execute(
+        "delete from staged_rows as a using staged_rows as b where a.query = b.query "
+        f"and {_same_key(layout, 'a', 'b')} and a.ctid < b.ctid"
     )
-    return [row["id"] for row in found]
+    connection.execute(
+        "create temp table merged_rows on commit drop as "
+        f"select 0 as query, {key}, jsonb_object_agg(key, value order by query) as payload "
+        f"from staged_rows, jsonb_each(payload) group by {key}"
+    )
+    connection.execute("truncate staged_rows")
+    connection.execute("insert into staged_rows select * from merged_rows")
 
 
-def object_ids(
-    connection: Connection, account_id: str, table: str, below: tuple[str, list[str]] | None
-) -> list[str]:
-    """Ids of an account's objects; `below` restricts them, such as ("campaign_id", ids)."""
-    query = sql.SQL("select id from raw.{} where account_id = %s").format(sql.Identifier(table))
-    values: list[Any] = [account_id]
-    if below is not None:
-        query += sql.SQL(" and payload ->> {} = any(%s)").format(sql.Literal(below[0]))
-        values.append(below[1])
-    found = connection.execute(query + sql.SQL(" order by id"), values)
-    return [row["id"] for row in found]
+def _same_key(layout: Layout, one: str, other: str) -> str:
+    return " and ".join(f"{one}.{name} = {other}.{name}" for name in ("date", *layout.key))
 
 
-def rows_per_day(connection: Connection, account_id: str) -> int:
-    """How many ad rows a day of the account is likely to have: as lately, else its active ads."""
+def rows_per_day(connection: Connection, layout: Layout, account_id: str) -> int:
+    """How many rows a day of the account is likely to have: as lately, else its active objects."""
+    lowest = list(layout.objects.values())[-1]
     row = connection.execute(
         "select coalesce((select ceil(avg(rows)) from (select rows from ops.loads "
         "where account_id = %(id)s and report = %(report)s order by date desc limit 28) as l), "
-        "(select count(*) from raw.meta_ads where account_id = %(id)s "
-        "and payload ->> 'effective_status' = 'ACTIVE'))::int as n",
-        {"id": account_id, "report": AD_INSIGHTS},
+        f"(select count(*) from raw.{lowest} where account_id = %(id)s and {layout.active}))::int "
+        "as n",
+        {"id": account_id, "report": layout.report},
     ).fetchone()
     return int(row["n"]) if row else 0
 
 
-def stored_account_rows(connection: Connection, account_id: str) -> dict[date, Row | None]:
+def stored_totals(
+    connection: Connection, layout: Layout, account_id: str
+) -> dict[date, Row | None]:
     """The account's own row of every day whose verdict is `reconciled`; None without delivery."""
     found = connection.execute(
-        "select l.date, r.payload from ops.loads as l left join raw.meta_account_insights as r "
+        f"select l.date, r.payload from ops.loads as l left join raw.{layout.totals} as r "
         "on r.account_id = l.account_id and r.date = l.date "
         "where l.account_id = %s and l.report = %s and l.status = 'reconciled' "
         "and l.empty_since is null",
-        [account_id, AD_INSIGHTS],
+        [account_id, layout.report],
     )
     return {row["date"]: row["payload"] for row in found}
 
 
-def stored_object(connection: Connection, table: str, account_id: str, id: str) -> Row | None:
-    """An object of `raw` as Meta last gave it; None when it is not stored."""
-    row = connection.execute(
-        sql.SQL("select payload from raw.{} where account_id = %s and id = %s").format(
-            sql.Identifier(table)
-        ),
-        [account_id, id],
-    ).fetchone()
-    return row["payload"] if row else None
-
-
-def learned(connection: Connection, account_id: str) -> Row:
-    """What was found to work for an account within the last week; empty when nothing was."""
-    row = connection.execute(
-        "select learned from ops.ad_accounts where platform = 'meta' and account_id = %s "
-        "and (learned ->> 'at')::timestamptz > now() - interval '7 days'",
-        [account_id],
-    ).fetchone()
-    return dict(row["learned"]) if row else {}
-
-
-def learn(connection: Connection, account_id: str, what: Row) -> None:
-    """Keep what was found to work, for the next runs. A week after the first of it was found, all
-    of it is tried anew.
-    """
-    connection.execute(
-        "update ops.ad_accounts set learned = %s::jsonb || jsonb_build_object('at', case "
-        "when (learned ->> 'at')::timestamptz > now() - interval '7 days' "
-        "then (learned ->> 'at')::timestamptz else now() end) "
-        "where platform = 'meta' and account_id = %s",
-        [_jsonb(what), account_id],
-    )
-
-
-def staged_totals(connection: Connection) -> tuple[dict[date, Totals], dict[date, list[str]]]:
+def staged_totals(
+    connection: Connection, layout: Layout
+) -> tuple[dict[date, Totals], dict[date, list[str]]]:
     """Sums of the staged rows by day; a day without rows is absent.
 
     A row of which a figure is no number is taken out of the staging table: a cast in dbt would
@@ -240,47 +199,49 @@ def staged_totals(connection: Connection) -> tuple[dict[date, Totals], dict[date
     Returns:
         The sums, and for each day with such rows a sentence about each of them.
     """
-    totals = _sums_of_staged(connection)
+    totals = _sums_of_staged(connection, layout)
     if totals is not None:
         return totals, {}
     unreadable: dict[date, list[str]] = {}
-    for row in connection.execute(_REMOVE_UNREADABLE).fetchall():
+    for row in connection.execute(_remove_unreadable(layout)).fetchall():
         wrong = ", ".join(f"{name} {value}" for name, value in sorted(row["wrong"].items()))
         unreadable.setdefault(row["date"], []).append(
-            f"the row of ad {row['ad_id']} has no number in {wrong}"
+            f"the row of ad {row['id']} has no number in {wrong}"
         )
-    totals = _sums_of_staged(connection)
+    totals = _sums_of_staged(connection, layout)
     assert totals is not None
     return totals, unreadable
 
 
-_FIGURES = ("spend", "impressions", "clicks", "inline_link_clicks")
 _NUMBER = "^-?[0-9]+([.][0-9]+)?$"
-_SUMS = (
-    "select date, count(*) as rows, "
-    + ", ".join(f"coalesce(sum((payload ->> '{name}')::numeric), 0) as {name}" for name in _FIGURES)
-    + " from staged_insights group by date"
-)
-_REMOVE_UNREADABLE = f"""
+
+
+def _remove_unreadable(layout: Layout) -> str:
+    return f"""
 with wrong as (
     select s.ctid, jsonb_object_agg(f.key, left(f.value, 40)) as wrong
-    from staged_insights as s, jsonb_each_text(s.payload) as f
-    where f.key = any(array{list(_FIGURES)}) and f.value !~ '{_NUMBER}'
+    from staged_rows as s, jsonb_each_text(s.payload) as f
+    where f.key = any(array{list(layout.figures)}) and f.value !~ '{_NUMBER}'
     group by s.ctid
 )
-delete from staged_insights as s using wrong where s.ctid = wrong.ctid
-returning s.date, s.ad_id, wrong.wrong
+delete from staged_rows as s using wrong where s.ctid = wrong.ctid
+returning s.date, s.{layout.key[-1]} as id, wrong.wrong
 """
 
 
-def _sums_of_staged(connection: Connection) -> dict[date, Totals] | None:
+def _sums_of_staged(connection: Connection, layout: Layout) -> dict[date, Totals] | None:
     """The sums by day; None when a figure of a row is no number."""
+    sums = ", ".join(
+        f"coalesce(sum((payload ->> '{name}')::numeric), 0) as {name}" for name in layout.figures
+    )
     try:
         with connection.transaction():
-            found = connection.execute(_SUMS).fetchall()
+            found = connection.execute(
+                f"select date, count(*) as rows, {sums} from staged_rows group by date"
+            ).fetchall()
     except psycopg.errors.DataError:
         return None
-    if not all(row[name].is_finite() for row in found for name in _FIGURES):
+    if not all(row[name].is_finite() for row in found for name in layout.figures):
         return None
     return {
         row["date"]: Totals(row["rows"], row["spend"], int(row["impressions"])) for row in found
@@ -291,15 +252,15 @@ EMPTY_DAYS_KEPT = timedelta(days=3)
 
 
 def keep_empty_day(
-    connection: Connection, account_id: str, day: date, fence: Fence
+    connection: Connection, layout: Layout, account_id: str, day: date, fence: Fence
 ) -> datetime | None:
-    """Whether the stored rows of a day with spend stay, now that Meta answers with none.
+    """Whether the stored rows of a day with spend stay, now that the platform answers with none.
 
     Returns:
-        Since when Meta has given this answer, if that is less than three days; the stored rows
-        stay. None when the answer is to be taken: the day had no spend, or the answer lasts.
+        Since when the platform has given this answer, if that is less than three days; the stored
+        rows stay. None when the answer is to be taken: the day had no spend, or the answer lasts.
     """
-    key = [account_id, AD_INSIGHTS, day]
+    key = [account_id, layout.report, day]
     with connection.transaction():
         _lock(connection, f"insights of {account_id}")
         row = connection.execute(
@@ -312,8 +273,9 @@ def keep_empty_day(
             return None
         if row["now"] - row["since"] >= EMPTY_DAYS_KEPT:
             log.warning(
-                "%s: %s had spend, and Meta has answered with none since %s: taken as true",
-                account_id, day, f"{row['since']:%Y-%m-%d %H:%M %Z}",
+                "%s: %s had spend, and %s has answered with none since %s: taken as true",
+                account_id, day, layout.title,
+                f"{row['since']:%Y-%m-%d %H:%M %Z}",
             )  # fmt: skip
             return None
         if row["new"]:
@@ -327,13 +289,13 @@ def keep_empty_day(
     return since
 
 
-def ensure_partitions(connection: Connection, days: Sequence[date]) -> None:
-    """Create the monthly partitions of `raw.meta_ad_insights` that these days need.
+def ensure_partitions(connection: Connection, layout: Layout, days: Sequence[date]) -> None:
+    """Create the monthly partitions of the table of daily figures that these days need.
 
     Attaching takes a lock that lets other loads go on; `create … partition of` would wait for them.
     """
     for month in sorted({day.replace(day=1) for day in days}):
-        name = f"meta_ad_insights_{month:%Y_%m}"
+        name = f"{layout.rows}_{month:%Y_%m}"
         following = (
             month.replace(year=month.year + 1, month=1)
             if month.month == 12
@@ -344,19 +306,20 @@ def ensure_partitions(connection: Connection, days: Sequence[date]) -> None:
         with connection.transaction():
             if connection.execute(known, [name]).fetchone() is not None:
                 continue
-            _lock(connection, "partitions of raw.meta_ad_insights")
+            _lock(connection, f"partitions of raw.{layout.rows}")
             if connection.execute(known, [name]).fetchone() is not None:
                 continue
             connection.execute(
-                sql.SQL("create table raw.{name} (like raw.meta_ad_insights including all)").format(
-                    name=sql.Identifier(name)
+                sql.SQL("create table raw.{name} (like raw.{table} including all)").format(
+                    name=sql.Identifier(name), table=sql.Identifier(layout.rows)
                 )
             )
             connection.execute(
                 sql.SQL(
-                    "alter table raw.meta_ad_insights attach partition raw.{name} "
+                    "alter table raw.{table} attach partition raw.{name} "
                     "for values from ({since}) to ({until})"
                 ).format(
+                    table=sql.Identifier(layout.rows),
                     name=sql.Identifier(name),
                     since=sql.Literal(month.isoformat()),
                     until=sql.Literal(following.isoformat()),
@@ -366,10 +329,11 @@ def ensure_partitions(connection: Connection, days: Sequence[date]) -> None:
 
 def replace_day(
     connection: Connection,
+    layout: Layout,
     account_id: str,
     day: date,
     *,
-    ads: Totals,
+    rows: Totals,
     account: Totals,
     account_row: Row | None,
     status: str,
@@ -380,56 +344,65 @@ def replace_day(
     """Put the staged rows of a day in the place of the stored ones, with the ledger's row.
 
     Args:
-        account_row: the account's own insights row; None when the account had no delivery.
+        rows: the sums of the staged rows.
+        account: the account's own figures.
+        account_row: them as received; None when the account had no delivery.
         read_began: `clock()` before the first call of the read that these rows come from.
         fence: called last before the commit; raises when this try may not write any more.
 
     Returns:
         False when a newer read of the day is stored already: then nothing was written.
     """
-    key = {"account": account_id, "day": day, "at": read_began, "run": run.run_id}
+    key = {
+        "account": account_id,
+        "report": layout.report,
+        "day": day,
+        "at": read_began,
+        "run": run.run_id,
+    }
+    columns = layout.key_columns
     with connection.transaction():
         _lock(connection, f"insights of {account_id}")
         before = connection.execute(
             "select rows, spend, impressions, account_spend, account_impressions, status, "
             "extracted_at from ops.loads where account_id = %(account)s and report = %(report)s "
             "and date = %(day)s",
-            {**key, "report": AD_INSIGHTS},
+            key,
         ).fetchone()
         if before is not None and before["extracted_at"] > read_began:
             log.warning("%s: a newer read of %s is stored; this one is discarded", account_id, day)
             return False
         vanished = connection.execute(
-            "delete from raw.meta_ad_insights as t "
+            f"delete from raw.{layout.rows} as t "
             "where t.account_id = %(account)s and t.date = %(day)s and not exists ("
-            "select 1 from staged_insights as s where s.date = %(day)s and s.ad_id = t.ad_id)",
+            f"select 1 from staged_rows as s where {_same_key(layout, 's', 't')})",
             key,
         ).rowcount
         written = connection.execute(
-            "insert into raw.meta_ad_insights as t "
-            "(account_id, date, ad_id, payload, extracted_at, run_id) "
-            "select %(account)s, date, ad_id, payload, %(at)s, %(run)s "
-            "from staged_insights where date = %(day)s "
-            "on conflict (account_id, date, ad_id) do update set payload = excluded.payload, "
+            f"insert into raw.{layout.rows} as t "
+            f"(account_id, {columns}, payload, extracted_at, run_id) "
+            f"select %(account)s, {columns}, payload, %(at)s, %(run)s "
+            "from staged_rows where date = %(day)s "
+            f"on conflict (account_id, {columns}) do update set payload = excluded.payload, "
             "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
             "where t.payload is distinct from excluded.payload",
             key,
         ).rowcount
         if account_row is None:
             connection.execute(
-                "delete from raw.meta_account_insights "
+                f"delete from raw.{layout.totals} "
                 "where account_id = %(account)s and date = %(day)s",
                 key,
             )
         else:
             connection.execute(
-                "insert into raw.meta_account_insights as t "
+                f"insert into raw.{layout.totals} as t "
                 "(account_id, date, payload, extracted_at, run_id) "
                 "values (%(account)s, %(day)s, %(payload)s::jsonb, %(at)s, %(run)s) "
                 "on conflict (account_id, date) do update set payload = excluded.payload, "
                 "extracted_at = excluded.extracted_at, run_id = excluded.run_id "
                 "where t.payload is distinct from excluded.payload",
-                {**key, "payload": _jsonb(account_row)},
+                {**key, "payload": as_jsonb(account_row)},
             )
         connection.execute(
             "insert into ops.loads (account_id, report, date, rows, spend, impressions, "
@@ -446,10 +419,9 @@ def replace_day(
             "empty_since = null",
             {
                 **key,
-                "report": AD_INSIGHTS,
-                "rows": ads.rows,
-                "spend": ads.spend,
-                "impressions": ads.impressions,
+                "rows": rows.rows,
+                "spend": rows.spend,
+                "impressions": rows.impressions,
                 "account_spend": account.spend,
                 "account_impressions": account.impressions,
                 "status": status,
@@ -478,87 +450,23 @@ def _record_restatement(
         "where account_id = %(account)s and report = %(report)s and date = %(day)s",
         {
             **key,
-            "report": AD_INSIGHTS,
             **{f"before_{name}": before[name] for name in figures},
             "changed": changed_rows,
         },
     )
 
 
-def finished_days(connection: Connection, account_id: str, run: Run) -> set[date]:
+def finished_days(connection: Connection, layout: Layout, account_id: str, run: Run) -> set[date]:
     """Days that this very run has loaded already, in an earlier try. Unreconciled ones are not
     finished: the next try reads them once more.
     """
     found = connection.execute(
         "select date from ops.loads where account_id = %s and report = %s and run_id = %s "
         "and run_clear_number = %s and status <> 'unreconciled'",
-        [account_id, AD_INSIGHTS, run.run_id, run.clear_number],
+        [account_id, layout.report, run.run_id, run.clear_number],
     )
     return {row["date"] for row in found}
 
 
-def pause(
-    connection: Connection, platform: str, account_id: str, seconds: float | None, reason: str
-) -> None:
-    """Leave an account alone for a while; runs until then leave it out and say why.
-
-    Args:
-        seconds: None: until a person resumes it. psycopg cannot read that time (infinity), so it
-            stays in SQL.
-    """
-    connection.execute(
-        "update ops.ad_accounts set paused_until = "
-        "coalesce(now() + make_interval(secs => %s), 'infinity'), "
-        "paused_reason = %s where platform = %s and account_id = %s",
-        [seconds, reason, platform, account_id],
-    )
-
-
-def resume(connection: Connection, platform: str, account_id: str) -> bool:
-    """End an account's pause, whoever began it; whether there was one.
-
-    Raises:
-        SettingsError: there is no such account.
-    """
-    with connection.transaction():
-        known = connection.execute(
-            "select coalesce(paused_until > now(), false) as paused from ops.ad_accounts "
-            "where platform = %s and account_id = %s for update",
-            [platform, account_id],
-        ).fetchone()
-        if known is None:
-            raise SettingsError(
-                f"There is no {platform} ad account {account_id!r}: add it to the settings file "
-                "and apply it with `tributary configure FILE.yaml`."
-            )
-        connection.execute(
-            "update ops.ad_accounts set paused_until = null, paused_reason = null "
-            "where platform = %s and account_id = %s",
-            [platform, account_id],
-        )
-    return bool(known["paused"])
-
-
-def record_sync(
-    connection: Connection, platform: str, account_id: str, status: str, count: int | None
-) -> None:
-    """Keep what became of an account's latest load, for people who look."""
-    connection.execute(
-        "update ops.ad_accounts set last_sync_at = now(), last_sync_status = %s, "
-        "last_sync_count = %s where platform = %s and account_id = %s",
-        [status, count, platform, account_id],
-    )
-
-
 def _lock(connection: Connection, name: str) -> None:
     connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-
-
-# Postgres' jsonb has no place for U+0000, which JSON allows. Backslashes before it come in pairs:
-# an odd one belongs to it.
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-
-
-def _jsonb(row: Row) -> str:
-    text = orjson.dumps(row).decode()
-    return _NUL.sub(r"\1", text) if "\\u0000" in text else text

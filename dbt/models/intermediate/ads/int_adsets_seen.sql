@@ -4,7 +4,7 @@ ads as (
     select * from {{ ref('stg_meta__ads') }}
 ),
 
-evidence as (
+known_ids as (
     select
         fb_adset_id,
         fb_campaign_id,
@@ -35,7 +35,7 @@ best as (
         adset_name,
         first_seen_at,
         last_seen_at
-    from evidence
+    from known_ids
     where fb_adset_id is not null
     order by fb_adset_id, precedence
 )

@@ -8,7 +8,7 @@ ads as (
     select * from {{ ref('stg_meta__ads') }}
 ),
 
-evidence as (
+known_ids as (
     select
         fb_campaign_id,
         account_id,
@@ -46,7 +46,7 @@ best as (
         campaign_name,
         first_seen_at,
         last_seen_at
-    from evidence
+    from known_ids
     where fb_campaign_id is not null
     order by fb_campaign_id, precedence
 )

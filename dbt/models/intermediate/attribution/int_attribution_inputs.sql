@@ -1,7 +1,6 @@
 {#-
     What the row of each purchase in `ad_attributions` is computed from: its credits, which are
-    computed anew with whatever changes in the purchase, and how far its conversion has come on its
-    way to the platforms.
+    computed anew with whatever changes in the purchase, and the delivery states of its conversion.
 -#}
 with
 

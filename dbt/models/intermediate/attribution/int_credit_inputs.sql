@@ -1,17 +1,17 @@
 {{
     config(
         pre_hook="
-            create table if not exists {{ evidence_kept() }} (
-                named_hash bigint primary key, known_hash bigint not null
+            create table if not exists {{ stored_reference_hashes() }} (
+                reference_hash bigint primary key, target_hash bigint not null
             )
         ",
     )
 }}
 {#-
     What the credits of each purchase are computed from, as one number: whatever changes in the
-    purchase, in any touch of its person or in the settings changes it. Whether that matters is told
-    by `path_hashes`. A purchase is not settled if a touch of its person names something of which we
-    now know something else than when credits were computed last.
+    purchase, in any touch of its person or in the settings changes it. `path_hashes` decides whether
+    that matters. A purchase is not settled if a reference in a touch of its person leads to
+    something else than when credits were last computed.
 -#}
 with
 
@@ -35,37 +35,38 @@ people as not materialized (
     select * from {{ ref('int_people') }}
 ),
 
-evidence as (
-    select * from {{ ref('int_evidence') }}
+reference_hashes as (
+    select * from {{ ref('int_reference_hashes') }}
 ),
 
-evidence_kept as (
-    select * from {{ evidence_kept() }}
+stored_reference_hashes as (
+    select * from {{ stored_reference_hashes() }}
 ),
 
 -- Grouped, and not joined: that way Postgres expects few.
-changed_evidence as (
-    select named_hash
+changed_references as (
+    select reference_hash
     from (
         select
-            named_hash,
-            known_hash
-        from evidence
+            reference_hash,
+            target_hash
+        from reference_hashes
         union all
         select
-            named_hash,
-            known_hash
-        from evidence_kept
+            reference_hash,
+            target_hash
+        from stored_reference_hashes
     ) as before_and_after
-    group by named_hash
-    having count(*) = 1 or min(known_hash) <> max(known_hash)
+    group by reference_hash
+    having count(*) = 1 or min(target_hash) <> max(target_hash)
 ),
 
 changed_urls as (
     select urls.url_hash
     from urls
-    cross join lateral unnest({{ names_of_url('urls') }}) as named (name)
-    inner join changed_evidence on {{ named_hash('named.name') }} = changed_evidence.named_hash
+    cross join lateral unnest({{ references_of_url('urls') }}) as named (name)
+    inner join changed_references
+        on {{ reference_hash('named.name') }} = changed_references.reference_hash
 ),
 
 -- Every visit is read twice for this: only if there is anything to look for.
@@ -75,11 +76,11 @@ changed_profiles as (
         profile_id
     from visits
     where
-        exists (select 1 from changed_evidence)
+        exists (select 1 from changed_references)
         and (
             url_hash in (select changed_urls.url_hash from changed_urls)
-            or {{ named_hash('gclid') }} in (
-                select changed_evidence.named_hash from changed_evidence
+            or {{ reference_hash('gclid') }} in (
+                select changed_references.reference_hash from changed_references
             )
         )
     group by brand_slug, profile_id
@@ -89,7 +90,8 @@ changed_profiles as (
         touches_by_profile.profile_id
     from touches_by_profile
     cross join lateral unnest(touches_by_profile.named_ids) as named (name)
-    inner join changed_evidence on {{ named_hash('named.name') }} = changed_evidence.named_hash
+    inner join changed_references
+        on {{ reference_hash('named.name') }} = changed_references.reference_hash
     where touches_by_profile.named_ids is not null
 ),
 

@@ -1,5 +1,4 @@
-{#- How far a purchase's conversion has come on its way to each platform. -#}
-{%- set platforms = ['meta', 'google', 'posthog'] -%}
+{#- The delivery state of a purchase's conversion, for each platform that has a destination. -#}
 with
 
 conversion_events as (
@@ -19,7 +18,7 @@ destinations as (
     select * from {{ ref('stg_tributary__destinations') }}
 ),
 
--- A purchase may have been told under several names; the purchase itself goes first.
+-- A purchase may have several events; the one that is named Purchase goes first.
 events as (
     select distinct on (brands.brand_slug, conversion_events.transaction_id)
         conversion_events.event_id,
@@ -36,7 +35,8 @@ events as (
         conversion_events.event_id asc
 ),
 
--- Of several destinations on a platform the one that needs a person, or time, speaks.
+-- A platform is named after its company, the first word of its destinations' platform: google_ads
+-- and google_data_manager are Google's.
 ranked as (
     select
         events.event_id,
@@ -44,10 +44,7 @@ ranked as (
         events.transaction_id,
         events.event_name,
         conversion_deliveries.destination,
-        case
-            when destinations.destination_platform like 'google%' then 'google'
-            else destinations.destination_platform
-        end as platform,
+        split_part(destinations.destination_platform, '_', 1) as platform,
         conversion_deliveries.sync_status,
         conversion_deliveries.outcome,
         conversion_deliveries.synced_at,
@@ -61,21 +58,18 @@ ranked as (
         on conversion_deliveries.destination = destinations.destination
 ),
 
+-- Of several destinations on a platform the most urgent one counts: jsonb keeps the last of equal
+-- keys.
 gathered as (
     select
         brand_slug,
         transaction_id,
         event_name,
-        {%- for platform in platforms %}
-        (
-            array_agg(sync_status order by urgency, destination)
-            filter (where platform = '{{ platform }}')
-        )[1] as {{ platform }}_delivery_status,
-        (
-            array_agg(outcome order by urgency, destination)
-            filter (where platform = '{{ platform }}')
-        )[1] as {{ platform }}_delivery_outcome,
-        {%- endfor %}
+        jsonb_object_agg(
+            platform,
+            jsonb_build_object('status', sync_status, 'outcome', outcome)
+            order by urgency desc, destination desc
+        ) filter (where platform is not null) as platforms,
         jsonb_object_agg(
             destination,
             jsonb_build_object(

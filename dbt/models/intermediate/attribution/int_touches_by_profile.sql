@@ -1,4 +1,4 @@
-{#- Not yet summed: whoever reads this sums over people. -#}
+{#- Not yet summed: its readers sum over people. -#}
 with
 
 visits as (
@@ -9,8 +9,8 @@ contact_touches as (
     select * from {{ ref('int_contact_touches') }}
 ),
 
-captured as (
-    select * from {{ ref('int_captured_by_profile') }}
+contact_ads_by_profile as (
+    select * from {{ ref('int_contact_ads_by_profile') }}
 ),
 
 touches as (
@@ -33,13 +33,13 @@ touches as (
     from contact_touches
     union all
     select
-        'captured' as kind,
+        'contact_ads' as kind,
         brand_slug,
         profile_id,
         null as first_touched_at,
         hash_record_extended(row(fb_ad_ids), 0) as touches_hash,
         fb_ad_ids as named_ids
-    from captured
+    from contact_ads_by_profile
 )
 
 select * from touches

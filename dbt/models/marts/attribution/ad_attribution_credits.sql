@@ -2,7 +2,7 @@
 {#-
     A merge join would sort a million wide rows that a hash join need not: Postgres cannot tell, as it
     does not know how many touches a person has. Nothing is materialized: what reads such a part is
-    not computed in parallel. The lock keeps what is known as it was judged by, until it is kept.
+    not computed in parallel. The lock keeps the reference hashes as they are until they are stored.
 -#}
 {{
     config(
@@ -15,9 +15,9 @@
             "set local work_mem = '128MB'",
             "set local maintenance_work_mem = '256MB'",
             "set local enable_mergejoin = off",
-            "lock table {{ ref('int_evidence') }} in share mode",
+            "lock table {{ ref('int_reference_hashes') }} in share mode",
         ],
-        post_hook='{{ keep_evidence() }}',
+        post_hook='{{ store_reference_hashes() }}',
         indexes=[
             {'columns': ['date']},
             {'columns': ['ad_id', 'date']},
@@ -36,7 +36,7 @@ people as not materialized (
     select * from {{ ref('int_people') }}
 ),
 
--- Nobody else's touches are read.
+-- Only the touches of these profiles are read.
 profiles as not materialized (
     {{ profiles_of('transactions') }}
 ),

@@ -212,10 +212,10 @@ const sync = (name) => act(
 
 async function pause(name) {
   const answer = await ask(`Pause ${name}?`,
-    "What waits and what comes in is kept. A request under way is finished.", "Pause", true);
+    "Waiting and new events stay in the outbox. A request under way is finished.", "Pause", true);
   if (!answer) return;
   await act("PATCH", pathOf(name), { paused: true, reason: answer.reason },
-    () => `${name} is paused until somebody resumes it. Its events are kept.`);
+    () => `${name} is paused until a person resumes it. Its events wait.`);
 }
 
 const resume = (name) => act("PATCH", pathOf(name), { paused: false },
@@ -224,19 +224,19 @@ const resume = (name) => act("PATCH", pathOf(name), { paused: false },
 async function retry(name, count, outcome) {
   const unknown = outcome === "outcome_unknown";
   const answer = await ask(`Retry ${number(count)} of ${name}?`, unknown
-    ? "Nobody knows whether the platform has them already. If it has, they count twice."
-    : "They go back into the outbox and leave with the next upload.",
+    ? "It is not known whether the platform has them already. If it has, they count twice."
+    : "They go back into the outbox; the next upload sends them.",
   unknown ? "Retry all the same" : "Retry");
   if (!answer) return;
   await act("POST", `${pathOf(name)}/retry`, outcome ? { outcome } : {}, ({ put_back }) => put_back
     ? `${name}: ${number(put_back)} put back; the next upload sends them.`
-    : `${name}: nothing fits, or the platform takes it no longer.`);
+    : `${name}: no dead delivery fits, or its deadline at the platform has passed.`);
 }
 
 /** Only for brands that are `managed_by: api`; what is wrong is said beside what was written. */
 async function edit(one) {
   let text = JSON.stringify(one.settings, null, 2);
-  let words = "The next upload goes by them. Keys that are left out stay as they are.";
+  let words = "The next upload uses them. Keys that you leave out do not change.";
   for (;;) {
     const answer = await ask(`Settings of ${one.name}`, words, "Save", false, text);
     if (!answer) return;
@@ -244,7 +244,7 @@ async function edit(one) {
     try {
       const settings = JSON.parse(text);
       await call(pathOf(one.name), "PATCH", { settings });
-      say(`The settings of ${one.name} are changed; the next upload goes by them.`);
+      say(`The settings of ${one.name} are changed; the next upload uses them.`);
       break;
     } catch (error) {
       words = error instanceof SyntaxError ? `This is no JSON: ${error.message}` : error.message;
@@ -351,7 +351,7 @@ function drawErrors(errors, notSent, may) {
     [one.to_do, withButton && one.sync_status === "dead" ? h("div", { class: "actions" },
       h("button", {
         type: "button", disabled: !may || !one.retryable,
-        title: one.retryable ? null : "The platform takes them no longer.",
+        title: one.retryable ? null : "The platform's deadline has passed.",
         "aria-label": `Retry ${one.outcome} of ${one.destination}`,
         click: () => retry(one.destination, one.retryable, one.outcome),
       }, one.retryable ? `Retry ${number(one.retryable)}` : "Too late to retry")) : null],
@@ -361,21 +361,21 @@ function drawErrors(errors, notSent, may) {
     ["Sample event", ""], ["Means", "words"], ["What to do", "words"],
   ];
   $("errors").replaceChildren(table("Errors by code", columns, errors.map((one) => row(one, true)),
-    "No delivery is dead or waits for another try."));
+    "No delivery is dead or failed."));
   const total = notSent.reduce((sum, one) => sum + one.deliveries, 0);
-  $("not-sent-title").textContent = `Rightly not sent: ${number(total)}`;
-  $("not-sent").replaceChildren(table("Rightly not sent", columns, notSent.map((one) => row(one, false)),
-    "Every event was for sending."));
+  $("not-sent-title").textContent = `Skipped: ${number(total)}`;
+  $("not-sent").replaceChildren(table("Skipped", columns, notSent.map((one) => row(one, false)),
+    "No delivery was skipped."));
 }
 
 function drawLag() {
   const brand = $("brand").value;
   const targets = figures.destinations.filter((one) => !brand || one.brand === brand);
   $("lag-note").textContent =
-    `From the event to its acceptance, of ${figures.lag_days} days. Of what was sent or waits to be ` +
-    `in ${figures.coverage_days} days, the share that carries each key. Estimated match quality: ` +
-    "ours, not the platform's; e-mail counts 4, phone 3, click id 2, external id 1 of 10. Meta's own, " +
-    "of a website's events, is shown where the connection may read it.";
+    `Lag: time from the event to its acceptance, over ${figures.lag_days} days. Match keys: the share of ` +
+    `events that carry each key, of those sent or waiting over ${figures.coverage_days} days. Estimated ` +
+    "quality is Tributary's own: e-mail counts 4, phone 3, click id 2, external id 1 of 10. Meta's own " +
+    "covers events of a website, where the connection may read it.";
   const by = (rows) => new Map(rows.map((row) => [row.destination, row]));
   const lag = by(figures.lag), keys = by(figures.coverage);
   const none = h("span", { class: "zero" }, "—");
@@ -432,7 +432,7 @@ function drawChart(rows, now) {
   ]), `No delivery changed within ${figures.hours} hours.`));
   if (!most) {
     $("chart").replaceChildren(h("p", { class: "empty" },
-      `Within ${figures.hours} hours no delivery came into a state that is shown here.`));
+      `No delivery came into one of these states within ${figures.hours} hours.`));
     return;
   }
   const width = Math.max(280, $("chart").clientWidth - 20), tall = 200, left = 46, foot = 22, top = 8;
@@ -496,7 +496,7 @@ function drawLoads() {
   for (const row of days.loads) if (row.day) loaded.get(key(row))?.push(row);
   $("loads-only-see").hidden = days.may_act;
   $("under-way").hidden = !days.under_way.length;
-  $("under-way").replaceChildren("Under way, so days may be on their way: ",
+  $("under-way").replaceChildren("Runs under way, which may still load missing days: ",
     ...days.under_way.flatMap((one, i) =>
       [i ? ", " : "", link(one.run, {}, one.dag), ` (${one.state})`]));
   $("accounts").replaceChildren(...shown.map((one) => account(one, loaded.get(key(one)))));

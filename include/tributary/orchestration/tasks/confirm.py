@@ -12,11 +12,11 @@ from tributary.orchestration.tasks.window import refuse_unknown
 def destinations_to_confirm(context: Any) -> list[str]:
     """Names of the destinations with requests whose status is due, one task each."""
     from tributary.deliver import confirm, outbox
-    from tributary.warehouse import connect, migrate
+    from tributary.warehouse import check_version, connect
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     with connect(uri, autocommit=True) as opened:
         return confirm.due(opened, outbox.now_of(opened))
 

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from tributary.errors import SettingsError, TributaryError
+from tributary.errors import SettingsError
 from tributary.orchestration import accounts
 from tributary.orchestration.connections import warehouse_uri
 from tributary.orchestration.tasks.window import refuse_unknown, window
@@ -16,9 +16,8 @@ log = logging.getLogger(__name__)
 # A day's clicks are final when it has ended in the account's time zone; this many days cover
 # every time zone and a run that was missed.
 LOOKBACK_DAYS = 3
-_LONGEST = timedelta(days=90)  # that Google tells of
+_LONGEST = timedelta(days=90)  # that Google reports
 _FURTHEST_EAST = timedelta(hours=14)  # of UTC: where a day begins first
-_BLOCKED = "quota_error.ACCESS_PROHIBITED"  # Google's word for a block that only a person can end
 
 
 def click_accounts(context: Any) -> list[dict[str, str]]:
@@ -27,13 +26,13 @@ def click_accounts(context: Any) -> list[dict[str, str]]:
     Raises:
         SettingsError: an account was asked for that is not configured.
     """
-    from tributary.warehouse import connect, migrate
+    from tributary.warehouse import check_version, connect
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     click_days(context)
     wanted = accounts.asked(context)
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     with connect(uri) as opened:
         rows = accounts.of(opened, "google_ads")
     if unknown := sorted(set(wanted) - {row["account_id"] for row in rows}):
@@ -75,46 +74,30 @@ def click_days(context: Any) -> list[date]:
 
 
 def load_clicks(listed: dict[str, str], context: Any) -> dict[str, Any]:
-    """Load the clicks of one account's days; keeps in `ops.ad_accounts` what became of it.
+    """Load the clicks of one account's days; how it ended is kept in `ops.ad_accounts`.
 
     Returns:
         Account, days, clicks.
 
     Raises:
         AirflowSkipException: the account is paused, or not active any more.
-        TributaryError: what a person can mend; the days before stay loaded.
+        TributaryError: what a person can repair; the days before stay loaded.
     """
     from tributary.extract.google_clicks import load_day
-    from tributary.platforms.google.errors import GoogleForbidden
     from tributary.platforms.google_ads.hook import GoogleAdsHook
-    from tributary.warehouse import connect
-    from tributary.warehouse.load import pause, record_sync
 
-    uri, days = warehouse_uri(), click_days(context)
-    with connect(uri) as opened:
-        row = accounts.one(opened, "google_ads", listed["account_id"])
-    accounts.skip_unless_due(row, "google_ads", context)
-    account_id = row["account_id"]
-    try:
-        client = GoogleAdsHook(row["conn_id"], f"for ad account {account_id}").get_conn()
-        clicks = 0
+    days = click_days(context)
+    with accounts.loading("google_ads", listed["account_id"], context) as load:
+        account_id = load.row["account_id"]
+        client = GoogleAdsHook(load.row["conn_id"], f"for ad account {account_id}").get_conn()
         for day in days:
-            clicks += load_day(
+            load.rows += load_day(
                 client,
-                uri,
+                warehouse_uri(),
                 account_id,
                 day,
                 run_id=context["dag_run"].run_id,
                 now=datetime.now(UTC),
             )
-    except TributaryError as error:
-        with connect(uri, autocommit=True) as opened:
-            failed = f"failed: {type(error).__name__}: {error}"
-            record_sync(opened, "google_ads", account_id, failed[:500], None)
-            if isinstance(error, GoogleForbidden) and error.code == _BLOCKED:
-                pause(opened, "google_ads", account_id, None, str(error))
-        raise
-    with connect(uri, autocommit=True) as opened:
-        record_sync(opened, "google_ads", account_id, "ok", clicks)
-    log.info("%s: %d clicks of %d days", row["name"], clicks, len(days))
-    return {"account_id": account_id, "days": len(days), "clicks": clicks}
+    log.info("%s: %d clicks of %d days", load.row["name"], load.rows, len(days))
+    return {"account_id": account_id, "days": len(days), "clicks": load.rows}

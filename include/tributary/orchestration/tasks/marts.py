@@ -28,11 +28,11 @@ def build(context: Any) -> dict[str, int]:
         BuildInterrupted: the same, and what the warehouse said; another try may succeed.
     """
     from tributary import dbt_run
-    from tributary.warehouse import migrate
+    from tributary.warehouse import check_version
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     environment = config.dbt_environment(uri)
     refresh = ["--full-refresh"] if context["params"]["full_refresh"] else []
     built = dbt_run.invoke(environment, "--no-use-colors", *config.DBT_BUILD, *refresh)

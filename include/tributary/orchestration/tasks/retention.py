@@ -18,11 +18,11 @@ def enforce(context: Any) -> dict[str, int]:
         WarehouseDown: the warehouse does not answer.
     """
     from tributary.deliver import outbox, retention
-    from tributary.warehouse import connect, migrate
+    from tributary.warehouse import check_version, connect
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     with connect(uri, autocommit=True) as opened:
         done = retention.enforce(opened, outbox.now_of(opened))
     log.info("%s", done)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tributary.errors import SettingsError
-from tributary.event import Event
 from tributary.orchestration.connections import warehouse_uri
 from tributary.orchestration.tasks.window import refuse_unknown
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 def enqueue(context: Any) -> dict[str, dict[str, int]]:
     """Hand the transactions that are not in the outbox yet to intake; counts by brand."""
     from tributary.deliver import transactions
-    from tributary.warehouse import migrate
+    from tributary.warehouse import check_version
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     counts = transactions.enqueue(uri, brand=context["params"].get("brand"))
     for brand, number in counts.items():
         log.info("%s: %s", brand, number)
@@ -51,9 +51,18 @@ def destinations_to_upload(context: Any) -> list[str]:
         found = destinations.to_upload(
             opened, now, brand=params.get("brand"), name=params.get("destination")
         )
-        for one in destinations.load(opened, now, brand=params.get("brand")):
-            if one.is_active and one.paused:
-                log.warning("%s is paused %s", one.name, one.paused)
+        known = destinations.load(opened, now, brand=params.get("brand"))
+    active, listed = [one for one in known if one.is_active], {one.name for one in found}
+    for one in active:
+        if one.paused:
+            log.warning("%s is paused %s", one.name, one.paused)
+        elif one.name not in listed and not params.get("destination"):
+            log.info("%s is not due before %s", one.name, _utc(destinations.due_at(one)))
+    if not active:
+        log.warning(
+            "Nothing is sent: no destination is active. Add one to the settings file and apply it "
+            "with `tributary configure FILE.yaml`."
+        )
     return [one.name for one in found]
 
 
@@ -88,13 +97,26 @@ def upload_one(name: str, context: Any) -> dict[str, Any]:
                 opened, name, outbox.now_of(opened), f"failed: {error}"[:300], 0
             )
         raise
-    return upload(
+    summary = upload(
         uri,
         destination,
         senders,
         limit=context["params"].get("limit"),
         run_id=context["dag_run"].run_id,
     ).as_dict()
+    if not summary["processed"] and not summary["held"]:
+        with connect(uri) as opened:
+            at = destinations.next_attempt(opened, name)
+        waiting = f"the first delivery that waits is due at {_utc(at)}" if at else "none waits"
+        log.info(
+            "%s: nothing was due: %s. `tributary status` shows what was sent or skipped.",
+            name, waiting,
+        )  # fmt: skip
+    return summary
+
+
+def _utc(moment: datetime | None) -> str:
+    return "now" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def senders_to(destination: Destination) -> Callable[[], Sender]:
@@ -120,19 +142,19 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
         SettingsError: no such destination, or nothing that marks the event as a test.
         TributaryError: the platform's refusal.
     """
-    from tributary.deliver import destinations, intake, outbox
+    from tributary.deliver import brands, destinations, intake, outbox
     from tributary.platforms import registry
     from tributary.warehouse import connect
 
     with connect(warehouse_uri(), autocommit=True) as opened:
         now = outbox.now_of(opened)
         found = destinations.one(opened, name, now)
-        brand = intake.brands(opened)[found.brand]
+        brand = brands.load(opened)[found.brand]
     platform = registry.platform(found.platform)
     client = registry.hook_class(found.platform)(
         found.conn_id, f"for destination {name}", **platform.client_options
     ).get_conn()
-    event = cast(Event, intake.test_event(brand, now))
+    event = intake.test_event(brand, now)
     answer = platform.send_test_event(client, found.settings, event, test_event_code)
     return f"{name}: {answer}"
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from tributary.errors import SettingsError
 
 if TYPE_CHECKING:
-    from tributary.extract.account import Window
+    from tributary.extract.window import Window
 
 
 def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
-    """Airflow takes any key in a run's conf; a misspelt one would be a wish that nobody hears."""
+    """Airflow takes any key in a run's conf; a misspelt one would have no effect."""
     unknown = sorted(set(conf or {}) - set(known))
     if unknown:
         raise SettingsError(
@@ -28,7 +28,7 @@ def window(context: Any) -> Window:
     run was triggered by hand, from its logical date, which is the moment of the trigger unless
     somebody chose another; a run without an interval from its `run_after`.
     """
-    from tributary.extract.account import Window
+    from tributary.extract.window import Window
 
     params, run = context["params"], context["dag_run"]
     since, until = (_date(name, params.get(name)) for name in ("since", "until"))

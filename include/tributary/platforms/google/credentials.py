@@ -38,7 +38,7 @@ class Access:
     Args:
         extra: of the connection: `client_id`, `client_secret` and `refresh_token`, or
             `service_account_json` (the key file's text); `token_uri` for another OAuth server.
-        host: the connection's; with plain http it is the sandbox, and nobody has to log in unless
+        host: the connection's; with plain http it is the sandbox, which needs no login unless
             a `token_uri` is given.
         scope: `DATA_MANAGER` or `ADS`.
         who: how errors name these credentials, such as "connection 'google_acme'".
@@ -74,7 +74,7 @@ class Access:
         return client_id.split("-", 1)[0] or self.who
 
     def token(self) -> str | None:
-        """A valid access token; None where nobody has to log in.
+        """A valid access token; None where no login is needed.
 
         Raises:
             GoogleTokenRefused: the refresh token or the service account is refused.

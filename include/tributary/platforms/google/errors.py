@@ -121,6 +121,11 @@ class GoogleForbidden(GoogleError):
 
     action = Action.PAUSE
 
+    @property
+    def blocks_account(self) -> bool:
+        """Where Google prohibits access altogether."""
+        return self.code == "quota_error.ACCESS_PROHIBITED"
+
 
 class GoogleNotAllowed(GoogleForbidden):
     """Conversions over the Google Ads API are closed to those who did not use it before."""

@@ -85,7 +85,7 @@ def identifier_kind(event: Event) -> str:
 def data_manager_batch(event: Event) -> str:
     """Events of one request: one action, day and identifier kind.
 
-    Its status only counts what went wrong; the more alike the events, the more a count tells.
+    Its status only counts what went wrong; the more alike the events, the more a count says.
     """
     day = event["event_time"].astimezone(UTC).date()
     return f"{event['kind']}|{event['event_name']}|{day}|{identifier_kind(event)}"

@@ -11,22 +11,23 @@ from tributary.platforms.base import (
     Meaning,
     Sender,
     Sent,
-    Settings,
     Verdict,
 )
 from tributary.platforms.google import rules, verdicts
 from tributary.platforms.google.destination import GooglePlatform, connection_type
 from tributary.platforms.google_ads import meanings
+from tributary.platforms.google_ads.settings import GoogleAdsDestination
 
 if TYPE_CHECKING:
     from tributary.platforms.google_ads.client import GoogleAds as Client
 
 
-class GoogleAds(GooglePlatform):
+class GoogleAds(GooglePlatform[GoogleAdsDestination]):
     """The Google Ads API. Events of a request are of one kind."""
 
     name = "google_ads"
     title = "Google Ads"
+    settings = GoogleAdsDestination
     connection = connection_type(
         "google_ads",
         "Google Ads",
@@ -45,7 +46,7 @@ class GoogleAds(GooglePlatform):
         """As `Platform.batch_key`."""
         return rules.ads_batch(event)
 
-    def sender(self, client: Client, settings: Settings) -> GoogleAdsSender:
+    def sender(self, client: Client, settings: GoogleAdsDestination) -> GoogleAdsSender:
         """As `Platform.sender`."""
         return GoogleAdsSender(client, settings)
 
@@ -64,7 +65,7 @@ class GoogleAdsSender(Sender):
     It counts no quota: the API says itself when to wait.
     """
 
-    def __init__(self, client: Client, settings: Settings) -> None:
+    def __init__(self, client: Client, settings: GoogleAdsDestination) -> None:
         from tributary.platforms.google_ads import client as api
 
         self.client = client
@@ -73,12 +74,12 @@ class GoogleAdsSender(Sender):
     def send(self, events: Sequence[Event]) -> Sent:
         """As `Sender.send`."""
         settings, api = self._settings, self._api
-        customer, actions = settings["customer_id"], settings["events"]
+        customer, actions = settings.customer_id, settings.events
         leaving, found = verdicts.without_repeated_orders(events, actions)
         named = [
             (event, api.action_name(customer, actions[event["event_name"]])) for event in leaving
         ]
-        only_checked = bool(settings.get("validate_only"))
+        only_checked = settings.validate_only
         if leaving[0]["kind"] == "conversion":
             rows = [
                 api.conversion(event, action, personalization=not event["opt_out"])

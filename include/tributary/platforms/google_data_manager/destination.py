@@ -14,23 +14,24 @@ from tributary.platforms.base import (
     RequestStatus,
     Sender,
     Sent,
-    Settings,
     Verdict,
 )
 from tributary.platforms.google import rules, verdicts
 from tributary.platforms.google.destination import GooglePlatform, connection_type
 from tributary.platforms.google.errors import GoogleEventsRefused
 from tributary.platforms.google_data_manager import meanings
+from tributary.platforms.google_data_manager.settings import DataManagerDestination
 
 if TYPE_CHECKING:
     from tributary.platforms.google_data_manager.client import DataManager
 
 
-class GoogleDataManager(GooglePlatform):
+class GoogleDataManager(GooglePlatform[DataManagerDestination]):
     """The Data Manager API. Events of a request have one name, kind, day and identifier kind."""
 
     name = "google_data_manager"
     title = "Google Data Manager"
+    settings = DataManagerDestination
     connection = connection_type(
         "google_data_manager",
         "Google Data Manager",
@@ -48,7 +49,7 @@ class GoogleDataManager(GooglePlatform):
         """As `Platform.batch_key`."""
         return rules.data_manager_batch(event)
 
-    def sender(self, client: DataManager, settings: Settings) -> DataManagerSender:
+    def sender(self, client: DataManager, settings: DataManagerDestination) -> DataManagerSender:
         """As `Platform.sender`."""
         return DataManagerSender(client, settings)
 
@@ -64,7 +65,7 @@ class GoogleDataManager(GooglePlatform):
 class DataManagerSender(Sender):
     """Sends events, which are `accepted`, and asks later how they were processed."""
 
-    def __init__(self, client: DataManager, settings: Settings) -> None:
+    def __init__(self, client: DataManager, settings: DataManagerDestination) -> None:
         from tributary.platforms.google_data_manager import client as api
 
         self.client = client
@@ -77,13 +78,13 @@ class DataManagerSender(Sender):
         Raises:
             EventsRefused: Google names the events for which it takes nothing of the request.
         """
-        actions = self._settings["events"]
+        actions = self._settings.events
         leaving, repeated = verdicts.without_repeated_orders(events, actions)
-        target = self._api.Target(self._settings["customer_id"], actions[events[0]["event_name"]])
+        target = self._api.Target(self._settings.customer_id, actions[events[0]["event_name"]])
         payloads = [
             self._api.payload(event, personalization=not event["opt_out"]) for event in leaving
         ]
-        only_checked = bool(self._settings.get("validate_only"))
+        only_checked = self._settings.validate_only
         try:
             received = self.client.ingest(target, payloads, validate_only=only_checked)
         except GoogleEventsRefused as error:

@@ -126,6 +126,11 @@ class MetaBlocked(MetaThrottled):
     is_throttle = False
     retryable = False
 
+    @property
+    def blocks_account(self) -> bool:
+        """For its policies."""
+        return True
+
 
 class MetaTooMuchData(MetaError):
     """The call asked for more than Graph would compute at once."""
@@ -212,7 +217,7 @@ _EVENTS = {
     16: _event("a user parameter is not hashed as it must be"),
     36: _event("the lead id is invalid"),
     43: _event("an app event needs app_data with extinfo"),
-    50: _event("the user data identifies nobody"),
+    50: _event("the user data does not identify a person"),
     66: _event("this event name cannot be sent for business messaging"),
     72: _event("page id and click id of the message do not belong together"),
     116: _event("ids of the messaging event are missing"),

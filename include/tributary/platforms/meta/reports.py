@@ -22,8 +22,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from math import isfinite
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
+from tributary.errors import StillRunning
 from tributary.platforms.meta.client import Graph, Row
 from tributary.platforms.meta.errors import (
     MetaCursorExpired,
@@ -38,6 +39,7 @@ from tributary.platforms.meta.errors import (
 )
 from tributary.platforms.meta.hierarchy import AD_STATUSES, leave_out, refuse_status
 from tributary.platforms.meta.plan import Plan
+from tributary.platforms.source import Memory, Page
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ PAGE_SIZES = (500, 200, 50, 25)
 # Rows of one synchronous query; above, Graph computes the same on each page again and times out.
 SYNC_ROWS = 25_000
 # Polls without any progress before a report counts as hanging: about 20 minutes at the growing
-# intervals below.
+# intervals below, more where the task leaves its worker slot in between.
 PATIENCE = 50
 _FIRST_POLL, _GROWTH, _LONGEST_POLL = 1.0, 1.5, 30.0
 _SYNC_TIMED_OUT = {(100, 1504018), (2, 1504038)}
@@ -66,35 +68,10 @@ _RUN_FIELDS = (
     "error_user_msg"
 )
 
+# The two ways of asking.
+PAGES, REPORT = "pages", "report"
+
 Level = Literal["ad", "account"]
-
-
-class Memory(Protocol):
-    """What outlives a try of the task: the ids of report runs that are under way.
-
-    Airflow's task state store is one.
-    """
-
-    def get(self, key: str) -> Any: ...
-    def set(self, key: str, value: Any) -> None: ...
-    def delete(self, key: str) -> None: ...
-
-
-class Notes(dict[str, Any]):
-    """A memory that lasts as long as the process."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
-class Page(NamedTuple):
-    """Rows of one query, or (None) the word that all its rows so far are void."""
-
-    query: int
-    rows: list[Row] | None
 
 
 class Ids(NamedTuple):
@@ -143,6 +120,7 @@ class Insights:
         memory: where the ids of report runs are kept.
         series: report runs of another series (say, before the task was cleared) are not gone on
             with.
+        longest_wait: seconds to wait for a report run before `StillRunning`; None: until it ends.
         now: the clock by which reads are ordered.
         plan: what is known to work; changed where something else was found to.
         timed_out: level and number of days of queries that timed out in this load.
@@ -162,6 +140,7 @@ class Insights:
     now: Callable[[], datetime]
     plan: Plan = field(default_factory=Plan)
     timed_out: set[tuple[str, int]] = field(default_factory=set)
+    longest_wait: float | None = None
     began: datetime = field(init=False)
     left_out: dict[date, list[str]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -169,22 +148,23 @@ class Insights:
     def __post_init__(self) -> None:
         self.began = self.now()
 
-    def ad_pages(self, since: date, until: date, *, asynchronous: bool = False) -> Iterator[Page]:
+    def rows(self, since: date, until: date, way: str = PAGES) -> Iterator[Page]:
         """All rows of some days, of all ads whatever their status.
 
         Raises:
+            StillRunning: a report run takes long; it is remembered.
             MetaError: what could not be helped by splitting.
         """
         fields = self.plan.given("ad insights", AD_FIELDS)
-        query = _Query("ad", since, until, self.plan.page_size, asynchronous, fields)
+        query = _Query("ad", since, until, self.plan.page_size, way == REPORT, fields)
         for number, rows in self._pages(query):
             yield Page(number, None if rows is None else self._checked(rows, query))
 
-    def account_days(self, since: date, until: date) -> dict[date, Row]:
+    def totals(self, since: date, until: date) -> dict[date, Row]:
         """The account's own totals by day; a day without delivery is absent.
 
         Raises:
-            MetaError: as `ad_pages`.
+            MetaError: as `rows`.
         """
         found: dict[date, dict[int, Row]] = {}
         fields = self.plan.given("account insights", ACCOUNT_FIELDS)
@@ -362,7 +342,7 @@ class Insights:
             run: str = known["run"]
             self.began = min(self.began, datetime.fromisoformat(known["at"]))
             try:
-                self._await(run)
+                self._await(run, key, known)
             except (MetaReportFailed, MetaForbidden) as error:
                 self.memory.delete(key)
                 if attempt == 2:
@@ -372,8 +352,15 @@ class Insights:
                 return run
         raise AssertionError("unreachable: the second attempt returns or raises")
 
-    def _await(self, run: str) -> None:
-        interval, seen, unmoved, unseen = _FIRST_POLL, None, 0, 0
+    def _await(self, run: str, key: str, known: dict[str, Any]) -> None:
+        """Wait for a report run to complete.
+
+        Args:
+            known: what is remembered of it; how often it was seen not to move, too, when the task
+                leaves it for a while.
+        """
+        interval, waited, unseen = _FIRST_POLL, 0.0, 0
+        seen, unmoved = known.get("progress"), known.get("unmoved", 0)
         while True:
             try:
                 state = self.graph.get(run, fields=_RUN_FIELDS)
@@ -393,12 +380,16 @@ class Insights:
                     code=state.get("error_code"),
                     subcode=state.get("error_subcode"),
                 )
-            progress = (status, state.get("async_percent_completion"))
+            progress = [status, state.get("async_percent_completion")]
             unmoved, seen = (unmoved + 1 if progress == seen else 0), progress
             if unmoved >= PATIENCE:
                 raise MetaReportHangs(f"Meta's report hangs at {progress[1]} %")
+            if self.longest_wait is not None and waited >= self.longest_wait:
+                self.memory.set(key, {**known, "progress": seen, "unmoved": unmoved})
+                raise StillRunning(f"Meta still computes the report {run}: {progress[1]} %.")
             self.graph.log_each_minute("report run %s: %s, %s %%", run, *progress)
             self.graph.wait(interval)
+            waited += interval
             interval = min(interval * _GROWTH, _LONGEST_POLL)
 
     def _otherwise(self, query: _Query, error: MetaError) -> list[_Query]:

@@ -53,7 +53,7 @@ class Posthog:
         """One request; PostHog takes all of it or nothing.
 
         Raises:
-            PosthogError: it did not, or nobody knows.
+            PosthogError: it took nothing, or its answer is lost.
         """
         answer = self._post("/batch/", batch=list(events))
         self._raise_for(answer)

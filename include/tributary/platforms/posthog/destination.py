@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tributary.event import Event
 from tributary.platforms.base import (
@@ -14,25 +14,26 @@ from tributary.platforms.base import (
     Platform,
     Sender,
     Sent,
-    Settings,
 )
 from tributary.platforms.posthog import events as form
 from tributary.platforms.posthog.errors import PosthogError
+from tributary.platforms.posthog.settings import PosthogDestination
 
 if TYPE_CHECKING:
     from tributary.platforms.posthog.client import Posthog as Client
 
 
-class Posthog(Platform):
+class Posthog(Platform[PosthogDestination]):
     """PostHog keeps one event per name, person and day: two destinations count nothing twice."""
 
     name = "posthog"
     title = "PostHog"
+    settings = PosthogDestination
     connection = ConnectionType(
         "posthog",
         "PostHog",
         "tributary.platforms.posthog.hook.PosthogHook",
-        hidden=("port", "schema", "login", "extra"),
+        hidden=("schema", "login", "extra"),
         relabeled={"password": "Project key", "host": "Host"},
         placeholders={"host": "https://us.i.posthog.com", "password": "phc_…"},
     )
@@ -40,7 +41,7 @@ class Posthog(Platform):
     longest_age = form.LONGEST_AGE
     max_batch = 1000  # of 20 MB that PostHog takes at most
     # As Meta's: it must not outlast the lease.
-    client_options = {"timeout": (10, 60)}
+    client_options: ClassVar[Mapping[str, Any]] = {"timeout": (10, 60)}
 
     def deadline(self, event: Event) -> datetime:
         """As `Platform.deadline`."""
@@ -50,16 +51,16 @@ class Posthog(Platform):
         """As `Platform.addressable`."""
         return form.distinct_id(event) is not None
 
-    def places(self, settings: Settings) -> Mapping[str, str]:
+    def places(self, settings: PosthogDestination) -> Mapping[str, str]:
         """As `Platform.places`; a project is known by its connection alone."""
-        return {"*": f"the project of the connection {settings['conn_id']}"}
+        return {"*": f"the project of the connection {settings.conn_id}"}
 
-    def sender(self, client: Client, settings: Settings) -> PosthogSender:
+    def sender(self, client: Client, settings: PosthogDestination) -> PosthogSender:
         """As `Platform.sender`."""
         return PosthogSender(client)
 
     def send_test_event(
-        self, client: Client, settings: Settings, event: Event, code: str | None
+        self, client: Client, settings: PosthogDestination, event: Event, code: str | None
     ) -> str:
         """As `Platform.send_test_event`; only the key is checked."""
         client.check()

@@ -1,4 +1,8 @@
-"""Raw Meta tables, settings, the ledger of loads, and the user's tables where there are none."""
+"""Raw Meta tables, settings, the ledger of loads, and the user's tables where there are none.
+
+Of all tables here and later: money is numeric in major units of the account's currency, moments are
+UTC, dates are the ad account's own.
+"""
 
 from alembic import op
 
@@ -54,6 +58,7 @@ create table ops.webhooks (
     conn_id text not null,
     primary key (brand_id, source)
 );
+-- The ledger of loaded days: one row per account, report and account-local day.
 create table ops.loads (
     account_id text,
     report text,
@@ -66,6 +71,7 @@ create table ops.loads (
     status text not null
         constraint loads_status check (status in ('loaded', 'reconciled', 'unreconciled')),
     run_id text not null,
+    -- A cleared run keeps its run_id: only this tells it from a retry.
     run_clear_number integer not null,
     extracted_at timestamptz not null,
     loaded_at timestamptz not null,
@@ -74,6 +80,7 @@ create table ops.loads (
 """
 
 _INSIGHTS = """
+-- One row per ad with delivery and day. An account's day is replaced in one transaction.
 create table raw.meta_ad_insights (
     account_id text,
     date date,
@@ -83,6 +90,7 @@ create table raw.meta_ad_insights (
     run_id text not null,
     primary key (account_id, date, ad_id)
 ) partition by range (date);
+-- The account's own totals of a day, which the sums of its ad rows are compared with.
 create table raw.meta_account_insights (
     account_id text,
     date date,
@@ -118,6 +126,7 @@ create table if not exists app.exchange_rates (
 );
 """
 
+# Objects of an account's hierarchy as received; upserted, never deleted.
 _OBJECTS = ("meta_ad_accounts", "meta_campaigns", "meta_adsets", "meta_ads")
 
 
@@ -137,7 +146,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Leaves `app` alone: what stands there may be the user's."""
+    """Leaves `app` alone: its tables may be the user's."""
     for table in ("loads", "webhooks", "destinations", "ad_accounts", "brands"):
         op.execute(f"drop table ops.{table}")
     for table in ("meta_account_insights", "meta_ad_insights", *reversed(_OBJECTS)):

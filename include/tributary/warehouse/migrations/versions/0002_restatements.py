@@ -1,4 +1,4 @@
-"""What was restated, and what was found to work for an account."""
+"""Restated days, and what was found to work for an account."""
 
 from alembic import op
 
@@ -9,6 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # A day that had ended and was read before, and reads differently now: sums before and after.
     op.execute(
         "create table ops.restatements ("
         "id bigint generated always as identity primary key, "
@@ -17,6 +18,7 @@ def upgrade() -> None:
         "restated_at timestamptz not null, run_id text not null)"
     )
     op.execute("create index restatements_day on ops.restatements (account_id, date)")
+    # As `tributary.platforms.meta.plan.Plan` has it, and since when.
     op.execute("alter table ops.ad_accounts add column learned jsonb not null default '{}'")
 
 

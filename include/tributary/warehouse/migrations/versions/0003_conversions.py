@@ -1,7 +1,7 @@
 """Conversions: events, their deliveries, one row per request, contacts, and what was erased."""
 
 from alembic import op
-from tributary.warehouse import HeldBack
+from tributary.warehouse.schema import MigrationBlocked
 
 revision = "0003"
 down_revision = "0002"
@@ -15,6 +15,7 @@ _GENERATED = ",\n".join(
 )
 
 _STATEMENTS = f"""
+-- One row per event. People as hashes only; IP and user agent until all deliveries have ended.
 create table ops.conversion_events (
     id uuid primary key default gen_random_uuid(),
     brand_id uuid not null references ops.brands (id),
@@ -47,11 +48,13 @@ create table ops.conversion_events (
     consent jsonb not null default '{{}}',
     custom_params jsonb not null default '{{}}',
     is_test boolean not null default false,
+    -- The destinations that were active at intake: the event has exactly one delivery for each.
     destinations text[] not null,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     unique (brand_id, event_name, event_id, kind, revision)
 );
+-- One conversion of a kind per transaction, also when its sources give it different event ids.
 create unique index conversion_events_transaction
     on ops.conversion_events (brand_id, transaction_id, event_name)
     where kind = 'conversion' and transaction_id is not null;
@@ -59,10 +62,11 @@ create index conversion_events_created on ops.conversion_events (created_at);
 create index conversion_events_contact on ops.conversion_events (brand_id, contact_id);
 create index conversion_events_adjusts on ops.conversion_events (adjusts)
     where adjusts is not null;
+-- One row per request, committed before it is sent.
 create table ops.upload_batches (
     id uuid primary key,
     destination text not null,
-    parent uuid,
+    parent uuid,  -- the refused batch that this one is a part of
     event_count integer not null,
     run_id text,
     started_at timestamptz not null,
@@ -80,7 +84,8 @@ create table ops.conversion_deliveries (
     outcome text,
     sync_attempts integer not null default 0,
     next_attempt_at timestamptz not null,
-    deadline timestamptz not null,
+    deadline timestamptz not null,  -- until when the platform accepts the event
+    -- When the first request with an unknown result left: the dedup window runs from it.
     unknown_since timestamptz,
     lease_until timestamptz,
     batch_id uuid references ops.upload_batches (id),
@@ -98,6 +103,7 @@ create index conversion_deliveries_leased on ops.conversion_deliveries (destinat
 create index conversion_deliveries_batch on ops.conversion_deliveries (batch_id);
 create index conversion_deliveries_dead on ops.conversion_deliveries (destination, outcome)
     where sync_status in ('dead', 'skipped');
+-- What webhooks and the REST API report of a contact, for attribution.
 create table ops.contacts (
     brand_id uuid references ops.brands (id) on delete cascade,
     contact_id text,
@@ -110,6 +116,7 @@ create table ops.contacts (
     last_seen_at timestamptz not null,
     primary key (brand_id, contact_id)
 );
+-- Events and hashes of people that must not come back: one of both per row.
 create table ops.erasures (
     id bigint generated always as identity primary key,
     brand_id uuid not null references ops.brands (id) on delete cascade,
@@ -122,6 +129,7 @@ create table ops.erasures (
 create unique index erasures_event on ops.erasures (brand_id, event_name, event_id)
     where event_id is not null;
 create unique index erasures_hash on ops.erasures (brand_id, hash) where hash is not null;
+-- Failures in a row of the platform or the credentials: they decide how long the next pause lasts.
 alter table ops.destinations add column failures integer not null default 0;
 """
 
@@ -135,11 +143,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    kept = op.get_bind().exec_driver_sql("select count(*) from ops.erasures").scalar()
-    if kept:  # an earlier version would take these people's data again
-        raise HeldBack(
-            f"ops.erasures has {kept:,} rows of people who asked to be forgotten, and that version "
-            "has no place for them. Keep this version, or copy them elsewhere and delete them."
+    erased = op.get_bind().exec_driver_sql("select count(*) from ops.erasures").scalar()
+    if erased:  # an earlier version would store these people's data again
+        raise MigrationBlocked(
+            f"ops.erasures has {erased:,} rows of people who asked to be forgotten, and that "
+            "version has no table for them. Keep this version, or copy them elsewhere and delete "
+            "them."
         )
     op.execute("alter table ops.destinations drop column failures")
     for table in _TABLES:

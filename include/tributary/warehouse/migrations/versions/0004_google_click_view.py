@@ -1,4 +1,7 @@
-"""Google's clicks: which campaign, ad group and ad a gclid belongs to."""
+"""Google's `click_view`: which campaign, ad group and ad a gclid belongs to.
+
+The payload is the GAQL row, with snake_case names.
+"""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Days that had spend and for which the platform now answers with nothing."""
+"""Since when the platform returns no rows for a day that had spend; its stored rows stay."""
 
 from alembic import op
 

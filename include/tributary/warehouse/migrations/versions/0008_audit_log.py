@@ -1,4 +1,7 @@
-"""Who asked for a change at the public edge."""
+"""Who asked for a change through the REST API, written before it is made.
+
+Airflow has the same of its own users. Rows outlive keys and brands.
+"""
 
 from alembic import op
 
@@ -13,10 +16,10 @@ def upgrade() -> None:
         create table ops.audit_log (
             id bigint generated always as identity primary key,
             at timestamptz not null default now(),
-            event text not null,
-            owner text not null,
-            brand text not null,
-            extra jsonb not null
+            event text not null,  -- such as tributary_erasure_erase
+            owner text not null,  -- id of the API key
+            brand text not null,  -- slug
+            extra jsonb not null  -- the method, and the parameters of the path
         )
     """)
 

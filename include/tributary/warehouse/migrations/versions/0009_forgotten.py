@@ -9,8 +9,10 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # Of e-mails and phones that were posted but became no event: an erasure finds the row by them.
     op.execute("alter table ops.contacts add column hashes text[] not null default '{}'")
     op.execute("""
+        -- Files of refused lines that imports wrote, and the hashes of the people in them.
         create table ops.refused_files (
             id bigint generated always as identity primary key,
             host text not null,

@@ -1,4 +1,4 @@
-"""What intake left out of an event that it took, and why."""
+"""What intake left out of an event that it accepted, and why: sentences for people."""
 
 from alembic import op
 

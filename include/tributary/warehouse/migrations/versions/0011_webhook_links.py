@@ -1,4 +1,4 @@
-"""Webhooks: settings, and by which ids the reports of one payment find each other."""
+"""Webhooks: settings, and the ids by which the reports of one payment are joined."""
 
 from alembic import op
 
@@ -10,8 +10,10 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("alter table ops.webhooks add column settings jsonb not null default '{}'")
+    # Ids of the payment and of the person that the payload is about.
     op.execute("alter table ops.webhook_payloads add column links text[] not null default '{}'")
     _allow("'taken', 'refused', 'waiting'")
+    # Without `fastupdate`: every post reads the index, and would scan its pending list.
     op.execute(
         "create index webhook_payloads_links on ops.webhook_payloads using gin (links) "
         "with (fastupdate = off) where links <> '{}'"

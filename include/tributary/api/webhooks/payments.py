@@ -19,69 +19,63 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tributary.api.sources import Links, Meaning, Settings
-from tributary.deliver import amend, contacts, destinations, erasure, intake
-from tributary.deliver.contacts import CLICKS
-from tributary.deliver.intake import Brand, Raw
-from tributary.warehouse import Connection
+from tributary.api.webhooks.base import Links, Parsed, Settings
+from tributary.deliver import amend, contacts, destinations, erasure, purchases
+from tributary.deliver.brands import Brand
+from tributary.deliver.clicks import with_clicks
+from tributary.deliver.parse import NO
+from tributary.deliver.purchases import Purchase
+from tributary.deliver.reading import Raw
+from tributary.deliver.store import in_one_transaction, locked
+from tributary.event import CONSENTS, FIELDS
+from tributary.warehouse import Connection, webhook_payloads
 
 # How long a payment that may be a renewal waits for its invoice, where the setting needs it.
 # Stripe sends both within seconds, and tries again what is not answered at once.
 HELD = timedelta(hours=1)
 _MOST = 30  # reports that are read again in one step; a customer may have thousands
 _HOPS = 4  # from intent to charge, invoice, subscription, customer
-_OF_PERSON = {*intake.PERSON, *intake.CONSENTS, *CLICKS, "contact_id", "gbraid", "wbraid", "ip",
-              "user_agent"}  # fmt: skip
-_NAMES = ("Purchase", "Subscribe")
+_OF_PERSON = {
+    "contact_id", "user_agent", "ad_id", *CONSENTS,
+    *(n for n, field in FIELDS.items() if field.kind in ("person", "click", "cookie", "ip")),
+}  # fmt: skip
 
-Parse = Callable[[bytes, datetime], Meaning | None]
+Parse = Callable[[bytes, datetime], Parsed | None]
 
 
 class Report(NamedTuple):
     """A report that came before."""
 
     id: str
-    meaning: Meaning
+    parsed: Parsed
     hashes: frozenset[str]
 
     @property
     def links(self) -> Links:
         """By what it is found."""
-        assert self.meaning.links is not None
-        return self.meaning.links
-
-
-def lock(connection: Connection, brand: Brand, links: Links) -> None:
-    """Let no other post of the same payment or person go on until the transaction ends."""
-    connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(%s || link, 0)) "
-        "from unnest(%s::text[]) as l (link)",
-        [f"{brand.slug}|", links.all],
-    )
+        assert self.parsed.links is not None
+        return self.parsed.links
 
 
 def gather(
-    connection: Connection, brand: Brand, source: str, meaning: Meaning, parse: Parse
+    connection: Connection, brand: Brand, source: str, parsed: Parsed, parse: Parse
 ) -> list[Report]:
     """The reports of the same payment and person that came before, the oldest first.
 
     Args:
-        parse: makes a meaning of an encrypted payload; None where that cannot be done any more.
+        parse: makes a parsed of an encrypted payload; None where that cannot be done any more.
     """
-    assert meaning.links is not None
+    assert parsed.links is not None
     found: dict[str, tuple[datetime, Report]] = {}
     seen: set[str] = set()
-    new, own = set(meaning.links.all), set(meaning.links.own)
+    new, own = set(parsed.links.all), set(parsed.links.own)
     for _ in range(_HOPS):
         if not new or len(found) >= 2 * _MOST:
             break
-        rows = connection.execute(
-            "select provider_id, payload, received_at, hashes from ops.webhook_payloads "
-            "where links && %s::text[] and links <> '{}' and brand_id = %s and source = %s "
-            "and status <> 'refused' and provider_id <> all (%s) "
-            "order by links && %s::text[] desc, status = 'waiting' desc, received_at desc limit %s",
-            [list(new), brand.id, source, [meaning.id, *found], sorted(own), _MOST],
-        ).fetchall()
+        rows = webhook_payloads.related(
+            connection, brand.id, source,
+            links=new, own=own, but=[parsed.id, *found], limit=_MOST,
+        )  # fmt: skip
         seen |= new
         new = set()
         for row in rows:
@@ -132,10 +126,10 @@ def merged(raw: Raw, own: Iterable[Report], others: Iterable[Report] = ()) -> di
     """What all of them say: the event itself first, then its other reports, then its person's."""
     out = dict(raw)
     for one in own:
-        _add(out, {k: v for k, v in one.meaning.contact.items() if k != "is_test"})
+        _add(out, {k: v for k, v in one.parsed.contact.items() if k != "is_test"})
     for one in others:
         if speaks_of(out, one):
-            _add(out, {k: v for k, v in one.meaning.contact.items() if k in _OF_PERSON})
+            _add(out, {k: v for k, v in one.parsed.contact.items() if k in _OF_PERSON})
     return out
 
 
@@ -145,7 +139,7 @@ def _is_stripes(raw: Raw) -> bool:
 
 def speaks_of(raw: Raw, report: Report) -> bool:
     """Whether nothing says that the report of the same customer is of another person."""
-    names = {str(one.get("email", "")).strip().lower() for one in (raw, report.meaning.contact)}
+    names = {str(one.get("email", "")).strip().lower() for one in (raw, report.parsed.contact)}
     return len(names - {""}) < 2
 
 
@@ -153,44 +147,17 @@ def _add(out: dict[str, Any], said: Mapping[str, Any]) -> None:
     for key, value in said.items():
         if key == "contact_id" and _is_stripes(out):
             out[key] = value  # the shop's own id of the person, by which it knows the consent
-        elif key in intake.CONSENTS and str(value).strip().lower() in intake.NO:
+        elif key in CONSENTS and str(value).strip().lower() in NO:
             out[key] = value
         else:
             out.setdefault(key, value)
-
-
-class Event(NamedTuple):
-    """A payment's event as it is stored."""
-
-    id: UUID
-    payment: str
-    raw: Raw
-    created_at: datetime
-    lacks: bool  # whether one of its deliveries is skipped for what it lacks
-
-
-def stored(connection: Connection, brand: Brand, payments: Iterable[str]) -> list[Event]:
-    """The events of these payment intents that are there and were not erased."""
-    rows = connection.execute(
-        "select e.id, e.transaction_id, e.event_name, e.event_value as value, e.currency, "
-        "e.event_time, e.created_at, exists (select 1 from ops.conversion_deliveries as d "
-        "where d.event = e.id and d.outcome in ('unaddressable', 'no_consent')) as lacks "
-        "from ops.conversion_events as e where e.brand_id = %s and e.transaction_id = any(%s) "
-        "and e.event_name = any(%s) and e.kind = 'conversion' and e.erased_at is null "
-        "order by e.id",
-        [brand.id, sorted(payments), list(_NAMES)],
-    )
-    return [
-        Event(row.pop("id"), row["transaction_id"], row, row.pop("created_at"), row.pop("lacks"))
-        for row in rows
-    ]
 
 
 def complete(
     connection: Connection,
     brand: Brand,
     settings: Settings,
-    event: Event,
+    event: Purchase,
     links: Links,
     reports: Sequence[Report],
     *,
@@ -201,13 +168,13 @@ def complete(
     own, others = split(event.payment, links, reports)
     raw = merged(event.raw, own)
     weaker = [merged(event.raw, [], [one]) for one in others]
-    same = [one.meaning.contact for one in others if speaks_of(raw, one)]
+    same = [one.parsed.contact for one in others if speaks_of(raw, one)]
     if named := [one["contact_id"] for one in (raw, *same) if not _is_stripes(one)]:
         # The shop's own id of the person takes the place of Stripe's.
         raw["contact_id"] = named[0]
         shared = links.shared.union(*(one.links.shared for one in own))
         weaker += [{**event.raw, "contact_id": one} for one in shared if one.startswith("cus_")]
-    raw = dict(contacts.lend(connection, brand.id, intake.with_clicks(raw), now))
+    raw = dict(contacts.lend(connection, brand.id, with_clicks(raw), now))
     problems = amend.complete(
         connection, brand, event.id, raw, source=source, now=now, weaker=weaker
     )
@@ -229,11 +196,11 @@ def attach(
     A report that names an address goes with no other address: of one customer's reports each may
     be of another person.
     """
-    about = [one for one in reports if one.meaning.contact.keys() & _OF_PERSON]
-    nameless = [one for one in reports if not one.meaning.contact.get("email")]
+    about = [one for one in reports if one.parsed.contact.keys() & _OF_PERSON]
+    nameless = [one for one in reports if not one.parsed.contact.get("email")]
     for group, lenders in (
-        ([one.id for one in about if one.meaning.contact.get("email")], nameless),
-        ([one.id for one in about if not one.meaning.contact.get("email")], reports),
+        ([one.id for one in about if one.parsed.contact.get("email")], nameless),
+        ([one.id for one in about if not one.parsed.contact.get("email")], reports),
     ):
         if not group:
             continue
@@ -243,12 +210,8 @@ def attach(
             for lender in lenders
             for one in (erasure.own(lender.hashes) if lenders is nameless else lender.hashes)
         ]
-        connection.execute(
-            "update ops.webhook_payloads set "
-            "events = array(select distinct unnest(events || %s::uuid[])), "
-            "hashes = array(select distinct unnest(hashes || %s::text[])) "
-            "where brand_id = %s and source = %s and provider_id = any(%s)",
-            [list(events), erasure.lent(hashes), brand.id, source, group],
+        webhook_payloads.attach(
+            connection, brand.id, source, group, events=events, hashes=erasure.lent(hashes)
         )
 
 
@@ -280,13 +243,15 @@ def kind_of(
     if not asked and any(one.is_one_off for one in known):
         return "first"
     if not asked:
+        at = raw["event_time"]
+        assert isinstance(at, datetime)
         asked = [
             one.links for one in others
             if one.links.invoice is not None and one.links.payment is None
             and (one.links.invoice.paid, one.links.invoice.currency)
             == (raw["value"], str(raw["currency"]).upper())
             and not _is_paid(one.links, reports, payment)
-            and abs(one.links.invoice.at - raw["event_time"]) <= HELD
+            and abs(one.links.invoice.at - at) <= HELD
         ]  # fmt: skip
     if asked:
         return "renewal" if _is_renewal(asked[-1], (*own, *others)) else "first"
@@ -333,18 +298,12 @@ def renew(
     if chosen == "purchase":
         return []
     if kind == "unknown":
-        connection.execute(
-            "update ops.conversion_deliveries as d "
-            "set next_attempt_at = greatest(d.next_attempt_at, e.created_at + %s) "
-            "from ops.conversion_events as e where e.id = d.event and e.id = %s "
-            "and d.sync_status = 'pending'",
-            [HELD, event],
-        )
+        purchases.delay(connection, event, HELD)
         return []
     wanted = "Purchase" if kind == "first" else chosen
-    with intake.in_one_transaction(connection):
+    with in_one_transaction(connection):
         targets = destinations.active_for_intake(connection, brand.id, now)
-        found = amend.locked(connection, event)
+        found = locked(connection, event)
         if found is None:
             return []
         if found.has_left:
@@ -356,12 +315,7 @@ def renew(
         if kind == "first":  # undo what a wrong guess has skipped
             amend.judge(connection, found, ("renewal",), targets, now)
         elif wanted == "skip":
-            connection.execute(
-                "update ops.conversion_deliveries set sync_status = 'skipped', "
-                "outcome = 'renewal', updated_at = %s where event = %s and (sync_status = 'pending'"
-                " or outcome in ('no_consent', 'unaddressable'))",
-                [now, event],
-            )
+            purchases.skip_renewal(connection, event, now)
     return []
 
 

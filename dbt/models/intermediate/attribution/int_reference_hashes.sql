@@ -16,12 +16,12 @@ google_clicks as (
 
 known as (
     select
-        {{ named_hash('fb_id') }} as named_hash,
-        hash_record_extended(row({{ object_columns('ad_objects') }}), 0) as known_hash
+        {{ reference_hash('fb_id') }} as reference_hash,
+        hash_record_extended(row({{ object_columns('ad_objects') }}), 0) as target_hash
     from ad_objects
     union all
     select
-        {{ named_hash('ad_names.name_key') }} as named_hash,
+        {{ reference_hash('ad_names.name_key') }} as reference_hash,
         hash_record_extended(
             row(
                 ad_names.is_ambiguous,
@@ -30,23 +30,23 @@ known as (
                 {{ object_columns('ad_objects') }}
             ),
             0
-        ) as known_hash
+        ) as target_hash
     from ad_names
     left join ad_objects on ad_names.fb_id = ad_objects.fb_id
     union all
     select
-        {{ named_hash('gclid') }} as named_hash,
-        hash_record_extended(google_clicks, 0) as known_hash
+        {{ reference_hash('gclid') }} as reference_hash,
+        hash_record_extended(google_clicks, 0) as target_hash
     from google_clicks
 ),
 
 -- A name has a row for each of its spans.
 summed as (
     select
-        named_hash,
-        hash_record_extended(row(sum(known_hash)), 0) as known_hash
+        reference_hash,
+        hash_record_extended(row(sum(target_hash)), 0) as target_hash
     from known
-    group by named_hash
+    group by reference_hash
 )
 
 select * from summed

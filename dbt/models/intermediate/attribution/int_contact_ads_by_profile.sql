@@ -34,7 +34,7 @@ clicks as (
     from contact_touches
 ),
 
-captured as (
+contact_ads_by_profile as (
     select
         clicks.brand_slug,
         clicks.profile_id,
@@ -45,4 +45,4 @@ captured as (
     group by clicks.brand_slug, clicks.profile_id
 )
 
-select * from captured
+select * from contact_ads_by_profile

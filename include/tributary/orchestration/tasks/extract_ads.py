@@ -1,10 +1,10 @@
-"""What the tasks of `extract_meta_ads` do with Airflow's context."""
+"""What the tasks of `extract_meta_ads` and `reread_meta_ads` do, for any platform."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -14,99 +14,94 @@ from tributary.orchestration.connections import warehouse_uri
 from tributary.orchestration.runs import states_of
 from tributary.orchestration.tasks.window import refuse_unknown, window
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
+# Seconds that a task waits in its worker slot for a report. Meta may take an hour; most take less
+# than this.
+_LONGEST_WAIT = 120.0
 
-def accounts_to_load(context: Any, *, only_changed: bool = False) -> list[dict[str, str]]:
-    """Ids and names of the accounts of a run, one mapped task each.
+
+def accounts_to_load(
+    platform: str, context: Any, *, only_changed: bool = False
+) -> list[dict[str, str]]:
+    """Ids and names of a platform's accounts of a run, one mapped task each.
 
     An account that was asked for but is not in the settings stays in the list, so that it fails
     alone and the others load; a paused one too, so that its task says why it is skipped.
     """
-    from tributary.warehouse import connect, migrate
+    from tributary.platforms import registry
+    from tributary.warehouse import check_version, connect
 
     refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
     window(context)
     wanted = accounts.asked(context)
     uri = warehouse_uri()
-    migrate(uri)
+    check_version(uri)
     with connect(uri) as connection:
-        found = accounts.of(connection, "meta")
+        found = accounts.of(connection, platform)
     if wanted:
         known = {row["account_id"]: accounts.label(row) for row in found}
         return [known.get(one, {"account_id": one, "name": one}) for one in wanted]
     active = [row for row in found if row["is_active"]]
     if only_changed and not context["params"].get("days"):
-        active = [row for row in active if row["settings"].get("reread_days", 90)]
+        active = [row for row in active if row["settings"].reread_days]
     if not active:
         raise SettingsError(
-            "No active Meta ad account is configured: write one into a settings file and apply it "
-            "with `tributary configure FILE.yaml`."
+            f"No active {registry.platform(platform).title} ad account is configured: write one "
+            "into a settings file and apply it with `tributary configure FILE.yaml`."
         )
     return [accounts.label(row) for row in active]
 
 
-def load_one(listed: dict[str, str], context: Any, *, only_changed: bool = False) -> dict[str, Any]:
-    """Load one account as it is configured now; keeps in `ops.ad_accounts` what became of it.
+def load_one(
+    platform: str, listed: dict[str, str], context: Any, *, only_changed: bool = False
+) -> dict[str, Any]:
+    """Load one account as it is configured now; how it ended is kept in `ops.ad_accounts`.
 
     Args:
         only_changed: of the window, load only the days whose account totals changed.
 
     Raises:
         AirflowSkipException: the account is paused, or not active any more.
-        TributaryError: what a person can mend, or a retry.
+        AirflowRescheduleException: a report still runs; the task comes back to it.
+        TributaryError: what a person can repair, or a retry.
     """
-    from tributary import warehouse
-    from tributary.extract.account import Account, Task, extract_account, reread_changed
-    from tributary.platforms.meta.errors import MetaBlocked
-    from tributary.platforms.meta.hook import MetaHook
-    from tributary.platforms.meta.reports import Notes
-    from tributary.warehouse.load import Run, pause, record_sync
+    from tributary.extract.account import Task, extract_account, reread_changed
+    from tributary.platforms import registry
+    from tributary.platforms.source import Account, Notes
+    from tributary.warehouse.load import Run
 
-    uri = warehouse_uri()
-    run = context["dag_run"]
-    with warehouse.connect(uri) as connection:
-        row = accounts.one(connection, "meta", listed["account_id"])
-    accounts.skip_unless_due(row, "meta", context)
-    account_id, name, settings = row["account_id"], row["name"], row["settings"]
-    try:
+    run, hook = context["dag_run"], registry.hook_class(platform)
+    with accounts.loading(platform, listed["account_id"], context) as load:
+        row, settings = load.row, load.row["settings"]
         wanted = window(context)
         if only_changed:
-            days = context["params"].get("days") or settings.get("reread_days", 90)
+            days = context["params"].get("days") or settings.reread_days
             wanted = replace(wanted, since=None, until=None, days=days)
         result = (reread_changed if only_changed else extract_account)(
-            MetaHook(row["conn_id"], f"for ad account {name}").get_conn(),
-            uri,
+            registry.source(platform),
+            hook(row["conn_id"], f"for ad account {row['name']}").get_conn(),
+            warehouse_uri(),
             Account(
-                account_id,
+                row["account_id"],
                 row["conn_id"],
                 brand=row["brand"],
-                name=name,
-                lookback_days=settings["lookback_days"],
-                reconcile=settings["reconcile"],
-                tolerance=settings["tolerance"],
-                attribution_windows=settings["attribution_windows"],
+                name=row["name"],
+                lookback_days=settings.lookback_days,
+                reconcile=settings.reconcile,
+                tolerance=settings.tolerance,
+                attribution_windows=settings.attribution_windows,
             ),
             wanted,
             Task(
                 Run(run.run_id, run.clear_number or 0),
                 fence=lambda: _fence(context),
                 memory=context.get("task_state_store") or Notes(),
+                longest_wait=_LONGEST_WAIT,
             ),
         ).as_dict()
-    except TributaryError as error:
-        with warehouse.connect(uri, autocommit=True) as connection:
-            failed = f"failed: {type(error).__name__}: {error}"
-            record_sync(connection, "meta", account_id, failed[:500], None)
-            if isinstance(error, MetaBlocked):
-                pause(connection, "meta", account_id, None, str(error))
-        raise
-    with warehouse.connect(uri, autocommit=True) as connection:
-        record_sync(connection, "meta", account_id, "ok", result["rows"])
-    log.info("%s: %s", name, result)
+        load.rows = result["rows"]
+    log.info("%s: %s", row["name"], result)
     return result
 
 
@@ -167,5 +162,5 @@ def fail_if_any_failed(context: Any) -> None:
     if failed or not states:
         raise TributaryError(
             f"{len(failed)} of {len(states)} ad accounts did not load: open the red instances of "
-            "`load_account`. What the others loaded stands."
+            "`load_account`. What the others loaded is kept."
         )

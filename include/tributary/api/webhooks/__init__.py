@@ -1,0 +1,1 @@
+"""Webhooks: what providers post, proven, taken once and stored encrypted."""
