@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import LiteralString, cast
 
 import psycopg
 import pytest
@@ -35,7 +34,9 @@ def marts(module_warehouse: str) -> str:
     return module_warehouse
 
 
-@pytest.mark.parametrize("query", [query for _, query in QUERIES], ids=[page for page, _ in QUERIES])
+@pytest.mark.parametrize(
+    "query", [query for _, query in QUERIES], ids=[page for page, _ in QUERIES]
+)
 def test_a_documented_query_runs(marts: str, query: str) -> None:
     """A reader copies a query and gets an error instead of an answer."""
     with psycopg.connect(marts) as connection:
