@@ -204,7 +204,9 @@ def test_a_report_that_takes_long_leaves_the_worker_slot_and_uses_up_no_retry(
     ran = run("extract_meta_ads", {"since": SINCE, "until": UNTIL})
     assert (ran.states, ran.state) == (LOADED, "success")
     assert ran.tries["load_account[1]"] == 1
-    assert ran.reschedules("load_account") == {1: 3}
+    reschedules = ran.reschedules("load_account")  # 600 s of the report, at most 200 s at a time
+    assert reschedules.keys() == {1}
+    assert reschedules[1] >= 3
     assert sandbox.graph.tally["POST", "insights", ID] == 1
     assert sums(warehouse) == expected(sandbox, DAYS)
 

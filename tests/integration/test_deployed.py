@@ -20,7 +20,7 @@ from tributary.cli import main
 from sandbox.clock import Clock
 from tests.support.edge import two_brands
 from tests.support.loads import query
-from tests.support.outgoing import TOKEN, sandbox_with_pixels
+from tests.support.outgoing import TOKEN, execute, sandbox_with_pixels
 
 METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 MINE = ("AIRFLOW", "TRIBUTARY", "_TRIBUTARY", "DBT")
@@ -167,7 +167,7 @@ def reader(warehouse: str) -> Iterator[str]:
 
 
 def test_an_analyst_makes_the_documentation_with_reading_rights(
-    reader: str, tmp_path: Path
+    reader: str, warehouse: str, tmp_path: Path
 ) -> None:
     """The documentation of the marts would need a user who may migrate the warehouse."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(MINE)}
@@ -186,7 +186,8 @@ def test_an_analyst_makes_the_documentation_with_reading_rights(
     assert not (tmp_path / "airflow").exists()
     assert not (tmp_path / "postgres").exists()
 
-    # What this role may not read is a sentence.
+    # What a role may not read is a sentence.
+    execute(warehouse, "revoke usage on schema ops from analyst")
     status = subprocess.run(
         [sys.executable, "-m", "tributary", "status"],
         cwd=config.ROOT, env=environment, capture_output=True, text=True,

@@ -22,6 +22,7 @@ from tributary.errors import TributaryError
 from tributary.local import embedded, home
 from tributary.local.programs import search_path
 from tributary.orchestration import deployment
+from tributary.warehouse import ad_accounts
 
 
 def warehouse_uri() -> str:
@@ -372,11 +373,7 @@ def uses_sandbox(uri: str) -> bool:
     hosts = [_local_url(known[f"port_{name}"]) for name in _SANDBOXS_PORTS
              if f"port_{name}" in known]  # fmt: skip
     with warehouse.connect(uri) as connection:
-        rows = connection.execute(
-            "select conn_id from ops.ad_accounts where is_active "
-            "union select conn_id from ops.destinations where is_active"
-        )
-        names = [row["conn_id"] for row in rows]
+        names = [row["conn_id"] for row in ad_accounts.connections_in_use(connection)]
     counted = "select count(*) as n from connection where conn_id = any(%s) and host = any(%s)"
     return bool(hosts and _in_metadata(_metadata_uri(uri), counted, [names, hosts]))
 

@@ -25,17 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SELECT = """
-select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand,
-    coalesce(a.settings ->> 'name', a.account_id) as name,
-    case when a.paused_until > now() then format('until %%s: %%s', case
-        when isfinite(a.paused_until) then
-            to_char(a.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')
-        else 'a person resumes it' end, a.paused_reason) end as paused
-from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id
-where a.platform = %s
-"""
-
 
 def asked(context: Any) -> list[str]:
     """The account ids of the run's parameters, without Meta's `act_`; none: all active ones.
@@ -53,8 +42,9 @@ def asked(context: Any) -> list[str]:
 
 def of(connection: Connection, platform: str) -> list[dict[str, Any]]:
     """All accounts of a platform: a row each of `ops.ad_accounts`, with brand and pause."""
-    rows = connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
-    return [_typed(platform, row) for row in rows]
+    from tributary.warehouse import ad_accounts
+
+    return [_typed(platform, row) for row in ad_accounts.of_platform(connection, platform)]
 
 
 def _typed(platform: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +59,9 @@ def one(connection: Connection, platform: str, account_id: str) -> dict[str, Any
     Raises:
         SettingsError: it is not configured.
     """
-    row = connection.execute(_SELECT + "and a.account_id = %s", [platform, account_id]).fetchone()
+    from tributary.warehouse import ad_accounts
+
+    row = ad_accounts.one(connection, platform, account_id)
     if row is None:
         raise SettingsError(
             f"The ad account {account_id} is not in the settings: add it to the settings file "

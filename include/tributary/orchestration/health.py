@@ -14,14 +14,7 @@ from pathlib import Path
 
 from tributary import config
 from tributary.errors import SettingsError
-from tributary.warehouse import Connection
-
-_USERS = """
-select conn_id, platform, format('ad account %s', coalesce(settings ->> 'name', account_id)) as name
-from ops.ad_accounts where is_active union all
-select conn_id, platform, format('destination %s', name) from ops.destinations where is_active
-order by conn_id, name
-"""
+from tributary.warehouse import Connection, ad_accounts
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,7 @@ def _connections(warehouse: Connection) -> Iterator[Problem]:
     from tributary.platforms.hook import connection
 
     wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in warehouse.execute(_USERS).fetchall():
+    for row in ad_accounts.connections_in_use(warehouse):
         wanted[row["conn_id"], row["platform"]].append(row["name"])
     for (conn_id, platform), names in wanted.items():
         try:

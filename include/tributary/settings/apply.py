@@ -19,6 +19,7 @@ from tributary.settings import models
 from tributary.settings.models import Brand, Settings
 from tributary.settings.read import check
 from tributary.warehouse import Connection, deliveries
+from tributary.warehouse import settings as stored_settings
 
 
 class NotOurs(SettingsError):
@@ -44,12 +45,12 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
     """
     lines = []
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('settings', 0))")
+        stored_settings.lock(connection)
         kept: dict[str, list[object]] = {"ad_accounts": [], "destinations": [], "webhooks": []}
         slugs = []
         for brand in settings.brands:
             lines.append(f"brand {brand.slug}: " + _put_brand(connection, brand))
-            brand_id = _brand_id(connection, brand.slug)
+            brand_id = stored_settings.brand_id(connection, brand.slug)
             slugs.append(brand.slug)
             for account in brand.ad_accounts:
                 name = f"{account.platform}/{account.account_id}"
@@ -58,7 +59,9 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                     "brand_id": brand_id, "conn_id": account.conn_id,
                     "is_active": account.is_active, "settings": Jsonb(account.stored()),
                 }  # fmt: skip
-                did = _put(connection, "ad_accounts", ["platform", "account_id"], values)
+                did = stored_settings.put(
+                    connection, "ad_accounts", ["platform", "account_id"], values
+                )
                 lines.append(f"ad account {name}: {did}")
                 kept["ad_accounts"].append(name)
             for destination in brand.destinations:
@@ -71,7 +74,7 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                 }  # fmt: skip
                 if destination.send_from is not None:
                     values["send_from"] = destination.send_from
-                did = _put(connection, "destinations", ["name"], values)
+                did = stored_settings.put(connection, "destinations", ["name"], values)
                 if not destination.is_active:
                     did += _retire(connection, destination.name)
                 lines.append(f"destination {destination.name}: {did}")
@@ -81,7 +84,7 @@ def apply(connection: Connection, settings: Settings, *, prune: bool = False) ->
                     "brand_id": brand_id, "source": webhook.source,
                     "conn_id": webhook.conn_id, "settings": Jsonb(webhook.stored()),
                 }  # fmt: skip
-                did = _put(connection, "webhooks", ["brand_id", "source"], values)
+                did = stored_settings.put(connection, "webhooks", ["brand_id", "source"], values)
                 lines.append(f"webhook {brand.slug}/{webhook.source}: {did}")
                 kept["webhooks"].append(f"{brand_id}/{webhook.source}")
         if prune:
@@ -107,13 +110,8 @@ def change_destination(connection: Connection, name: str, changes: dict[str, Any
         SettingsError: names each mistake; nothing is changed.
     """
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('settings', 0))")
-        row = connection.execute(
-            "select d.platform, d.settings, b.slug, b.managed_by, b.settings as brand "
-            "from ops.destinations as d inner join ops.brands as b on b.id = d.brand_id "
-            "where d.name = %s",
-            [name],
-        ).fetchone()
+        stored_settings.lock(connection)
+        row = stored_settings.destination(connection, name)
         if row is None:
             raise SettingsError(f"There is no destination {name!r}.")
         if row["managed_by"] != "api":
@@ -140,24 +138,10 @@ def change_destination(connection: Connection, name: str, changes: dict[str, Any
         apply(connection, check({"brands": [wanted]}))
 
 
-# What events and deliveries refer to stays: the ledger outlives the settings.
-_KEPT = {
-    "destinations": "exists (select 1 from ops.conversion_deliveries where destination = t.name)",
-    "brands": "exists (select 1 from ops.conversion_events where brand_id = t.id) "
-    "or exists (select 1 from ops.destinations where brand_id = t.id) "
-    "or exists (select 1 from ops.erasures where brand_id = t.id)",
-}
-
-
 def _refuse_another_owner(connection: Connection, wanted: DestinationSettings, brand: str) -> None:
     """A destination's deliveries hold one brand's people: it cannot move to another brand."""
-    row = connection.execute(
-        "select b.slug, d.platform, exists (select 1 from ops.conversion_deliveries "
-        "where destination = d.name) as used from ops.destinations as d "
-        "inner join ops.brands as b on b.id = d.brand_id where d.name = %s",
-        [wanted.name],
-    ).fetchone()
-    if row and row["used"] and (row["slug"], row["platform"]) != (brand, wanted.platform):
+    row = stored_settings.destination(connection, wanted.name)
+    if row and row["has_deliveries"] and (row["slug"], row["platform"]) != (brand, wanted.platform):
         raise SettingsError(
             f"The destination {wanted.name} has deliveries and belongs to {row['slug']} "
             f"({row['platform']}): give the new one another name."
@@ -169,27 +153,9 @@ def _places(destination: DestinationSettings) -> Mapping[str, str]:
     return registry.platform(destination.platform).places(destination)
 
 
-# What a platform may have taken without an answer, and what corrects an event that it has: sent to
-# another place, it would count there as well. Until its deadline a person can put it back.
-_OPEN = """
-select count(*)::int as number, to_char(max(greatest(d.deadline, d.lease_until))
-    at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') as until
-from ops.conversion_deliveries as d
-inner join ops.conversion_events as e on e.id = d.event
-where d.destination = %(name)s and d.sync_status <> 'sent' and d.outcome is distinct from 'erased'
-    and (%(events)s::text[] is null or e.event_name = any(%(events)s))
-    and (d.sync_status = 'queued' or d.deadline > now() and (d.unknown_since is not null
-        or d.sync_status in ('pending', 'failed') and exists (
-            select 1 from ops.conversion_deliveries as o where o.event = e.adjusts
-            and o.destination = d.destination and o.sync_status = 'sent')))
-"""
-
-
 def _refuse_another_place(connection: Connection, wanted: DestinationSettings) -> None:
     """While answers are open a destination cannot send elsewhere: a retry would count in both."""
-    row = connection.execute(
-        "select platform, settings from ops.destinations where name = %s for update", [wanted.name]
-    ).fetchone()
+    row = stored_settings.destination(connection, wanted.name, for_update=True)
     if row is None:
         return
     before = _places(models.destination(row["platform"], row["settings"]))
@@ -198,9 +164,9 @@ def _refuse_another_place(connection: Connection, wanted: DestinationSettings) -
     moved = [event for event in before if after.get(event) != before[event]]
     if not moved:
         return
-    named = {"name": wanted.name, "events": None if moved == ["*"] else moved}
-    found = connection.execute(_OPEN, named).fetchone()
-    if found and found["number"]:
+    events = None if moved == ["*"] else moved
+    found = deliveries.unanswered(connection, wanted.name, events)
+    if found["number"]:
         raise SettingsError(
             f"The destination {wanted.name} cannot {_change(moved[0], after)} yet: "
             f"{found['number']:,} of its deliveries have no answer from {before[moved[0]]}, or "
@@ -220,10 +186,7 @@ def _refuse_twins(connection: Connection, names: list[object]) -> None:
     Within a brand two may send different events to one action: each event counts there once.
     """
     known: dict[str, list[tuple[str, str, DestinationSettings]]] = {}
-    for row in connection.execute(
-        "select d.platform, d.settings, b.slug from ops.destinations as d "
-        "inner join ops.brands as b on b.id = d.brand_id where d.is_active order by d.name"
-    ).fetchall():
+    for row in stored_settings.active_destinations(connection):
         slug, one = row["slug"], models.destination(row["platform"], row["settings"])
         for event, place in _places(one).items():
             for other_slug, other_event, other in known.setdefault(place, []):
@@ -240,37 +203,20 @@ def _refuse_twins(connection: Connection, names: list[object]) -> None:
 
 
 def _prune(connection: Connection, kind: str, table: str, key: str, names: list[Any]) -> list[str]:
-    kept = _KEPT.get(table, "false")
-    gone = connection.execute(
-        f"delete from ops.{table} as t where {key} <> all (%s) and not ({kept}) "
-        f"returning {key} as name",
-        [names],
-    ).fetchall()
-    lines = [f"{kind} {row['name']}: pruned" for row in gone]
-    if table in _KEPT:
-        left = connection.execute(
-            f"select {key} as name from ops.{table} as t where {key} <> all (%s)", [names]
-        ).fetchall()
-        for row in left:
-            did = "kept for its ledger"
-            if table == "destinations":
-                connection.execute(
-                    "update ops.destinations set is_active = false where name = %s", [row["name"]]
-                )
-                did += ", inactive" + _retire(connection, row["name"])
-            lines.append(f"{kind} {row['name']}: {did}")
+    gone, left = stored_settings.prune(connection, table, key, names)
+    lines = [f"{kind} {name}: pruned" for name in gone]
+    for name in left:
+        did = "kept for its ledger"
+        if table == "destinations":
+            stored_settings.deactivate(connection, name)
+            did += ", inactive" + _retire(connection, name)
+        lines.append(f"{kind} {name}: {did}")
     return lines
 
 
 def _retire(connection: Connection, destination: str) -> str:
     number = deliveries.retire(connection, destination)
     return f", {number} waiting deliveries skipped" if number else ""
-
-
-def _brand_id(connection: Connection, slug: str) -> object:
-    row = connection.execute("select id from ops.brands where slug = %s", [slug]).fetchone()
-    assert row is not None
-    return row["id"]
 
 
 def _put_brand(connection: Connection, brand: Brand) -> str:
@@ -280,22 +226,4 @@ def _put_brand(connection: Connection, brand: Brand) -> str:
         "managed_by": brand.managed_by,
         "settings": Jsonb(brand.stored("ad_accounts", "destinations", "webhooks")),
     }  # fmt: skip
-    return _put(connection, "brands", ["slug"], values)
-
-
-def _put(connection: Connection, table: str, key: list[str], values: dict[str, Any]) -> str:
-    """Upsert; the names are constants of this module, never input."""
-    others = [name for name in values if name not in key]
-    row = connection.execute(
-        f"insert into ops.{table} as t ({', '.join(values)}) "
-        f"values ({', '.join(f'%({name})s' for name in values)}) "
-        f"on conflict ({', '.join(key)}) do update set "
-        + ", ".join(f"{name} = excluded.{name}" for name in others)
-        + f" where ({', '.join(f't.{n}' for n in others)}) "
-        f"is distinct from ({', '.join(f'excluded.{n}' for n in others)}) "
-        "returning xmax = 0 as created",
-        values,
-    ).fetchone()
-    if row is None:
-        return "unchanged"
-    return "created" if row["created"] else "changed"
+    return stored_settings.put(connection, "brands", ["slug"], values)

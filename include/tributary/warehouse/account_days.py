@@ -77,3 +77,18 @@ def days(connection: Connection, number: int) -> list[Row]:
 def accounts(connection: Connection) -> list[Row]:
     """Every ad account with its pause and the result of its latest load."""
     return connection.execute(_ACCOUNTS).fetchall()
+
+
+def of_run(connection: Connection, run_id: str, clear_number: int) -> Row:
+    """What a run loaded: `accounts`, `days` and `rows`, and the days `since` and `until` as text.
+
+    Args:
+        clear_number: how often the run had been cleared when it loaded them.
+    """
+    row = connection.execute(
+        "select count(distinct account_id) as accounts, count(*) as days, "
+        "min(date)::text as since, max(date)::text as until, sum(rows)::int as rows "
+        "from ops.loads where run_id = %s and run_clear_number = %s",
+        [run_id, clear_number],
+    ).fetchone()
+    return dict(row or {})

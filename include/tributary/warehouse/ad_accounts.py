@@ -10,6 +10,39 @@ from tributary.warehouse.connection import Connection, as_jsonb
 Row = dict[str, Any]
 
 
+_SELECT = """
+select a.account_id, a.conn_id, a.is_active, a.settings, b.slug as brand,
+    coalesce(a.settings ->> 'name', a.account_id) as name,
+    case when a.paused_until > now() then format('until %%s: %%s', case
+        when isfinite(a.paused_until) then
+            to_char(a.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')
+        else 'a person resumes it' end, a.paused_reason) end as paused
+from ops.ad_accounts as a inner join ops.brands as b on b.id = a.brand_id
+where a.platform = %s
+"""
+
+
+def of_platform(connection: Connection, platform: str) -> list[Row]:
+    """All accounts of a platform by id, with brand, name and, while one is paused, why."""
+    return connection.execute(_SELECT + "order by a.account_id", [platform]).fetchall()
+
+
+def one(connection: Connection, platform: str, account_id: str) -> Row | None:
+    """The same of one account; None: it is not configured."""
+    return connection.execute(_SELECT + "and a.account_id = %s", [platform, account_id]).fetchone()
+
+
+def connections_in_use(connection: Connection) -> list[Row]:
+    """`conn_id`, `platform`, and `name` of each active ad account and destination, for people."""
+    return connection.execute(
+        "select conn_id, platform, "
+        "format('ad account %s', coalesce(settings ->> 'name', account_id)) as name "
+        "from ops.ad_accounts where is_active union all "
+        "select conn_id, platform, format('destination %s', name) "
+        "from ops.destinations where is_active order by conn_id, name"
+    ).fetchall()
+
+
 def pause(
     connection: Connection, platform: str, account_id: str, seconds: float | None, reason: str
 ) -> None:

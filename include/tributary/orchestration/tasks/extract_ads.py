@@ -130,18 +130,13 @@ def announce(context: Any, outlet: Any) -> dict[str, Any]:
     Raises:
         AirflowSkipException: no account loaded, so that there is nothing to announce.
     """
-    from tributary.warehouse import connect
+    from tributary.warehouse import account_days, connect
 
     if "success" not in states_of(context, ["load_account"]):
         raise AirflowSkipException("No account loaded: nothing is announced.")
     with connect(warehouse_uri()) as connection:
-        row = connection.execute(
-            "select count(distinct account_id) as accounts, count(*) as days, "
-            "min(date)::text as since, max(date)::text as until, sum(rows)::int as rows "
-            "from ops.loads where run_id = %s and run_clear_number = %s",
-            [context["dag_run"].run_id, context["dag_run"].clear_number or 0],
-        ).fetchone()
-    extra = dict(row or {})
+        run = context["dag_run"]
+        extra = account_days.of_run(connection, run.run_id, run.clear_number or 0)
     context["outlet_events"][outlet].extra = extra
     return extra
 
