@@ -51,6 +51,12 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_has_a_merge_conflict(page: Path) -> None:
+    """A page shows both sides of a merge and the markers between them."""
+    assert not re.search(r"^(<{7}|>{7}) ", page.read_text(), re.MULTILINE)
+
+
 def test_readme_is_short() -> None:
     """A newcomer no longer reads the README to its end."""
     assert len(text("README.md").splitlines()) <= 130
