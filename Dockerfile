@@ -13,7 +13,8 @@ COPY --chown=airflow include include
 COPY --chown=airflow dags dags
 COPY --chown=airflow plugins plugins
 COPY --chown=airflow dbt dbt
-RUN pip install --no-cache-dir --no-deps --editable .
+# Beside the installed metadata, Airflow takes that of the sources for a second plugin.
+RUN pip install --no-cache-dir --no-deps --editable . && rm -rf include/*.egg-info
 
 USER airflow
 ENV AIRFLOW_HOME=/opt/airflow \

@@ -69,6 +69,7 @@ $(VENV)/ready: requirements-dev.txt pyproject.toml
 	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install -q uv >&2
 	@$(VENV)/bin/uv pip sync -q --python $(VENV)/bin/python requirements-dev.txt >&2
 	@$(VENV)/bin/uv pip install -q --python $(VENV)/bin/python --no-deps -e . >&2
+	@rm -rf include/*.egg-info  # beside the installed metadata, Airflow takes it for a second plugin
 	@touch $@
 
 $(LINT)/ready: requirements-lint.txt

@@ -4,7 +4,7 @@
 """
 
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copytree, ignore_patterns, rmtree
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
@@ -14,6 +14,8 @@ class Build(build_py):
     """Builds the package, and copies those folders into it."""
 
     def run(self) -> None:
+        if not self.editable_mode:  # what an earlier version left there is no part of this one
+            rmtree(self.build_lib, ignore_errors=True)
         super().run()
         if not self.editable_mode:
             for name in ("dags", "dbt", "plugins"):

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +136,9 @@ def test_celery_executor_imports() -> None:
     code = "import airflow.providers.celery.executors.celery_executor"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-800:]
+
+
+def test_the_package_is_installed_once() -> None:
+    """Airflow's home shows a plugin import error: it finds the entry point of the plugin twice."""
+    plugins = [one.value for one in entry_points(group="airflow.plugins")]
+    assert plugins.count("tributary.orchestration.priority:Priorities") == 1
