@@ -80,8 +80,8 @@ def _measure(options: argparse.Namespace) -> int:
         ("first build", first, GOAL_FULL), ("daily build", usual, GOAL_DAILY),
         ("full refresh", full, None),
     ):  # fmt: skip
-        told = f"   (goal: under {goal} by the clock, on two idle cores)" if goal else ""
-        print(f"{name:<18} {took.clock:>12.1f} {took.processors:>15.1f}{told}")
+        goal_text = f"   (goal: under {goal} by the clock, on two idle cores)" if goal else ""
+        print(f"{name:<18} {took.clock:>12.1f} {took.processors:>15.1f}{goal_text}")
     ratios = [took.clock / floor for took, floor in zip(daily, floors, strict=True)]
     print(
         f"a daily build is {median(ratios):.1f} x its floor "
@@ -282,7 +282,7 @@ _NEXT_DAY = (
         - case when n %% 20 = 0 then random() * interval '28 days' else interval '0' end, now()
     from generate_series(1, %(transactions)s) as n
     """,
-    # Google tells of the day's clicks, and there is a new ad: more is known of touches than before.
+    # The day's clicks come from Google, and there is a new ad: more touches can be resolved.
     _CLICKS.format(which="touchpoint_id like 'd' || %(number)s || '-%%'"),
     """
     insert into raw.meta_ads

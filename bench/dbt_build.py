@@ -357,8 +357,8 @@ def build(uri: str, *arguments: str) -> tuple[float, Timings]:
     seconds = time.monotonic() - began
     wrong = [node for node in result.result if node.status not in ("success", "pass", "no-op")]
     if wrong:
-        told = "; ".join(f"{node.node.name}: {node.status}, {node.message}" for node in wrong)
-        raise SystemExit(f"dbt build did not succeed: {told}")
+        failures = "; ".join(f"{node.node.name}: {node.status}, {node.message}" for node in wrong)
+        raise SystemExit(f"dbt build did not succeed: {failures}")
     return seconds, {node.node.name: node.execution_time for node in result.result}
 
 

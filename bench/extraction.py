@@ -54,7 +54,7 @@ def _serve(pipe: Any, ads: int, days: int, latency: float) -> None:
     clock = Clock(datetime.combine(START + timedelta(days=days + 2), datetime.min.time(), UTC))
     tokens = {TOKEN: Token(frozenset({ACCOUNT}))}
     with Sandbox(world, clock=clock, tokens=tokens, latency=latency) as sandbox:
-        sandbox.limits.change(report_seconds=0, report_rows_per_second=0)  # its clock stands still
+        sandbox.limits.change(report_seconds=0, report_rows_per_second=0)  # its clock does not move
         pipe.send(sandbox.url)
         pipe.recv()
 

@@ -5,7 +5,7 @@
 
     A test that calls this reads `stg_meta__account_insights`, which no other model does: dbt skips
     what lies downstream of all that a failed test reads, so that an account that does not add up
-    stops nobody else's marts.
+    stops the marts of no other brand.
 -#}
 {% macro days_to_check() %}
     select

@@ -1,5 +1,5 @@
 {#-
-    What `ad_spend` tells of each campaign, ad set or ad that occurs in it: the newest row, and the
+    What `ad_spend` has of each campaign, ad set or ad that occurs in it: the newest row, and the
     first and last date. Steps through the index on (key, date) from one member to the next, so
     that the cost grows with the members, not with the history.
 -#}

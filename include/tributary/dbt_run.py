@@ -31,7 +31,7 @@ class Outcome(dbtRunnerResult):
 
 
 class _Events(EventManager):
-    """dbt's own, but for debug messages that nobody hears: it composes some twenty for each node
+    """dbt's own, without debug messages, which no log keeps: dbt composes some twenty for each node
     before it asks for its loggers' level, which took an eighth of its time."""
 
     def __init__(self) -> None:

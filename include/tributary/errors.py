@@ -1,6 +1,6 @@
 """The exceptions of the project, as a tree:
 
-TributaryError                  what a person can mend; its text is one sentence that says how
+TributaryError                  what a person can fix; its text is one sentence that says how
 ├── SettingsError               the settings file, a DAG run's parameters, a missing connection
 │   └── tributary.settings.apply.NotOurs    only the settings file may change it
 ├── WarehouseError              the warehouse refused or does not answer

@@ -1,5 +1,5 @@
 {#-
-    A view of the user's, by its name: the id that tells a brand's rows apart, and the columns that
+    A view of the user's, by its name: the id that identifies a brand's rows, and the columns that
     the marts are made of.
 -#}
 {% macro app_view(name) -%}

@@ -6,7 +6,7 @@
         transactions: relation with the columns of `int_transactions`.
         touches: relation with the columns of `touchpoints_resolved()`.
         first_touches: relation of (brand_slug, person_id, first_touched_at): of these touches, when
-            each person's first one was. It tells why a purchase has no path.
+            each person's first one was. It shows why a purchase has no path.
 -#}
 {% macro eligible_paths(transactions, touches, first_touches) %}
     select

@@ -40,7 +40,7 @@
 {%- endmacro %}
 
 
-{#- Everything that decides credits and stands in no table, as one text. -#}
+{#- Every setting that decides credits and is in no table, as one text. -#}
 {% macro attribution_settings_text() -%}
     {%- set names = [
         'attribution_models', 'attribution_lookback_days', 'attribution_view_lookback_days',
@@ -48,11 +48,11 @@
         'attribution_half_life_days', 'attribution_position_first', 'attribution_position_last',
         'paid_mediums', 'view_mediums', 'meta_sources', 'google_sources',
     ] -%}
-    {%- set told = [] -%}
+    {%- set values = [] -%}
     {%- for name in names -%}
-        {%- do told.append(attribution_setting(name) | string) -%}
+        {%- do values.append(attribution_setting(name) | string) -%}
     {%- endfor -%}
-    '{{ local_md5(told | join("|")) }}'::text
+    '{{ local_md5(values | join("|")) }}'::text
 {%- endmacro %}
 
 

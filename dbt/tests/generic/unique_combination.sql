@@ -1,6 +1,6 @@
 {#-
     With `recent`, a column that says when, only of the newest three days by it: for what is large
-    and does not change much behind them. `newest_in` is a relation that tells the newest day at
+    and does not change much behind them. `newest_in` is a relation that has the newest day at
     less cost. The day is asked for beforehand: only a constant finds its way into a view.
 -#}
 {% test unique_combination(model, columns, recent=none, newest_in=none) %}

@@ -98,7 +98,7 @@ def normalise(platform: str, field: str, value: object, country: str | None = No
     """The text whose SHA-256 is sent, or that is sent in clear; None when nothing must be sent.
 
     A value that is a digest already (MD5, SHA-1, SHA-256, SHA-512 in hex) gives None, since its own
-    hash would match nobody; `hashed` passes a SHA-256 through. Only an external_id may look like a
+    hash would match no one; `hashed` passes a SHA-256 through. Only an external_id may look like a
     digest and be none: one of 64 characters is taken as hashed and returned, others are plain ids.
 
     Meta's phones have no "+", so that only with their country are they read again as the same.
@@ -361,7 +361,7 @@ def _e164(digits: str, country: str | None, *, sure: bool = False) -> str | None
     """The number, if its length is possible, area code included.
 
     Its range is looked at only to be `sure`: ranges are as old as the library, which therefore
-    refuses new numbers (and the fictional ones of tests); a wrong number merely matches nobody.
+    refuses new numbers (and the fictional ones of tests); a wrong number merely matches no one.
     """
     try:
         number = phonenumbers.parse(digits, country)

@@ -220,7 +220,7 @@ def _with_contents(name: str, content_ids: Sequence[str], fields: Mapping[str, A
 
 
 def test_event(brand: Brand, now: datetime) -> Event:
-    """A page view of nobody, as the outbox would hand it to a platform; stored nowhere."""
+    """A page view of no person, as the outbox would hand it to a platform; stored nowhere."""
     raw = page_view(
         "https://example.com/tributary-test",
         user_agent="Tributary",

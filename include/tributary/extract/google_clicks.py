@@ -27,7 +27,7 @@ def load_day(
 
     Args:
         account_id: the customer id, digits only.
-        day: in the account's time zone; Google tells of the last 90.
+        day: in the account's time zone; Google has the last 90.
         now: when the read began.
 
     Returns:

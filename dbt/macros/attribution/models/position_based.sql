@@ -1,6 +1,6 @@
 {#- The oldest and the newest touch have fixed shares (vars `attribution_position_first` and
     `attribution_position_last`: 40 % each), those between them the rest, evenly. Of two touches
-    nobody stands between: the fixed shares are all there is. -#}
+    there is no touch between them: the fixed shares are all there is. -#}
 {% macro shares_position_based() -%}
     case
         when path.touch_index = 1 then {{ attribution_setting('attribution_position_first') }}

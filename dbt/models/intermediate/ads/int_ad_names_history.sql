@@ -38,7 +38,7 @@ unioned as (
     from ads
 ),
 
--- What an object was called before we first saw it is not known; its first known name stands.
+-- What an object was called before we first saw it is not known; its first known name is used.
 stretched as (
     select
         object_type,

@@ -73,7 +73,7 @@ contacts as (
         and nullif(conversion_events.contact_id, '') is not null
 ),
 
--- A contact's id may stand in the place of a profile's, in touches or purchases.
+-- A contact's id may be used in place of a profile's, in touches or purchases.
 named as (
     select
         brand_slug,

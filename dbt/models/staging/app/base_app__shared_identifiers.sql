@@ -6,7 +6,7 @@
     )
 }}
 {#-
-    Most addresses are one profile's alone. Numbers tell so at less cost than hashes, and now and
+    Most addresses are one profile's alone. Counts show that at less cost than hashes, and now and
     then find one too many: it does no harm.
 -#}
 with

@@ -12,7 +12,7 @@
     for (const name of ["dark", "light"]) {
       if (airflow()?.classList.contains(name)) return name;
     }
-    const chosen = localStorage.getItem("theme"); // in Airflow, for a page that stands alone
+    const chosen = localStorage.getItem("theme"); // in Airflow, for a page outside of its frame
     if (chosen === "dark" || chosen === "light") return chosen;
     return system.matches ? "dark" : "light";
   };

@@ -1,10 +1,10 @@
 """The reports of one payment, put together whatever their order.
 
-Stripe tells of one payment by a session, an intent, a charge and an invoice, and of its person by
+Stripe reports one payment by a session, an intent, a charge and an invoice, and of its person by
 a customer, too; each says something else, and which comes first is chance. What comes before the
 payment is kept among the webhooks' payloads, encrypted like all of them, with the ids that it
 names (`links`); every report reads the others again. Reports that share the id of the payment
-itself tell of the payment. Those that share only the customer or the subscription tell of the
+itself report the payment. Those that share only the customer or the subscription describe the
 person: they fill in what is still lacking, never where they name another e-mail address, and give
 way to what the payment's own reports say.
 

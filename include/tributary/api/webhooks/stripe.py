@@ -161,10 +161,10 @@ def _payment(post: _Event, links: Links, amount: Any, fields: dict[str, Any]) ->
 
 def _keep(post: _Event, links: Links, fields: dict[str, Any], why: str) -> Parsed:
     """What is no payment; it waits for one where it says something of it."""
-    tells = bool(links.own or fields.keys() - {"contact_id", "is_test"})
-    if tells:
+    is_useful = bool(links.own or fields.keys() - {"contact_id", "is_test"})
+    if is_useful:
         why += "; what it says is kept for its payment"
-    return Parsed(post.id, contact=fields, links=links, ignored=why, waits=tells)
+    return Parsed(post.id, contact=fields, links=links, ignored=why, waits=is_useful)
 
 
 def _session(post: _Event) -> Parsed:

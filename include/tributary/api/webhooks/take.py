@@ -78,7 +78,7 @@ class _Post(NamedTuple):
 
 @dataclass(frozen=True)
 class _Result:
-    """What became of it."""
+    """The answer to a post, and which events and reports it used."""
 
     posted: Posted
     events: list[UUID] = field(default_factory=list)

@@ -15,7 +15,7 @@ def meaning(code: str) -> Meaning | None:
 
 
 def codes() -> Iterator[str]:
-    """Every code of the error tables; any of a category stands for those without a rule."""
+    """Every code of the error tables; one of each category represents those without a rule."""
     yield from STATUSES
     for code in ADS:
         yield code.replace("*", "ANY_OTHER")

@@ -224,7 +224,7 @@ _EVENTS = {
     131: _event("the dataset is not one for messaging"),
 }
 
-# (code, subcode); a subcode of None stands for every one that has no rule of its own.
+# (code, subcode); a subcode of None covers all that have no rule.
 POLICY: dict[tuple[int, int | None], Rule] = {
     (1, None): _PASSING,
     (1, 99): _LESS,

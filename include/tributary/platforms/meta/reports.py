@@ -227,7 +227,7 @@ class Insights:
         """The list of actions in which a value is no number; None when all are.
 
         Of two entries of one action type the marts count the first, and a warning says so: we ask
-        for no breakdown that could tell them apart, and where Meta cannot break an action down, it
+        for no breakdown that separates them, and where Meta cannot break an action down, it
         repeats the same figure in each entry, so that their sum would double it
         (https://developers.facebook.com/docs/marketing-api/insights/breakdowns).
         """

@@ -38,7 +38,7 @@ class Usage:
 
 
 def read(headers: Mapping[str, str]) -> Usage:
-    """The usage that an answer's headers tell; what cannot be read counts as nothing."""
+    """The usage in an answer's headers; what cannot be read counts as nothing."""
     percents, regains = [0.0], [0.0]
     for entry in _business(headers):
         percents += _numbers(entry, "call_count", "total_cputime", "total_time")

@@ -71,7 +71,7 @@ create table ops.loads (
     status text not null
         constraint loads_status check (status in ('loaded', 'reconciled', 'unreconciled')),
     run_id text not null,
-    -- A cleared run keeps its run_id: only this tells it from a retry.
+    -- A cleared run keeps its run_id: only this distinguishes it from a retry.
     run_clear_number integer not null,
     extracted_at timestamptz not null,
     loaded_at timestamptz not null,
