@@ -119,11 +119,11 @@ def tab(chromium: Any, address: str, request: pytest.FixtureRequest) -> Iterator
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
-    wish = {"role": "admin", "width": 1280, "theme": "light", **getattr(request, "param", {})}
-    user = SimpleAuthManagerUser(username="olga", role=wish["role"])
+    change = {"role": "admin", "width": 1280, "theme": "light", **getattr(request, "param", {})}
+    user = SimpleAuthManagerUser(username="olga", role=change["role"])
     context = chromium.new_context(
-        viewport={"width": wish["width"], "height": 900},
-        color_scheme=wish["theme"],
+        viewport={"width": change["width"], "height": 900},
+        color_scheme=change["theme"],
         base_url=address,
     )
     token = get_auth_manager().generate_jwt(user)
@@ -249,13 +249,13 @@ def test_a_person_changes_settings_that_are_the_apis(tab: Any) -> None:
     tab.keyboard.press("Enter")
     area = tab.get_by_label("Settings (JSON)")
     assert json.loads(area.input_value())["batch_size"] == 1000
-    for typed, told in (
+    for typed, shown_texts in (
         ('{"batch_size": ', "This is no JSON"),
         ('{"batch_size": 0}', "batch_size"),
     ):
         area.fill(typed)
         tab.get_by_role("button", name="Save").click()
-        tab.locator("#ask-text").get_by_text(told).wait_for()
+        tab.locator("#ask-text").get_by_text(shown_texts).wait_for()
         assert area.input_value() == typed
     tab.wrong.clear()  # the browser notes the refusal
     area.fill('{"batch_size": 70}')
@@ -371,8 +371,8 @@ def test_what_fails_says_so_and_a_person_resumes_an_account(tab: Any) -> None:
         del os.environ["AIRFLOW_CONN_M"]
         tab.get_by_role("button", name="Refresh").click()
         row.get_by_text("no connection").wait_for()
-        told = tab.locator("#problems").inner_text()
-        assert "'m' (for ad account acme, ad account lumen, destination acme-meta" in told
+        shown_texts = tab.locator("#problems").inner_text()
+        assert "'m' (for ad account acme, ad account lumen, destination acme-meta" in shown_texts
 
         open_page(tab, "loads")
         acme, lumen = tab.locator(".account").all()

@@ -92,8 +92,8 @@ def test_what_was_loaded_is_in_the_marts(
 
     refused = bag["build_marts"].test(run_conf={"full_refreshh": True})
     assert (_states(refused), str(refused.state)) == ({"dbt_build[-1]": "failed"}, "failed")
-    told = "".join(capfd.readouterr()) + caplog.text
-    assert "Unknown conf full_refreshh: this DAG knows full_refresh." in told
-    assert "dbt nodes failed: ad_spend_equals_account_totals: " in told
+    logged = "".join(capfd.readouterr()) + caplog.text
+    assert "Unknown conf full_refreshh: this DAG knows full_refresh." in logged
+    assert "dbt nodes failed: ad_spend_equals_account_totals: " in logged
     for secret in (TOKEN, config.secret("postgres")):
-        assert secret not in told
+        assert secret not in logged

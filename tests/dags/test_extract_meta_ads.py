@@ -29,8 +29,8 @@ from tests.support.dag_runs import (
     SPECS,
     UNTIL,
     US,
+    Logged,
     Ran,
-    Told,
     configure,
     expected,
     query,
@@ -76,18 +76,22 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(autouse=True)
-def told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Told]:
+def logged_texts(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Logged]:
     """A token or a password would stand in a log, or in what a task prints."""
-    told = Told(caplog, capfd)
-    yield told
+    logged_texts = Logged(caplog, capfd)
+    yield logged_texts
     for secret in (ACME_TOKEN, LUMEN_TOKEN, LUMEN_SECRET, config.secret("postgres")):
-        assert secret not in str(told)
+        assert secret not in str(logged_texts)
 
 
 # Green.
 
 
-def test_all_accounts_load_exactly(run: Any, warehouse: str, sandbox: Sandbox, told: Told) -> None:
+def test_all_accounts_load_exactly(
+    run: Any, warehouse: str, sandbox: Sandbox, logged_texts: Logged
+) -> None:
     """The daily load would not load, or not tell the marts."""
     ran = run({"since": SINCE, "until": UNTIL})
     assert (ran.states, ran.state) == (LOADED, "success")
@@ -99,7 +103,9 @@ def test_all_accounts_load_exactly(run: Any, warehouse: str, sandbox: Sandbox, t
     assert ran.events() == [
         {"accounts": 3, "days": 12, "since": SINCE, "until": UNTIL, "rows": sum(rows.values())}
     ]
-    assert "Acme US: 4 of 4 days" in str(told)  # what is searched for tokens is the tasks' log
+    assert "Acme US: 4 of 4 days" in str(
+        logged_texts
+    )  # what is searched for tokens is the tasks' log
     xcoms = ran.xcoms()
     assert xcoms["load_account[0].return_value"]["rows"] == rows[US]
     assert xcoms["load_account[0].return_value"]["days"] == {"loaded": 0, "reconciled": 4}
@@ -218,7 +224,7 @@ def test_one_broken_account_fails_alone(
     warehouse: str,
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
-    told: Told,
+    logged_texts: Logged,
     broken: dict[str, str],
     connection: dict[str, Any],
     sentence: str,
@@ -238,8 +244,8 @@ def test_one_broken_account_fails_alone(
     assert ran.tries["load_account[2]"] == 1  # no retry can help
     assert sums(warehouse) == expected(sandbox, dict.fromkeys((US, ID), (SINCE, UNTIL)))
     assert ran.events()[0]["accounts"] == 2
-    assert sentence in str(told)
-    assert "1 of 3 ad accounts did not load" in str(told)
+    assert sentence in str(logged_texts)
+    assert "1 of 3 ad accounts did not load" in str(logged_texts)
     (row,) = query(
         warehouse,
         "select last_sync_status as status from ops.ad_accounts where account_id = '"
@@ -251,7 +257,7 @@ def test_one_broken_account_fails_alone(
 
 
 def test_an_account_that_is_not_in_the_settings_fails_alone(
-    run: Any, warehouse: str, sandbox: Sandbox, told: Told
+    run: Any, warehouse: str, sandbox: Sandbox, logged_texts: Logged
 ) -> None:
     """A mistyped id in a run's parameters would be left out without a word."""
     ran = run({"accounts": [int(US), "77"], "since": SINCE, "until": UNTIL})
@@ -264,10 +270,10 @@ def test_an_account_that_is_not_in_the_settings_fails_alone(
         "The ad account 77 is not in the settings: add it to the settings file and apply it with"
         "{}`tributary configure FILE.yaml`."
     )
-    assert sentence.format(" ") in str(told)
+    assert sentence.format(" ") in str(logged_texts)
     # Airflow logs the traceback; the sentence comes below it, last of the task's log, and outside
     # of the group that the page shows folded.
-    logged = str(told).split("starting task_id=load_account map_index=1\n")[1]
+    logged = str(logged_texts).split("starting task_id=load_account map_index=1\n")[1]
     last = "\n::endgroup::\nSettingsError:\n" + sentence.format("\n")
     assert logged.split("\n[DAG TEST] end task")[0].endswith(last)
 
@@ -299,7 +305,7 @@ def test_what_cannot_be_meant_fails_before_any_load(
     run: Any,
     warehouse: str,
     sandbox: Sandbox,
-    told: Told,
+    logged_texts: Logged,
     conf: dict[str, Any],
     sentence: str,
 ) -> None:
@@ -307,7 +313,7 @@ def test_what_cannot_be_meant_fails_before_any_load(
     ran = run(conf)
     assert (ran.states, ran.state) == (_NOTHING, "failed")
     assert ran.tries["list_accounts[-1]"] == 1
-    assert sentence in str(told)
+    assert sentence in str(logged_texts)
     assert len(sandbox.requests) == 0
     assert ran.events() == []
     assert sums(warehouse) == {}
@@ -331,7 +337,7 @@ def test_parameters_of_another_type_are_refused_by_airflow(
     assert len(sandbox.requests) == 0
 
 
-def test_no_account_at_all_says_what_to_do(run: Any, warehouse: str, told: Told) -> None:
+def test_no_account_at_all_says_what_to_do(run: Any, warehouse: str, logged_texts: Logged) -> None:
     """A fresh installation would be green and empty for ever."""
     with psycopg.connect(warehouse) as connected:
         connected.execute("delete from ops.brands")
@@ -339,19 +345,19 @@ def test_no_account_at_all_says_what_to_do(run: Any, warehouse: str, told: Told)
     assert (ran.states, ran.state) == (_NOTHING, "failed")
     assert (
         "No active Meta ad account is configured: write one into a settings file and apply it"
-    ) in str(told)
+    ) in str(logged_texts)
 
 
 def test_a_warehouse_that_is_down_is_one_clear_sentence(
-    run: Any, monkeypatch: pytest.MonkeyPatch, told: Told
+    run: Any, monkeypatch: pytest.MonkeyPatch, logged_texts: Logged
 ) -> None:
     """An outage of the warehouse would not be retried, or read like a bug."""
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:geheim-geheim@127.0.0.1:1/nowhere")
     ran = run({"since": SINCE, "until": UNTIL})
     assert (ran.states, ran.state) == (_NOTHING, "failed")
     assert ran.tries["list_accounts[-1]"] == 4  # worth three retries
-    assert "Cannot connect to the warehouse at 127.0.0.1:1/nowhere: " in str(told)
-    assert "geheim-geheim" not in str(told)
+    assert "Cannot connect to the warehouse at 127.0.0.1:1/nowhere: " in str(logged_texts)
+    assert "geheim-geheim" not in str(logged_texts)
 
 
 # Passing trouble.
@@ -383,9 +389,9 @@ def test_tls_of_the_warehouse_is_asked_for(airflow: None, monkeypatch: pytest.Mo
     """Who asks for a verified server gets any server that answers."""
     from tributary.orchestration.connections import warehouse_uri
 
-    told = {
+    logged_texts = {
         "conn_type": "postgres", "host": "db.example", "login": "me", "password": "p@ss",
         "schema": "warehouse", "extra": {"sslmode": "verify-full", "keepalives_idle": 30},
     }  # fmt: skip
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(told))
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(logged_texts))
     assert warehouse_uri() == "postgresql://me:p%40ss@db.example/warehouse?sslmode=verify-full"

@@ -140,8 +140,8 @@ def test_rereading_loads_the_restated_day_and_no_other(
         f"select account_id, date from ops.loads where run_id = '{second.run_id}'",
     )
     assert reread == [{"account_id": ID, "date": day}]
-    told = query(warehouse, "select account_id, date, run_id from ops.restatements")
-    assert told == [{"account_id": ID, "date": day, "run_id": second.run_id}]
+    logged = query(warehouse, "select account_id, date, run_id from ops.restatements")
+    assert logged == [{"account_id": ID, "date": day, "run_id": second.run_id}]
 
 
 def test_a_blocked_account_is_paused_until_a_person_resumes_it(

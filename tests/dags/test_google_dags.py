@@ -1,4 +1,4 @@
-"""Google's DAGs through a real Airflow: conversions out, told later, and clicks in."""
+"""Google's DAGs through a real Airflow: conversions out, answers later, and clicks in."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_what_keeps_airflow_from_its_work_is_shown(
     """
     from airflow.models.pool import Pool
 
-    def told() -> list[tuple[str | None, str]]:
+    def logged() -> list[tuple[str | None, str]]:
         found = ask("viewer", "GET", f"{API}/problems").json()["problems"]
         # No scheduler runs in these tests.
         return [(one["conn_id"], one["says"]) for one in found if "does not run" not in one["says"]]
@@ -221,15 +221,15 @@ def test_what_keeps_airflow_from_its_work_is_shown(
     stuck = "so tasks of extract_meta_ads, reread_meta_ads stay `scheduled`: give it slots"
     monkeypatch.delenv("AIRFLOW_CONN_META_ACME", raising=False)
     Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
-    assert told() == [missing]
+    assert logged() == [missing]
     monkeypatch.setenv("AIRFLOW_CONN_META_ACME", json.dumps({"conn_type": "meta"}))
-    assert told() == []
+    assert logged() == []
     try:
         Pool.create_or_update_pool("meta_ads", 0, "", include_deferred=False)
-        ((_, says),) = told()
+        ((_, says),) = logged()
         assert says.startswith(f"The pool meta_ads has 0 slots, {stuck}")
         Pool.delete_pool("meta_ads")
-        ((_, says),) = told()
+        ((_, says),) = logged()
         assert says.startswith(f"The pool meta_ads does not exist, {stuck}")
     finally:
         Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
@@ -248,11 +248,11 @@ def test_a_dag_that_cannot_be_imported_is_named(ask: Any) -> None:
         for file in files:
             session.add(ParseImportError(filename=file, bundle_name="dags-folder", stacktrace=text))
     try:
-        told = [one["says"] for one in ask("viewer", "GET", f"{API}/problems").json()["problems"]]
+        logged = [one["says"] for one in ask("viewer", "GET", f"{API}/problems").json()["problems"]]
     finally:
         with create_session() as session:
             session.query(ParseImportError).delete()
-    assert [one for one in told if "imported" in one] == [
+    assert [one for one in logged if "imported" in one] == [
         "The DAG file upload_conversions.py cannot be imported: ImportError: no module named y."
     ]
 
@@ -342,13 +342,13 @@ def test_a_day_opens_the_run_that_loaded_it(ask: Any, warehouse: str) -> None:
 
 def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) -> None:
     """The page and the settings file overwrite each other, or nonsense is stored."""
-    path, wish = DESTINATION, {"settings": {"batch_size": 10}}
+    path, change = DESTINATION, {"settings": {"batch_size": 10}}
     (one,) = ask("user", "GET", f"{API}/overview").json()["destinations"]
     assert one["settings"] is None
-    refused = ask("user", "PATCH", path, json=wish)
+    refused = ask("user", "PATCH", path, json=change)
     assert (refused.status_code, "managed_by: file" in refused.json()["detail"]) == (409, True)
     configure(warehouse, SETTINGS.replace("name: Acme", "name: Acme\n    managed_by: api"))
-    assert ask("user", "PATCH", path, json=wish).status_code == 200
+    assert ask("user", "PATCH", path, json=change).status_code == 200
     (one,) = ask("user", "GET", f"{API}/overview").json()["destinations"]
     assert (one["settings"]["batch_size"], one["settings"]["pixel_id"]) == (10, "2000000051")
     assert not {"name", "platform", "conn_id"} & one["settings"].keys()
@@ -358,7 +358,7 @@ def test_settings_change_only_where_they_are_the_apis(ask: Any, warehouse: str) 
     assert ask("user", "PATCH", path, json={"settings": [1]}).json()["errors"] == [
         {"field": "settings", "detail": "Input should be a valid dictionary"}
     ]
-    assert ask("user", "PATCH", path.replace("acme", "nobody"), json=wish).status_code == 404
+    assert ask("user", "PATCH", path.replace("acme", "nobody"), json=change).status_code == 404
 
 
 def test_metas_own_match_quality_where_the_connection_may_read_it(
@@ -384,10 +384,10 @@ def test_metas_own_match_quality_where_the_connection_may_read_it(
             "action_source": "website", "event_source_url": "https://shop.example/",
         }  # fmt: skip
         Graph(token, host=it.url).post(f"{pixel}/events", data=[event])
-        told = ask("viewer", "GET", f"{API}/match-quality").json()["quality"]
-        assert told == [{"destination": "acme-meta", "scores": {"Lead": 3.3}, "why_not": None}]
+        logged = ask("viewer", "GET", f"{API}/match-quality").json()["quality"]
+        assert logged == [{"destination": "acme-meta", "scores": {"Lead": 3.3}, "why_not": None}]
         asked = it.graph.tally["GET", "quality", "1000000001"]
-        assert ask("viewer", "GET", f"{API}/match-quality").json()["quality"] == told
+        assert ask("viewer", "GET", f"{API}/match-quality").json()["quality"] == logged
         assert it.graph.tally["GET", "quality", "1000000001"] == asked == 1
         configure(warehouse, SETTINGS.replace(pixel, "2000000059"))
         (none,) = ask("viewer", "GET", f"{API}/match-quality").json()["quality"]
@@ -400,10 +400,10 @@ def test_a_warehouse_that_is_down_is_told_in_words(
 ) -> None:
     """The page would stay empty, or show a traceback with the password in it."""
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:secret-word@127.0.0.1:9/w")
-    told = ask("viewer", "GET", f"{API}/overview")
-    assert told.status_code == 503
-    assert "Cannot connect to the warehouse at 127.0.0.1:9/w" in told.json()["detail"]
-    assert "secret-word" not in told.text
+    logged = ask("viewer", "GET", f"{API}/overview")
+    assert logged.status_code == 503
+    assert "Cannot connect to the warehouse at 127.0.0.1:9/w" in logged.json()["detail"]
+    assert "secret-word" not in logged.text
 
 
 @pytest.mark.parametrize(
@@ -437,8 +437,8 @@ def test_the_test_button_of_connections(
         assert ask("admin", "POST", connections, json=body).status_code == 201
         # As the page of Airflow asks: what is secret is masked.
         asked = {**body, "password": "***", "schema": "", "login": "", "extra": "{}"}
-        told = ask("admin", "POST", f"{connections}/test", json=asked).json()
-    assert (told.get("status"), says in told.get("message", "")) == (works, True), told
+        logged = ask("admin", "POST", f"{connections}/test", json=asked).json()
+    assert (logged.get("status"), says in logged.get("message", "")) == (works, True), logged
 
 
 def test_the_form_knows_our_connection_types(ask: Any) -> None:

@@ -19,7 +19,7 @@ from tributary.platforms.posthog.errors import PosthogKeyRefused
 from sandbox.faults import Fault
 from sandbox.graph import Token
 from sandbox.server import Sandbox
-from tests.support.dag_runs import Ran, Told, cleared, configure, query
+from tests.support.dag_runs import Logged, Ran, cleared, configure, query
 
 ACME_TOKEN, LUMEN_TOKEN = "EAAGacmeacmeacmeacmeacmeacmeup1", "EAAGlumenlumenlumenlumenlumenup2"
 ACME_PIXEL, LUMEN_PIXEL = "2000000051", "2000000053"
@@ -88,8 +88,8 @@ def run(airflow: None, warehouse: str, sandbox: Sandbox, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(autouse=True)
-def told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Told:
-    return Told(caplog, capfd)
+def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Logged:
+    return Logged(caplog, capfd)
 
 
 def _sell(uri: str, brand: str, number: int, **changes: Any) -> None:
@@ -199,18 +199,20 @@ def test_people_are_forgotten_whatever_is_paused(run: Any, warehouse: str) -> No
     assert [row["event_id"] for row in kept] == ["acme-event-1", "lumen-event-1"]
 
 
-def test_a_run_that_sends_nothing_says_why_and_when_the_next_is_due(run: Any, told: Told) -> None:
+def test_a_run_that_sends_nothing_says_why_and_when_the_next_is_due(
+    run: Any, logged: Logged
+) -> None:
     """Somebody whose conversions do not leave would look for the cause in the wrong place."""
     run()
-    assert "acme-meta: nothing was due: none waits. `tributary status` shows" in str(told)
+    assert "acme-meta: nothing was due: none waits. `tributary status` shows" in str(logged)
     again = run()
     assert "upload[0]" not in again.states
     for name in ("acme-meta", "lumen-meta"):
-        assert re.search(rf"{name} is not due before \d{{4}}-\d\d-\d\d \d\d:\d\d UTC", str(told))
+        assert re.search(rf"{name} is not due before \d{{4}}-\d\d-\d\d \d\d:\d\d UTC", str(logged))
 
 
 def test_one_broken_brand_is_red_and_the_other_is_served(
-    run: Any, warehouse: str, sandbox: Sandbox, told: Told
+    run: Any, warehouse: str, sandbox: Sandbox, logged: Logged
 ) -> None:
     """A revoked token stops every brand, or ends green."""
     _sell(warehouse, "acme", 1)
@@ -223,12 +225,12 @@ def test_one_broken_brand_is_red_and_the_other_is_served(
         ("acme-meta", "sent", "accepted"): 1,
         ("lumen-meta", "pending", None): 1,
     }
-    assert "put a valid one into its password field" in str(told)
+    assert "put a valid one into its password field" in str(logged)
     paused = run({"brand": "lumen"})  # ignores the interval, never a pause
     assert "upload[0]" not in paused.states
     asked = run({"destination": "lumen-meta"})
     assert asked.states["upload[0]"] == "failed"
-    assert "lumen-meta is paused until" in str(told)
+    assert "lumen-meta is paused until" in str(logged)
     assert sum(LUMEN_PIXEL in one.path for one in sandbox.requests) == 1
     # Switched off, it is left alone also where its red task is cleared.
     configure(
@@ -247,11 +249,11 @@ def test_one_broken_brand_is_red_and_the_other_is_served(
     ],
 )
 def test_a_wish_that_makes_no_sense_is_told(
-    run: Any, warehouse: str, sandbox: Sandbox, told: Told, conf: dict[str, str], sentence: str
+    run: Any, warehouse: str, sandbox: Sandbox, logged: Logged, conf: dict[str, str], sentence: str
 ) -> None:
     """A misspelt brand ends green with nothing sent."""
     assert run(conf).state == "failed"
-    assert sentence in str(told)
+    assert sentence in str(logged)
 
 
 def test_a_destination_can_be_tested(
@@ -301,7 +303,7 @@ def test_posthog_is_served_beside_meta(
 
 
 def test_no_person_is_named_anywhere_in_a_faulty_run(
-    run: Any, warehouse: str, sandbox: Sandbox, told: Told
+    run: Any, warehouse: str, sandbox: Sandbox, logged: Logged
 ) -> None:
     """An e-mail, a phone, an address or its hash is in a log or a stored error."""
     for number in range(8):
@@ -331,7 +333,7 @@ def test_no_person_is_named_anywhere_in_a_faulty_run(
         "select error_code from ops.upload_batches",
     )
     everything = "\n".join(
-        [str(told), json.dumps(ran.xcoms(), default=str), json.dumps(ran.events()), str(stored)]
+        [str(logged), json.dumps(ran.xcoms(), default=str), json.dumps(ran.events()), str(stored)]
     )
     assert "refuses an event" in everything
     assert "Traceback" in everything  # the red task's, so logs are what we look at

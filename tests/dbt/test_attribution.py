@@ -34,9 +34,9 @@ def _fill(world: Warehouse) -> None:
     world.account("100")  # USD, days in Jakarta
     world.account("200", "EUR")
     for name in ("meta_campaigns", "meta_adsets", "meta_ads"):
-        told = {"name": "Gone", "campaign_id": "c9", "adset_id": "s9", "status": "DELETED"}
+        shown_texts = {"name": "Gone", "campaign_id": "c9", "adset_id": "s9", "status": "DELETED"}
         world.described(name, "100", {"meta_campaigns": "c9", "meta_adsets": "s9"}.get(name, "9"),
-                        told)  # fmt: skip
+                        shown_texts)  # fmt: skip
     world.load("100", "2026-03-10", [ad("1", "10.00", **CLAIMED), ad("2", "5.00")])
     world.load("100", "2026-03-11", [ad("1", "20.00", ad_name="Renamed"), ad("3", "7.00")])
     world.load("200", "2026-03-10", [ad("4", "8.00", campaign_id="c2")], currency="EUR")
@@ -79,13 +79,13 @@ def _fill(world: Warehouse) -> None:
 
 
 def _google_click(world: Warehouse, gclid: str, campaign: str) -> None:
-    told = {
+    shown_texts = {
         "click_view": {"gclid": gclid, "ad_group_ad": "customers/1/adGroupAds/2~3"},
         "campaign": {"id": campaign}, "ad_group": {"id": "2"},
     }  # fmt: skip
     world.execute(
         "insert into raw.google_click_view values ('1', '2026-03-10', %s, %s, now(), 'run')",
-        gclid, json.dumps(told),
+        gclid, json.dumps(shown_texts),
     )  # fmt: skip
 
 

@@ -134,10 +134,10 @@ def test_a_row_with_a_mistake_stops_nobody(
         ("exchange_rates", "-", "EUR/USD 2026-03-08", "duplicate", 2),
         ("exchange_rates", "-", "EUR/USD infinity", "time_impossible", 1),
     }  # fmt: skip
-    told = "".join(capfd.readouterr())
-    assert "WARNING: app.transactions, brand acme: amount_impossible, rows left out: 4." in told
-    assert "app.profiles, brand acme: duplicate, rows left out: 4." in told
-    assert "app.exchange_rates, brand (none): rate_impossible, rows left out: 1." in told
+    shown = "".join(capfd.readouterr())
+    assert "WARNING: app.transactions, brand acme: amount_impossible, rows left out: 4." in shown
+    assert "app.profiles, brand acme: duplicate, rows left out: 4." in shown
+    assert "app.exchange_rates, brand (none): rate_impossible, rows left out: 1." in shown
     with wh.connect(world.uri, autocommit=True) as connection:
         said = overview.mistakes(connection)  # what `status` and the page say
     assert (
@@ -145,7 +145,7 @@ def test_a_row_with_a_mistake_stops_nobody(
         "marts.data_problems lists them; put the view right."
     ) in said
     for personal in (EMAIL, PHONE):
-        assert personal not in told
+        assert personal not in shown
         assert personal not in str(said)
 
     # Put right, a row is there after the next build; what is still wrong is as old as it was.

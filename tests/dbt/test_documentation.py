@@ -92,8 +92,8 @@ def _row_by_row(world: Warehouse, node: dict[str, Any], table: str) -> bool:
 
 
 def _primary_key(node: dict[str, Any]) -> bool:
-    told = [node, *node["columns"].values()]
-    return any(one["type"] == "primary_key" for part in told for one in part["constraints"])
+    shown = [node, *node["columns"].values()]
+    return any(one["type"] == "primary_key" for part in shown for one in part["constraints"])
 
 
 def test_marts_are_typed_by_contract(world: Warehouse, manifest: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def test_marts_are_typed_by_contract(world: Warehouse, manifest: dict[str, Any])
 
 def test_descriptions_are_in_the_database(world: Warehouse, manifest: dict[str, Any]) -> None:
     """People who use psql or a dashboard tool do not see what a mart or a column means."""
-    told = world.rows(
+    shown = world.rows(
         "select relname, attname, col_description(attrelid, attnum) as description "
         "from pg_attribute join pg_class on pg_class.oid = attrelid "
         "where relnamespace = 'marts'::regnamespace and relkind in ('r', 'v') and attnum > 0 "
@@ -127,7 +127,7 @@ def test_descriptions_are_in_the_database(world: Warehouse, manifest: dict[str, 
         for name, one in {None: model, **model["columns"]}.items()
     }
     assert all(wanted.values())
-    assert {(row["relname"], row["attname"]): row["description"] for row in told} == wanted
+    assert {(row["relname"], row["attname"]): row["description"] for row in shown} == wanted
 
 
 def test_exposures_name_what_is_read(manifest: dict[str, Any]) -> None:

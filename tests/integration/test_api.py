@@ -125,7 +125,7 @@ def test_nobody_is_shown(acme: Client, uri: str) -> None:
 def test_a_wrong_conversion_is_refused_by_field(
     acme: Client, changes: dict[str, Any], field: str
 ) -> None:
-    """The sender is not told what to mend, or is told a person's data."""
+    """The sender does not learn what to fix, or reads a person's data."""
     answer = acme("POST", "/conversions", json=sale(**changes))
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
@@ -228,9 +228,9 @@ def test_a_brand_never_sees_another_ones_rows(acme: Client, lumen: Client, uri: 
     """A client of one brand reads, changes or erases another brand's conversions."""
     row = acme("POST", "/conversions", json=sale()).json()
     path = f"/conversions/{row['id']}"
-    wish = {"destination": "acme-meta", "sync_status": "skipped"}
+    change = {"destination": "acme-meta", "sync_status": "skipped"}
     assert lumen("GET", path).status_code == 404
-    assert lumen("PATCH", path, json=wish).status_code == 404
+    assert lumen("PATCH", path, json=change).status_code == 404
     assert lumen("DELETE", path).status_code == 404
     assert lumen("GET", "/conversions").json()["count"] == 0
     assert lumen("GET", "/conversions", params={"brand": "acme"}).json()["count"] == 0
@@ -285,8 +285,8 @@ def test_what_is_another_brands_does_not_exist(acme: Client, lumen: Client, uri:
     )
     listed = [lumen("GET", path).text for path in ("/conversions", "/destinations",
                                                    "/conversions/sync")]  # fmt: skip
-    told = str([theirs, taken.text, listed])
-    assert [word for word in ("acme-meta", "Acme", '"acme"') if word in told] == []
+    shown = str([theirs, taken.text, listed])
+    assert [word for word in ("acme-meta", "Acme", '"acme"') if word in shown] == []
     assert acme("GET", f"/conversions/{row['id']}").json() == row
 
 
@@ -330,11 +330,11 @@ def test_no_answer_has_anything_of_a_person(acme: Client, lumen: Client) -> None
             http("POST", "/erasure", json={"email": PERSON["email"]}),
         ]
         assert [one.status_code for one in answers] == [201, *[200] * 8]
-        told = " ".join(one.text for one in answers).lower()
+        shown = " ".join(one.text for one in answers).lower()
         # Longer than "4711", which an id or a time may hold by chance.
         mine = ("contact-4711", "crm-4711", "000.4711", "shop.example")
         for word in (*mine, "ann", "iwar", "cj0-", "jane", "192.0.2"):
-            assert word not in told, word
+            assert word not in shown, word
         assert (made.json()["has_contact_id"], "contact_id" in made.json()) == (True, False)
 
 
@@ -346,7 +346,7 @@ def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Client) -> No
     revoked = key(uri)
     with wh.connect(uri, autocommit=True) as connection:
         keys.revoke(connection, revoked.split("_")[1])
-        told = str(keys.listed(connection))
+        shown = str(keys.listed(connection))
     forged = valid[:-2] + ("AA" if not valid.endswith("AA") else "BB")
     other_id = f"tk_{'0' * 12}_{valid.split('_', 2)[2]}"
     routes = [
@@ -364,7 +364,7 @@ def test_who_has_no_valid_key_is_refused(url: str, uri: str, acme: Client) -> No
     assert Client(url, later)("GET", "/conversions").status_code == 200
     stored = query(uri, "select string_agg(k::text, '') as all from ops.api_keys as k")[0]["all"]
     for one in (valid, later, revoked):
-        assert one.split("_", 2)[2] not in stored + told
+        assert one.split("_", 2)[2] not in stored + shown
 
 
 def test_a_key_has_so_many_requests_a_minute(uri: str) -> None:
@@ -389,32 +389,32 @@ def test_deliveries_change_by_hand_where_they_may(acme: Client, uri: str) -> Non
     made = acme("POST", "/conversions", json=sale()).json()
     path = f"/conversions/{made['id']}"
 
-    def wish(wanted: str, destination: str = "acme-meta") -> dict[str, str]:
+    def change(wanted: str, destination: str = "acme-meta") -> dict[str, str]:
         return {"destination": destination, "sync_status": wanted}
 
-    row = acme("PATCH", path, json=wish("skipped")).json()
+    row = acme("PATCH", path, json=change("skipped")).json()
     assert [(d["sync_status"], d["outcome"]) for d in row["deliveries"]] == [("skipped", "by_hand")]
     for status in ("skipped", "failed", "dead"):
         _set(uri, status, "attempts")
-        row = acme("PATCH", path, json=wish("pending")).json()
+        row = acme("PATCH", path, json=change("pending")).json()
         assert [(d["sync_status"], d["sync_attempts"]) for d in row["deliveries"]] == [
             ("pending", 0)
         ]
     never = {"pending": ("sent", "queued", "pending"), "skipped": ("failed", "sent", "dead")}
     for status, wanted in ((s, w) for w, some in never.items() for s in some):
         _set(uri, status)
-        assert acme.faults("PATCH", path, json=wish(wanted)) == ["sync_status"], (status, wanted)
-    assert acme.faults("PATCH", path, json=wish("sent")) == ["sync_status"]
-    assert acme.faults("PATCH", path, json=wish("pending", "other")) == ["destination"]
-    assert acme.faults("PATCH", path, json={**wish("pending"), "synced_at": "x"}) == ["synced_at"]
+        assert acme.faults("PATCH", path, json=change(wanted)) == ["sync_status"], (status, wanted)
+    assert acme.faults("PATCH", path, json=change("sent")) == ["sync_status"]
+    assert acme.faults("PATCH", path, json=change("pending", "other")) == ["destination"]
+    assert acme.faults("PATCH", path, json={**change("pending"), "synced_at": "x"}) == ["synced_at"]
     assert acme.faults("PATCH", path, json={"sync_status": "pending"}) == ["destination"]
     _set(uri, "dead")
     execute(uri, "update ops.conversion_events set event_time = now() - interval '8 days'")
-    assert acme.faults("PATCH", path, json=wish("pending")) == ["sync_status"]
+    assert acme.faults("PATCH", path, json=change("pending")) == ["sync_status"]
     execute(uri, "update ops.conversion_events set event_time = now(), "
                  "consent = '{\"ad_user_data\": false}'")  # fmt: skip
-    assert acme.faults("PATCH", path, json=wish("pending")) == ["sync_status"]
-    assert acme("PATCH", f"/conversions/{uuid4()}", json=wish("pending")).status_code == 404
+    assert acme.faults("PATCH", path, json=change("pending")) == ["sync_status"]
+    assert acme("PATCH", f"/conversions/{uuid4()}", json=change("pending")).status_code == 404
     assert acme.faults("GET", "/conversions/one") == ["id"]
 
 

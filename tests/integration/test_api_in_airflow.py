@@ -132,9 +132,9 @@ def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Client]) ->
     viewer("POST", "/erasure", json={"email": event["email"]})
     with create_session() as session:
         rows = session.query(Log).filter(Log.id > last).order_by(Log.id).all()
-        told = [(row.event, row.owner, row.dag_id, json.loads(row.extra or "")) for row in rows]
+        shown = [(row.event, row.owner, row.dag_id, json.loads(row.extra or "")) for row in rows]
     who = ("op", "upload_conversions")
-    assert [row for row in told if row[0].startswith("tributary_")] == [
+    assert [row for row in shown if row[0].startswith("tributary_")] == [
         ("tributary_conversions_create", *who, {"method": "POST"}),
         ("tributary_conversions_create_batch", *who, {"method": "POST"}),
         ("tributary_conversions_change", *who, {"method": "PATCH", "id": id}),
@@ -143,7 +143,7 @@ def test_every_write_is_in_airflows_audit_log(login: Callable[[str], Client]) ->
         ("tributary_conversions_erase", *who, {"method": "DELETE"}),
         ("tributary_erasure_erase", *who, {"method": "POST"}),
     ]
-    assert "w@x.example" not in str(told)
+    assert "w@x.example" not in str(shown)
 
 
 @pytest.fixture

@@ -773,8 +773,8 @@ def test_a_restatement_is_loaded_and_recorded_day_by_day(
     ]
     assert [row["changed_rows"] for row in rows] == [counts[day] for day in _RESTATED]
     for row, gone in zip(rows, (0, 1), strict=True):
-        for name, told, less in (("before", before, 0), ("after", after, gone)):
-            total = told[row["date"]]
+        for name, shown, less in (("before", before, 0), ("after", after, gone)):
+            total = shown[row["date"]]
             assert {key: float(value) for key, value in row[name].items()} == {
                 "rows": counts[row["date"]] - less,
                 "spend": float(total.spend),

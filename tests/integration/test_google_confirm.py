@@ -1,4 +1,4 @@
-"""What became of what Data Manager took: told by row where a count leaves no doubt."""
+"""How Data Manager processed what it took, by event where its counts leave no doubt."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -127,26 +127,26 @@ def test_counts_are_the_ledgers(ledger: str) -> None:
         if moment >= edge:
             hour = moment.replace(minute=0, second=0, microsecond=0)
             hours[row["destination"], row["sync_status"], hour] += 1
-    told = {
+    shown = {
         (row["destination"], row["sync_status"], row["hour"]): row["deliveries"]
         for row in found["per_hour"]
     }
-    assert told == dict(hours)
-    assert len(told) > 50
+    assert shown == dict(hours)
+    assert len(shown) > 50
 
 
 def test_errors_are_by_code_with_a_sample_and_words(ledger: str) -> None:
     """An error would be miscounted, or leave a person with a number."""
     found, rows = seen(ledger), rows_of(ledger)
     counts = Counter((row["destination"], row["sync_status"], row["outcome"]) for row in rows)
-    told = {
+    shown = {
         (row["destination"], row["sync_status"], row["outcome"]): row
         for row in found["errors"] + found["not_sent"]
     }
     expected = {key: n for key, n in counts.items() if key[1] in ("failed", "dead", "skipped")}
-    assert {key: row["deliveries"] for key, row in told.items()} == expected
+    assert {key: row["deliveries"] for key, row in shown.items()} == expected
     samples = {(row["destination"], row["event_id"]): row for row in rows}
-    for (destination, status, outcome), row in told.items():
+    for (destination, status, outcome), row in shown.items():
         sample = samples[destination, row["sample_event_id"]]
         assert (sample["sync_status"], sample["outcome"]) == (status, outcome)
         assert row["means"]
@@ -181,8 +181,8 @@ def test_lag_and_match_keys_are_computed_right(ledger: str) -> None:
         all_ = keys[row["destination"]]
         assert row["events"] == len(all_) > 20
         shares = [sum(one[i] for one in all_) / len(all_) for i in range(4)]
-        told = [row[key] for key in ("email", "phone", "click_id", "external_id")]
-        assert told == pytest.approx(shares)
+        shown = [row[key] for key in ("email", "phone", "click_id", "external_id")]
+        assert shown == pytest.approx(shares)
         points = sum(p * share for p, share in zip((4, 3, 2, 1), shares, strict=True))
         assert row["estimate"] == pytest.approx(points)
 
@@ -343,9 +343,9 @@ def test_every_outcome_has_words(
     platform: str, outcome: str | None, status: str, means: str
 ) -> None:
     """A code would be shown bare, or explained as another one."""
-    told = meanings.meaning(platform, outcome, status)
-    assert means in told.means
-    assert told.to_do
+    shown = meanings.meaning(platform, outcome, status)
+    assert means in shown.means
+    assert shown.to_do
 
 
 def test_every_rule_of_the_platforms_codes_has_words() -> None:
@@ -359,8 +359,8 @@ def test_every_rule_of_the_platforms_codes_has_words() -> None:
         ("google_data_manager", PROCESSING),
     ):
         for code, do in table.items():
-            told = meanings.meaning(platform, code)
-            assert told.means.startswith("Google: ") or do.name == "UNKNOWN", code
+            shown = meanings.meaning(platform, code)
+            assert shown.means.startswith("Google: ") or do.name == "UNKNOWN", code
 
     for number, subcode in POLICY:
         label = f"{number}/{subcode}" if subcode else str(number)

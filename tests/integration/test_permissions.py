@@ -158,25 +158,25 @@ def test_every_change_leaves_the_same_kind_of_row(as_: Callable[..., Client]) ->
     assert _log(last) == []  # it was refused
     for route in changes:
         _ask(as_("op"), route)
-    told = _log(last)
-    assert [(owner, dag) for _, _, owner, dag, _ in told] == [
+    shown_texts = _log(last)
+    assert [(owner, dag) for _, _, owner, dag, _ in shown_texts] == [
         ("op", "extract_meta_ads" if "accounts" in route else "upload_conversions")
         for route in changes
     ]
-    assert [extra for *_, extra in told] == [
+    assert [extra for *_, extra in shown_texts] == [
         {
             "method": route.split(" ")[0],
             **{key: FILLED[key] for key in FILLED if f"{{{key}}}" in route},
         }
         for route in changes
     ]
-    assert [event for _, event, *_ in told] == [
+    assert [event for _, event, *_ in shown_texts] == [
         "tributary_conversions_create", "tributary_conversions_create_batch",
         "tributary_sync_start", "tributary_conversions_change", "tributary_destinations_change",
         "tributary_conversions_erase", "tributary_erasure_erase", "tributary_retry_dead",
         "tributary_resume_account",
     ]  # fmt: skip
-    last = told[-1][0]
+    last = shown_texts[-1][0]
     for path in ("/api/destinations/jane@example.com", "/api/conversions/jane@example.com"):
         as_("op")("PATCH", path, json={"reason": "jane@example.com"})
     retry = "/api/destinations/nowhere/retry"

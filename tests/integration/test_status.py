@@ -87,8 +87,8 @@ def test_status_says_what_fails_and_why(
         "extract_google_clicks (its log ends with what to do), then ops.ad_accounts.",
         "* 1000000009: the reason of the pause above; a person resumes on the page Tributary.",
     ]
-    told = [line for line in said.splitlines() if line.startswith("! ")]
-    assert [line for line in told if "does not run" not in line] == [
+    shown = [line for line in said.splitlines() if line.startswith("! ")]
+    assert [line for line in shown if "does not run" not in line] == [
         "! The pool meta_ads has 0 slots, so tasks of extract_meta_ads, reread_meta_ads stay "
         "`scheduled`: give it slots under Admin → Pools, or with "
         "`airflow pools set meta_ads 4 ''`.",
@@ -99,7 +99,7 @@ def test_status_says_what_fails_and_why(
         "over.",
     ]
     # Here is no scheduler; no triggerer either, but that an installation may lack on purpose.
-    assert [line.split(" does not run")[0] for line in told if "does not run" in line] == [
+    assert [line.split(" does not run")[0] for line in shown if "does not run" in line] == [
         "! Airflow's scheduler", "! Airflow's dag processor",
     ]  # fmt: skip
 

@@ -282,7 +282,7 @@ def test_a_row_with_a_mistake_is_left_out_and_logged(warehouse: str, caplog: Any
     )
     _enqueue(warehouse)
     caplog.clear()
-    counts = _enqueue(warehouse)  # told again for as long as it is so
+    counts = _enqueue(warehouse)  # reported again while it is so
     assert counts == {
         "acme": {"accepted": 0, "duplicate": 0, "refused": 10, "changed": 0, "adjustments": 0},
         "beta": {"accepted": 0, "duplicate": 0, "refused": 0, "changed": 0, "adjustments": 0},
@@ -303,8 +303,8 @@ def test_a_row_with_a_mistake_is_left_out_and_logged(warehouse: str, caplog: Any
         "key_missing": 2, "status_unknown": 1, "amount_impossible": 2, "time_missing": 1,
         "time_impossible": 1, "duplicate": 3,
     }.items():  # fmt: skip
-        told = f"acme: {number} rows of app.transactions were left out: {problem}"
-        assert told in caplog.text, problem
+        shown = f"acme: {number} rows of app.transactions were left out: {problem}"
+        assert shown in caplog.text, problem
     # Known already, and twice only now: nothing is recorded of it until that is put right.
     _insert(warehouse, "transactions", _sale(0, amount="25.00"))
     assert _enqueue(warehouse)["acme"]["adjustments"] == 0

@@ -186,7 +186,7 @@ def test_stripes_minor_units(
 
 
 def test_what_is_no_purchase_is_left_alone(http: Client, uri: str) -> None:
-    """Stripe is told to post again what will never be used, or an unpaid session
+    """Stripe is asked to post again what will never be used, or an unpaid session
     counts.
     """
     unpaid = session(payment_status="unpaid", metadata={"fbp": "fb.1.1700000000000.5"})
@@ -606,7 +606,7 @@ def _started(uri: str, port: int, log: Path) -> subprocess.Popen[bytes]:
 def test_a_killed_server_loses_no_acknowledged_event(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stripe was told 200, and the purchase is nowhere. And the log names nobody."""
+    """Stripe got a 200, and the purchase is nowhere; or the log names the person."""
     connections(monkeypatch)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

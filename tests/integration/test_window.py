@@ -217,7 +217,7 @@ def test_the_days_whose_clicks_are_loaded(
 
 
 def test_unknown_conf_is_refused_by_name(postgres: str) -> None:
-    """A misspelt `lookback` would be a wish that nobody hears."""
+    """A misspelt `lookback` would be ignored without a word."""
     from tributary.orchestration.tasks.window import refuse_unknown
 
     known = ("accounts", "since", "until", "lookback_days")

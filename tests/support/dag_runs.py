@@ -169,7 +169,7 @@ def expected(
     return found
 
 
-class Told:
+class Logged:
     """All that was printed or logged so far."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:

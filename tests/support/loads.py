@@ -47,7 +47,7 @@ Meeting = Callable[[Call, int], None]
 
 
 class ChangingWorld(World):
-    """A world whose past can be told anew: `change(account_id, day, rows)` says how."""
+    """A world whose past can change: `change(account_id, day, rows)` says how."""
 
     change: Change = staticmethod(lambda account_id, day, rows: rows)
 

@@ -38,8 +38,8 @@ def outcome(
         environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project)}
         environment |= {"DBT_TARGET_PATH": str(project / "target")}
     with patch.dict(os.environ):
-        told = ["--quiet"] if quiet else []
-        result = dbt_run.invoke(environment, *told, "build", *arguments)
+        shown_texts = ["--quiet"] if quiet else []
+        result = dbt_run.invoke(environment, *shown_texts, "build", *arguments)
     assert result.exception is None, result.exception
     nodes = {node.node.name: (str(node.status), node.message or "") for node in result.result}
     assert nodes, "nothing was built"

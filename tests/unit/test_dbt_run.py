@@ -24,7 +24,7 @@ SAID, WHISPERED = "Running with dbt=", "running dbt with arguments"
 def test_debug_messages_are_heard_by_those_who_ask(
     flags: list[str], heard: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who looks for a fault with `--debug` is told nothing, or everybody is told all."""
+    """`--debug` shows nothing, or every build logs all of dbt's messages."""
     environment = config.dbt_environment("postgresql://reader:unused@127.0.0.1:1/warehouse")
     environment |= {"DBT_LOG_PATH": str(tmp_path)}
     with patch.dict(os.environ):

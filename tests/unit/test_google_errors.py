@@ -1,4 +1,4 @@
-"""Every error that Google's two libraries know has one meaning; what they do not know is told."""
+"""Every error that Google's two libraries know has one meaning; what they do not know is reported."""
 
 import pytest
 from google.ads.datamanager_v1 import types as dm

@@ -44,7 +44,7 @@ Answer = tuple[int, bytes | dict[str, Any], dict[str, str]]
 
 
 class Server:
-    """Answers what it is told to, in order (the last one for ever), and keeps what it got."""
+    """Gives the answers it was given, in order (the last one for ever), and keeps what it got."""
 
     def __init__(self, *answers: int | bytes | dict[str, Any] | Answer) -> None:
         self.answers = list(answers)
