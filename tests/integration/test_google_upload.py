@@ -1,4 +1,4 @@
-"""Uploads to Google over the real clients: each good event is counted once, each bad one reported."""
+"""Uploads to Google over the real clients: good events count once, bad ones are reported."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Every error that Google's two libraries know has one meaning; what they do not know is reported."""
+"""Every error that Google's two libraries know has one meaning; others are reported."""
 
 import pytest
 from google.ads.datamanager_v1 import types as dm
