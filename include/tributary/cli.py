@@ -339,11 +339,11 @@ def destinations_() -> None:
 def test(name: str, test_event_code: str | None) -> None:
     """Send one test event to the destination NAME and print the platform's answer."""
     uri = _warehouse_uri()
-    warehouse.check_version(uri)
     airflow = _airflow_to_ask(uri)
     if airflow is None:
         airflow = _local_installation()
     _may_ask_airflow(airflow)
+    warehouse.check_version(uri)
     from tributary.orchestration.tasks.upload import send_test_event
 
     click.echo(send_test_event(name, test_event_code))
