@@ -188,6 +188,12 @@ def _print_problems(uri: str) -> None:
         with warehouse.connect(uri, autocommit=True) as connection:
             for problem in health.problems(connection):
                 click.secho(f"! {problem.says}", fg="yellow")
+            if paused := health.paused_dags(connection):
+                click.secho(
+                    f"! Paused, so they do nothing: {', '.join(paused)}. Switch each on in "
+                    "Airflow, or with `airflow dags unpause DAG`.",
+                    fg="yellow",
+                )
     except SQLAlchemyError as error:
         kind = type(error).__name__
         click.secho(f"! Airflow's metadata database cannot be asked ({kind}).", fg="yellow")

@@ -34,13 +34,13 @@ def test_the_readmes_conversion_waits_to_be_sent(
 ) -> None:
     """A newcomer follows the README, and nothing is sent: consent, time or destination is wrong."""
     monkeypatch.setenv("TRIBUTARY_WAREHOUSE", warehouse)
-    file = tmp_path / "acme.yaml"
+    file = tmp_path / "shop.yaml"
     file.write_text(block("```yaml", "```"))
     run("configure", str(file))
     purchases = tmp_path / "purchases.csv"
     purchases.write_text(block(r"cat > purchases.csv <<'CSV'", "CSV"))
     assert "1 accepted, 0 duplicate, 0 refused" in run(
-        "events", "import", str(purchases), "--brand", "acme"
+        "events", "import", str(purchases), "--brand", "shop"
     )
     found = query(
         warehouse,
@@ -48,5 +48,5 @@ def test_the_readmes_conversion_waits_to_be_sent(
         "from ops.conversion_deliveries",
     )
     assert found == [
-        {"destination": "acme-meta", "sync_status": "pending", "outcome": None, "is_due": True}
+        {"destination": "shop-meta", "sync_status": "pending", "outcome": None, "is_due": True}
     ]

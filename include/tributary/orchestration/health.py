@@ -38,6 +38,26 @@ def problems(warehouse: Connection) -> list[Problem]:
     ]
 
 
+def paused_dags(warehouse: Connection) -> list[str]:
+    """The paused DAGs without which an active ad account or destination waits, in their order."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    used = ad_accounts.connections_in_use(warehouse)
+    accounts = {row["platform"] for row in used if row["is_account"]}
+    wanted = [
+        *(["extract_meta_ads"] if "meta" in accounts else []),
+        *(["extract_google_clicks"] if "google_ads" in accounts else []),
+        *(["build_marts"] if accounts else []),
+        *(["upload_conversions"] if any(not row["is_account"] for row in used) else []),
+    ]
+    asked = select(DagModel.dag_id).where(DagModel.dag_id.in_(wanted), DagModel.is_paused)
+    with create_session() as session:
+        paused = set(session.scalars(asked))
+    return [dag for dag in wanted if dag in paused]
+
+
 def users() -> list[str]:
     """Who may log in, as Airflow's own setting says; none where another login is set up."""
     from airflow.api_fastapi.app import get_auth_manager_cls
@@ -65,7 +85,7 @@ def _processes() -> Iterator[Problem]:
             since = f"its last heartbeat was at {last[:16].replace('T', ' ')} UTC" if last else ""
             yield Problem(
                 f"Airflow's {part.replace('_', ' ')} does not run{', ' * bool(since)}{since}: "
-                f"{stops}. Start it again (`make up` on a local installation)."
+                f"{stops}. Start it (`make up` on a local installation)."
             )
 
 

@@ -33,12 +33,14 @@ def one(connection: Connection, platform: str, account_id: str) -> Row | None:
 
 
 def connections_in_use(connection: Connection) -> list[Row]:
-    """`conn_id`, `platform`, and `name` of each active ad account and destination, for people."""
+    """`conn_id`, `platform`, `name` for people and `is_account` of each active ad account and
+    destination.
+    """
     return connection.execute(
         "select conn_id, platform, "
-        "format('ad account %s', coalesce(settings ->> 'name', account_id)) as name "
-        "from ops.ad_accounts where is_active union all "
-        "select conn_id, platform, format('destination %s', name) "
+        "format('ad account %s', coalesce(settings ->> 'name', account_id)) as name, "
+        "true as is_account from ops.ad_accounts where is_active union all "
+        "select conn_id, platform, format('destination %s', name), false "
         "from ops.destinations where is_active order by conn_id, name"
     ).fetchall()
 
