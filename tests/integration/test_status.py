@@ -55,6 +55,17 @@ def test_an_account_is_resumed_by_its_id(warehouse: str, monkeypatch: pytest.Mon
     assert "There is no meta ad account '1112223333'" in unknown.output
 
 
+def _pause_dag(dag_id: str, is_paused: bool) -> None:
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    with create_session() as session:
+        session.execute(
+            update(DagModel).where(DagModel.dag_id == dag_id).values(is_paused=is_paused)
+        )
+
+
 def test_status_says_what_fails_and_why(
     warehouse: str, sync_dags: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,8 +87,10 @@ def test_status_says_what_fails_and_why(
         record_sync(connection, "meta", "1000000009", "failed: MetaBlocked: Meta said no.", None)
     try:
         Pool.create_or_update_pool("meta_ads", 0, "", include_deferred=False)
+        _pause_dag("extract_meta_ads", False)
         said = _run("status")
     finally:
+        _pause_dag("extract_meta_ads", True)
         Pool.create_or_update_pool("meta_ads", 4, "", include_deferred=False)
     table = " ".join(said.replace("│", " ").split())
     assert "MetaBlocked" in table
@@ -97,6 +110,8 @@ def test_status_says_what_fails_and_why(
         "! The destination acme-meta has the test_event_code TEST7: Meta shows what it sends under "
         "Test Events, and counts it as real. Take the code out of the settings when the test is "
         "over.",
+        "! Paused, so they do nothing: build_marts, upload_conversions. Switch each on in Airflow, "
+        "or with `airflow dags unpause DAG`.",
     ]
     # Here is no scheduler; no triggerer either, but that an installation may lack on purpose.
     assert [line.split(" does not run")[0] for line in shown if "does not run" in line] == [
