@@ -224,10 +224,6 @@ def _check_limited_use(event: Event) -> None:
 # Of single values: name and value.
 
 
-def _any(name: str, value: Any) -> None:
-    pass
-
-
 def _text(name: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip():
         raise refusal(f"Param {name} must be a non-empty string", value)

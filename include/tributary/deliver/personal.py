@@ -82,11 +82,6 @@ def personal_in(text: str) -> str | None:
     return PHONE if _holds_phone(shown) else None
 
 
-def holds_email(text: str) -> bool:
-    """Whether an e-mail address is anywhere in it, however it is written or encoded."""
-    return personal_in(text) == EMAIL
-
-
 def personal_in_params(params: Mapping[str, Any]) -> str | None:
     """What `personal_in` finds in keys and values of JSON, and phone numbers under such keys."""
     left: list[tuple[str, Any]] = [("", params)]
