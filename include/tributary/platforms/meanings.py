@@ -29,7 +29,8 @@ SHARED = {
     ),
     "website_fields": Meaning(
         "A website event has no page URL or no browser (event_source_url, user_agent).",
-        "Send the conversion under a new id with both, or with another action_source.",
+        "Import it again with both, under a new transaction_id and event_id; or with another "
+        "action_source.",
     ),
     "unreachable": Meaning(
         "No connection was made; nothing was sent.",

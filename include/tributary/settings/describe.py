@@ -36,7 +36,7 @@ An editor completes and checks the keys with this first line:
 `# yaml-language-server: $schema=…/include/tributary/settings/settings.schema.json`.
 
 A key without a default must be given. Text that looks like a number needs quotes. The database
-keeps what the file says, and no default: where a later version changes one, it takes effect.
+stores only the keys that the file has: where a later version changes a default, the new one counts.
 """
 
 
