@@ -35,6 +35,19 @@ _AIRFLOWS.bind(("127.0.0.1", 0))
 config.remembered("port_ui", lambda: _AIRFLOWS.getsockname()[1])
 
 
+@pytest.fixture(autouse=True)
+def command_leaves_the_environment() -> Iterator[None]:
+    """What a command sets in its own process for Airflow ends with the test that runs it."""
+    names = ("_AIRFLOW_PROCESS_CONTEXT", "AIRFLOW__LOGGING__LOGGING_LEVEL")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 def pytest_sessionfinish() -> None:
     embedded.stop()
     shutil.rmtree(_HOME, ignore_errors=True)

@@ -199,7 +199,10 @@ def to_upload(
     if name is not None:
         found = one(connection, name, now)
         if brand not in (None, found.brand):
-            raise SettingsError(f"The destination {name!r} belongs to the brand {found.brand!r}.")
+            raise SettingsError(
+                f"The destination {name!r} belongs to the brand {found.brand!r}, not to {brand!r}: "
+                "leave the brand out, or name a destination of that brand."
+            )
         return [found]
     return [
         one

@@ -574,5 +574,8 @@ def _fernet() -> MultiFernet:
     """
     keys = os.environ.get("TRIBUTARY_SECRET_KEY")
     if not keys:
-        raise SettingsError("TRIBUTARY_SECRET_KEY is not set, so no webhook can be taken.")
+        raise SettingsError(
+            "TRIBUTARY_SECRET_KEY is not set, so no webhook can be taken: set it, a Fernet key, "
+            "in the environment of this server."
+        )
     return _fernet_of(keys)

@@ -383,7 +383,7 @@ class Insights:
             progress = [status, state.get("async_percent_completion")]
             unmoved, seen = (unmoved + 1 if progress == seen else 0), progress
             if unmoved >= PATIENCE:
-                raise MetaReportHangs(f"Meta's report hangs at {progress[1]} %")
+                raise MetaReportHangs(f"Meta's report does not progress beyond {progress[1]} %")
             if self.longest_wait is not None and waited >= self.longest_wait:
                 self.memory.set(key, {**known, "progress": seen, "unmoved": unmoved})
                 raise StillRunning(f"Meta still computes the report {run}: {progress[1]} %.")
