@@ -56,7 +56,9 @@ def identifier(field: str, value: object) -> str | None:
     if len(text) > _MOST_ID:
         raise EventRefused(field, f"must be an id of at most {_MOST_ID} characters")
     if found := personal_in(text):
-        raise EventRefused(field, f"holds {found}; it would be stored in clear: write another id")
+        raise EventRefused(
+            field, f"holds {found}; it would be stored in clear: write an id that names no person"
+        )
     return text
 
 

@@ -143,8 +143,9 @@ def _refuse_another_owner(connection: Connection, wanted: DestinationSettings, b
     row = stored_settings.destination(connection, wanted.name)
     if row and row["has_deliveries"] and (row["slug"], row["platform"]) != (brand, wanted.platform):
         raise SettingsError(
-            f"The destination {wanted.name} has deliveries and belongs to {row['slug']} "
-            f"({row['platform']}): give the new one another name."
+            f"The destination {wanted.name} has deliveries of the brand {row['slug']} to "
+            f"{row['platform']}, so neither its brand nor its platform can change: keep it as it "
+            "is, and give the new one another name."
         )
 
 

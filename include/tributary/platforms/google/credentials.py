@@ -112,8 +112,8 @@ class Access:
             found = None
         if not isinstance(found, dict) or found.get("type") != "service_account":
             raise SettingsError(
-                f"service_account_json of {self.who} is not the text of a service account's key "
-                "file."
+                f"service_account_json of {self.who} is no service account's key: put the whole "
+                "text of the JSON key file there, not its path."
             )
         return found
 
