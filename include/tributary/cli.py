@@ -99,11 +99,13 @@ def status() -> None:
 
     uri = _warehouse_uri()
     warehouse.check_version(uri)
+    airflow = _airflow_to_ask(uri)
     with warehouse.connect(uri) as connection:
         accounts = run_state.accounts(connection)
         destinations = run_state.destinations(connection)
         outcomes = connection.execute(overview.OUTCOMES).fetchall()
-        mistakes = overview.mistakes(connection)
+        # With an Airflow they are among its problems.
+        mistakes = overview.mistakes(connection) if airflow is None else []
     _print_table(
         ("brand", "ad account", "active", "last load", "result", "days", "reconciled",
          "unreconciled", "open", "paused"),
@@ -123,11 +125,9 @@ def status() -> None:
                 for row in outcomes
             ],
         )  # fmt: skip
-    airflow = _airflow_to_ask(uri)
-    if airflow is None:
-        for mistake in mistakes:
-            click.secho(f"! {mistake}", fg="yellow")
-    else:
+    for mistake in mistakes:
+        click.secho(f"! {mistake}", fg="yellow")
+    if airflow is not None:
         _may_ask_airflow(airflow)
         _print_problems(uri)
         _check_own_page(airflow)

@@ -121,13 +121,23 @@ def locked(name: str) -> Iterator[None]:
 
 def remembered(key: str, make: Any) -> Any:
     """The value of `key` in `local.json`; on first use the result of `make()` is stored."""
-    path = home() / "local.json"
     with locked("local"):
-        values = json.loads(path.read_text()) if path.exists() else {}
+        values = local_values()
         if key not in values:
             values[key] = make()
-            write_private(path, json.dumps(values, indent=2, sort_keys=True))
+            write_local_values(values)
         return values[key]
+
+
+def local_values() -> dict[str, Any]:
+    """What `local.json` holds: ports, and secrets made on first use."""
+    path = home() / "local.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_local_values(values: dict[str, Any]) -> None:
+    """Replace what `local.json` holds; the caller has the lock `local`."""
+    write_private(home() / "local.json", json.dumps(values, indent=2, sort_keys=True))
 
 
 def secret(name: str) -> str:
@@ -144,8 +154,7 @@ def payload_key() -> str:
 def known_payload_key() -> str | None:
     """The key of webhook payloads, if there is one; none is made, as it would decrypt nothing."""
     given = os.environ.get("TRIBUTARY_SECRET_KEY")
-    path = home() / "local.json"
-    own = json.loads(path.read_text()).get("secret_payloads") if path.exists() else None
+    own = local_values().get("secret_payloads")
     return given or (own and as_key(own))
 
 

@@ -1,7 +1,6 @@
 """The sandbox as a client meets it: real HTTP requests against a running server."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -26,12 +25,6 @@ from tests.support.graph import (
     Client,
     days,
 )
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(World(START)) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -1,30 +1,14 @@
 """What the sandbox will not do at once, and what it says about how much is left."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import orjson
 import pytest
 
-from sandbox.server import Sandbox
-from sandbox.world import World
-from tests.support.graph import ID, NOON, QUERY, START, US, Client, batch, start
+from tests.support.graph import ID, QUERY, US, Client, batch, start
 
 INSIGHTS = f"/act_{US}/insights"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(World(START)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def client(running: Sandbox) -> Client:
-    running.reset()
-    running.clock.set(NOON)
-    return Client(running)
 
 
 def usage(client: Client, path: str = f"/act_{US}") -> dict[str, Any]:

@@ -1,28 +1,12 @@
 """Reports that Graph computes while the caller polls, on a clock that the test moves."""
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import requests
 
-from sandbox.server import Sandbox
-from sandbox.world import World
 from tests.support.graph import EU, EVERY, NOON, QUERY, START, US, Client, start, state
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(World(START)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def client(running: Sandbox) -> Client:
-    running.reset()
-    running.clock.set(NOON)
-    return Client(running)
 
 
 def test_a_report_takes_its_time(client: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import socket
@@ -15,11 +14,10 @@ from tributary.orchestration import deployment
 
 def forget(key: str) -> None:
     """Drop `key` from `local.json`, so that it is made anew."""
-    path = config.home() / "local.json"
     with config.locked("local"):
-        values = json.loads(path.read_text()) if path.exists() else {}
+        values = config.local_values()
         values.pop(key, None)
-        config.write_private(path, json.dumps(values, indent=2, sort_keys=True))
+        config.write_local_values(values)
 
 
 def port(name: str, preferred: int = 0) -> int:
@@ -42,9 +40,7 @@ def port(name: str, preferred: int = 0) -> int:
 
 def leave_taken(name: str) -> None:
     """Let a service that is not running choose again when something else has taken its port."""
-    path = config.home() / "local.json"
-    values = json.loads(path.read_text()) if path.exists() else {}
-    number = values.get(f"port_{name}")
+    number = config.local_values().get(f"port_{name}")
     if number is not None and answers(number):
         forget(f"port_{name}")
 

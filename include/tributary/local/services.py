@@ -369,7 +369,7 @@ def uses_sandbox(uri: str) -> bool:
     Args:
         uri: of the warehouse that has the settings.
     """
-    known = json.loads((config.home() / "local.json").read_text())
+    known = config.local_values()
     hosts = [_local_url(known[f"port_{name}"]) for name in _SANDBOXS_PORTS
              if f"port_{name}" in known]  # fmt: skip
     with warehouse.connect(uri) as connection:

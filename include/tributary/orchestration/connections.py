@@ -19,3 +19,18 @@ def warehouse_uri() -> str:
     parts = urlsplit(found.get_uri())
     tls = {key: value for key, value in found.extra_dejson.items() if key in config.TLS}
     return str(urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(tls), "")))
+
+
+def current_warehouse() -> str:
+    """The same URI, of a warehouse whose schema has the version that this code needs.
+
+    Raises:
+        SettingsError: as `warehouse_uri`.
+        WarehouseDown: the warehouse does not answer.
+        WarehouseError: it has another version; says what to run.
+    """
+    from tributary.warehouse import check_version
+
+    uri = warehouse_uri()
+    check_version(uri)
+    return uri

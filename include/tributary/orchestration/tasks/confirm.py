@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tributary.orchestration.connections import warehouse_uri
+from tributary.orchestration.connections import current_warehouse, warehouse_uri
 from tributary.orchestration.tasks.upload import senders_to
-from tributary.orchestration.tasks.window import refuse_unknown
+from tributary.orchestration.tasks.window import refuse_unknown_conf
 
 
 def destinations_to_confirm(context: Any) -> list[str]:
     """Names of the destinations with requests whose status is due, one task each."""
     from tributary.deliver import confirm, outbox
-    from tributary.warehouse import check_version, connect
+    from tributary.warehouse import connect
 
-    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
-    uri = warehouse_uri()
-    check_version(uri)
+    refuse_unknown_conf(context)
+    uri = current_warehouse()
     with connect(uri, autocommit=True) as opened:
         return confirm.due(opened, outbox.now_of(opened))
 

@@ -10,9 +10,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from tributary.errors import SettingsError, TributaryError
 from tributary.orchestration import accounts
-from tributary.orchestration.connections import warehouse_uri
+from tributary.orchestration.connections import current_warehouse, warehouse_uri
 from tributary.orchestration.runs import states_of
-from tributary.orchestration.tasks.window import refuse_unknown, window
+from tributary.orchestration.tasks.window import refuse_unknown_conf, window
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,12 @@ def accounts_to_load(
     alone and the others load; a paused one too, so that its task says why it is skipped.
     """
     from tributary.platforms import registry
-    from tributary.warehouse import check_version, connect
+    from tributary.warehouse import connect
 
-    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    refuse_unknown_conf(context)
     window(context)
     wanted = accounts.asked(context)
-    uri = warehouse_uri()
-    check_version(uri)
+    uri = current_warehouse()
     with connect(uri) as connection:
         found = accounts.of(connection, platform)
     if wanted:

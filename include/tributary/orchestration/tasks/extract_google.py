@@ -8,8 +8,8 @@ from typing import Any
 
 from tributary.errors import SettingsError
 from tributary.orchestration import accounts
-from tributary.orchestration.connections import warehouse_uri
-from tributary.orchestration.tasks.window import refuse_unknown, window
+from tributary.orchestration.connections import current_warehouse, warehouse_uri
+from tributary.orchestration.tasks.window import refuse_unknown_conf, window
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,12 @@ def click_accounts(context: Any) -> list[dict[str, str]]:
     Raises:
         SettingsError: an account was asked for that is not configured.
     """
-    from tributary.warehouse import check_version, connect
+    from tributary.warehouse import connect
 
-    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    refuse_unknown_conf(context)
     click_days(context)
     wanted = accounts.asked(context)
-    uri = warehouse_uri()
-    check_version(uri)
+    uri = current_warehouse()
     with connect(uri) as opened:
         rows = accounts.of(opened, "google_ads")
     if unknown := sorted(set(wanted) - {row["account_id"] for row in rows}):

@@ -8,8 +8,8 @@ from typing import Any
 
 from tributary import config
 from tributary.errors import BuildFailed, BuildInterrupted
-from tributary.orchestration.connections import warehouse_uri
-from tributary.orchestration.tasks.window import refuse_unknown
+from tributary.orchestration.connections import current_warehouse
+from tributary.orchestration.tasks.window import refuse_unknown_conf
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,9 @@ def build(context: Any) -> dict[str, int]:
         BuildInterrupted: the same, and what the warehouse said; another try may succeed.
     """
     from tributary import dbt_run
-    from tributary.warehouse import check_version
 
-    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
-    uri = warehouse_uri()
-    check_version(uri)
+    refuse_unknown_conf(context)
+    uri = current_warehouse()
     environment = config.dbt_environment(uri)
     refresh = ["--full-refresh"] if context["params"]["full_refresh"] else []
     built = dbt_run.invoke(environment, "--no-use-colors", *config.DBT_BUILD, *refresh)

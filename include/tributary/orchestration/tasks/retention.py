@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tributary.orchestration.connections import warehouse_uri
-from tributary.orchestration.tasks.window import refuse_unknown
+from tributary.orchestration.connections import current_warehouse
+from tributary.orchestration.tasks.window import refuse_unknown_conf
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +18,10 @@ def enforce(context: Any) -> dict[str, int]:
         WarehouseDown: the warehouse does not answer.
     """
     from tributary.deliver import outbox, retention
-    from tributary.warehouse import check_version, connect
+    from tributary.warehouse import connect
 
-    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
-    uri = warehouse_uri()
-    check_version(uri)
+    refuse_unknown_conf(context)
+    uri = current_warehouse()
     with connect(uri, autocommit=True) as opened:
         done = retention.enforce(opened, outbox.now_of(opened))
     log.info("%s", done)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tributary.errors import SettingsError
-from tributary.orchestration.connections import warehouse_uri
-from tributary.orchestration.tasks.window import refuse_unknown
+from tributary.orchestration.connections import current_warehouse, warehouse_uri
+from tributary.orchestration.tasks.window import refuse_unknown_conf
 
 if TYPE_CHECKING:
     from tributary.deliver.destinations import Destination
     from tributary.platforms.base import Sender
+    from tributary.platforms.hook import PlatformHook
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +25,9 @@ log = logging.getLogger(__name__)
 def enqueue(context: Any) -> dict[str, dict[str, int]]:
     """Hand the transactions that are not in the outbox yet to intake; counts by brand."""
     from tributary.deliver import transactions
-    from tributary.warehouse import check_version
 
-    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
-    uri = warehouse_uri()
-    check_version(uri)
+    refuse_unknown_conf(context)
+    uri = current_warehouse()
     counts = transactions.enqueue(uri, brand=context["params"].get("brand"))
     for brand, number in counts.items():
         log.info("%s: %s", brand, number)
@@ -44,7 +43,7 @@ def destinations_to_upload(context: Any) -> list[str]:
     from tributary.deliver import destinations, outbox
     from tributary.warehouse import connect
 
-    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+    refuse_unknown_conf(context)
     params = context["params"]
     with connect(warehouse_uri(), autocommit=True) as opened:
         now = outbox.now_of(opened)
@@ -128,11 +127,18 @@ def senders_to(destination: Destination) -> Callable[[], Sender]:
     from tributary.platforms import registry
 
     platform = registry.platform(destination.platform)
-    hook = registry.hook_class(destination.platform)(
-        destination.conn_id, f"for destination {destination.name}", **platform.client_options
-    )
-    clients = hook.clients()
+    clients = _hook(destination).clients()
     return lambda: platform.sender(clients(), destination.settings)
+
+
+def _hook(destination: Destination) -> PlatformHook:
+    from tributary.platforms import registry
+
+    return registry.hook_class(destination.platform)(
+        destination.conn_id,
+        f"for destination {destination.name}",
+        **registry.platform(destination.platform).client_options,
+    )
 
 
 def send_test_event(name: str, test_event_code: str | None) -> str:
@@ -151,9 +157,7 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
         found = destinations.one(opened, name, now)
         brand = brands.load(opened)[found.brand]
     platform = registry.platform(found.platform)
-    client = registry.hook_class(found.platform)(
-        found.conn_id, f"for destination {name}", **platform.client_options
-    ).get_conn()
+    client = _hook(found).get_conn()
     event = intake.test_event(brand, now)
     answer = platform.send_test_event(client, found.settings, event, test_event_code)
     return f"{name}: {answer}"

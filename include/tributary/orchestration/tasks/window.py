@@ -20,6 +20,15 @@ def refuse_unknown(conf: dict[str, Any] | None, known: tuple[str, ...]) -> None:
         )
 
 
+def refuse_unknown_conf(context: Any) -> None:
+    """Refuse a run whose conf has a key that is no parameter of its DAG.
+
+    Raises:
+        SettingsError: names them, and the parameters.
+    """
+    refuse_unknown(context["dag_run"].conf, tuple(context["dag"].params))
+
+
 def window(context: Any) -> Window:
     """The days that a run is about.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import requests
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
@@ -19,7 +19,13 @@ from google.oauth2 import credentials as oauth2
 from google.oauth2 import service_account
 
 from tributary.errors import SettingsError
-from tributary.platforms.google.errors import GoogleTokenRefused, GoogleUnreachable
+from tributary.platforms.google.errors import (
+    GoogleAccessRefused,
+    GoogleTokenRefused,
+    GoogleUnreachable,
+)
+
+_Answer = TypeVar("_Answer")
 
 DATA_MANAGER = "https://www.googleapis.com/auth/datamanager"
 ADS = "https://www.googleapis.com/auth/adwords"
@@ -96,6 +102,26 @@ class Access:
             found = _known.get(self._digest)
             if found is not None and found.token == token:
                 del _known[self._digest]
+
+    def with_token(self, ask: Callable[[str | None], _Answer]) -> _Answer:
+        """Ask with a valid access token; once more with a new one where Google refuses that.
+
+        Args:
+            ask: makes the request with the token that it is given; None: without a login.
+
+        Raises:
+            GoogleAccessRefused: the new one is refused, too.
+            GoogleError: as `token` and `ask`.
+        """
+        for attempt in (1, 2):
+            token = self.token()
+            try:
+                return ask(token)
+            except GoogleAccessRefused:
+                self.refused(token)
+                if token is None or attempt == 2:
+                    raise
+        raise AssertionError("unreachable: the second try returns or raises")
 
     @property
     def _digest(self) -> str:

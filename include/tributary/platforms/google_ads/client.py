@@ -279,23 +279,17 @@ class GoogleAds:
         return client(transport=client.get_transport_class("grpc")(channel=self._channel))
 
     def _ask(self, ask: Callable[..., _Answer]) -> _Answer:
-        """Ask with a valid access token; once more with a new one where that is refused."""
-        for attempt in (1, 2):
-            token = self._access.token()
+        """Ask with a valid access token."""
+
+        def once(token: str | None) -> _Answer:
             metadata: tuple[tuple[str, str], ...] = ()
             if token is not None:
                 self._credentials.token = token
                 if self._is_plain:  # call credentials need TLS
                     metadata = (("authorization", f"Bearer {token}"),)
-            try:
-                return self._once(
-                    partial(ask, timeout=self._timeout, retry=None, metadata=metadata)
-                )
-            except GoogleAccessRefused:
-                self._access.refused(token)
-                if token is None or attempt == 2:
-                    raise
-        raise AssertionError("unreachable: the second try returns or raises")
+            return self._once(partial(ask, timeout=self._timeout, retry=None, metadata=metadata))
+
+        return self._access.with_token(once)
 
     def _once(self, ask: Callable[[], _Answer]) -> _Answer:
         try:

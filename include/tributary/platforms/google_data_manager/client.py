@@ -206,18 +206,14 @@ class DataManager:
         )
 
     def _ask(self, ask: Callable[[], _Answer]) -> _Answer:
-        """Ask with a valid access token; once more with a new one where that is refused."""
-        for attempt in (1, 2):
-            token = self._access.token()
+        """Ask with a valid access token."""
+
+        def once(token: str | None) -> _Answer:
             if token is not None:
                 self._credentials.token = token
-            try:
-                return self._once(ask)
-            except GoogleAccessRefused:
-                self._access.refused(token)
-                if token is None or attempt == 2:
-                    raise
-        raise AssertionError("unreachable: the second try returns or raises")
+            return self._once(ask)
+
+        return self._access.with_token(once)
 
     def _once(self, ask: Callable[[], _Answer]) -> _Answer:
         try:
