@@ -43,6 +43,11 @@ _OF_PERSON = {
 Parse = Callable[[bytes, datetime], Parsed | None]
 
 
+def renewals_are(settings: Settings) -> str:
+    """What a subscription's later payments are by the webhook's setting: `purchase` by default."""
+    return str(settings.get("renewals", "purchase"))
+
+
 class Report(NamedTuple):
     """A report that came before."""
 
@@ -236,7 +241,7 @@ def kind_of(
     Args:
         links: of the report that is at work.
     """
-    if settings.get("renewals", "purchase") == "purchase":
+    if renewals_are(settings) == "purchase":
         return "first"
     known = [*([links] if links else []), *(one.links for one in own)]
     asked = [one for one in known if one.invoice is not None]
@@ -294,7 +299,7 @@ def renew(
     Returns:
         Why it cannot be done any more, in a sentence.
     """
-    chosen = settings.get("renewals", "purchase")
+    chosen = renewals_are(settings)
     if chosen == "purchase":
         return []
     if kind == "unknown":

@@ -282,7 +282,7 @@ def _store(connection: Connection, post: _Post, reports: list[Report]) -> _Resul
         own, others = payments.split(links.payment, links, reports)
         raw = payments.merged(raw, own, others)
         kind = payments.kind_of(post.settings, links.payment, raw, own, others, reports, links)
-        if post.settings.get("renewals") == "Subscribe":
+        if payments.renewals_are(post.settings) == "Subscribe":
             there = purchases.of_payments(connection, post.brand.id, [links.payment])
             name = "Subscribe" if kind == "renewal" else "Purchase"
             raw["event_name"] = there[0].raw["event_name"] if there else name
@@ -411,7 +411,7 @@ def _related(
     everything = [*reports, me]
     ids = {one.links.payment for one in everything} - {None, but}
     mine = payments.connected(post.parsed.links.own, everything)
-    renewals = post.settings.get("renewals", "purchase") != "purchase"
+    renewals = payments.renewals_are(post.settings) != "purchase"
     notes: list[str] = []
     events: list[UUID] = []
     used: dict[str, Report] = {}
