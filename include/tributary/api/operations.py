@@ -137,9 +137,9 @@ def _match_quality(destination: destinations.Destination) -> Scores:
     if until > time.monotonic():
         return answer
     try:
-        what_for = f"for destination {destination.name}"
-        options = {**platform.client_options, "timeout": (5, 15)}
-        hook = registry.hook_class(destination.platform)(destination.conn_id, what_for, **options)
+        hook = registry.upload_hook(
+            destination.platform, destination.conn_id, destination.name, timeout=(5, 15)
+        )
         scores = platform.match_quality(hook.get_conn(), destination.settings)
         none = f"{platform.title} has no score yet: it needs events of a website."
         answer = scores, None if scores else none

@@ -72,3 +72,18 @@ def hook_class(name: str) -> type[PlatformHook]:
     module, _, attribute = platform(name).connection.hook.rpartition(".")
     found: type[PlatformHook] = getattr(import_module(module), attribute)
     return found
+
+
+def upload_hook(name: str, conn_id: str, destination: str, **options: Any) -> PlatformHook:
+    """The hook of a destination's connection, whose clients have the options of an upload.
+
+    Args:
+        name: of the platform.
+        destination: its name, for errors.
+        options: of the client, in place of the platform's.
+
+    Raises:
+        SettingsError: there is no such platform.
+    """
+    options = {**platform(name).client_options, **options}
+    return hook_class(name)(conn_id, f"for destination {destination}", **options)

@@ -17,7 +17,6 @@ from tributary.orchestration.tasks.window import refuse_unknown_conf
 if TYPE_CHECKING:
     from tributary.deliver.destinations import Destination
     from tributary.platforms.base import Sender
-    from tributary.platforms.hook import PlatformHook
 
 log = logging.getLogger(__name__)
 
@@ -127,18 +126,9 @@ def senders_to(destination: Destination) -> Callable[[], Sender]:
     from tributary.platforms import registry
 
     platform = registry.platform(destination.platform)
-    clients = _hook(destination).clients()
+    hook = registry.upload_hook(destination.platform, destination.conn_id, destination.name)
+    clients = hook.clients()
     return lambda: platform.sender(clients(), destination.settings)
-
-
-def _hook(destination: Destination) -> PlatformHook:
-    from tributary.platforms import registry
-
-    return registry.hook_class(destination.platform)(
-        destination.conn_id,
-        f"for destination {destination.name}",
-        **registry.platform(destination.platform).client_options,
-    )
 
 
 def send_test_event(name: str, test_event_code: str | None) -> str:
@@ -157,7 +147,7 @@ def send_test_event(name: str, test_event_code: str | None) -> str:
         found = destinations.one(opened, name, now)
         brand = brands.load(opened)[found.brand]
     platform = registry.platform(found.platform)
-    client = _hook(found).get_conn()
+    client = registry.upload_hook(found.platform, found.conn_id, name).get_conn()
     event = intake.test_event(brand, now)
     answer = platform.send_test_event(client, found.settings, event, test_event_code)
     return f"{name}: {answer}"
