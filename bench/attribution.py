@@ -18,12 +18,12 @@ import sys
 from datetime import timedelta
 from statistics import median
 
+from tributary import config
 from tributary.warehouse import Connection, connect
 
 from bench import fresh_warehouse
 from bench.dbt_build import (
     GROWTH,
-    RECOMPUTE,
     TODAY,
     Took,
     build,
@@ -66,7 +66,7 @@ def _year(options: argparse.Namespace) -> int:
     with connect(uri, autocommit=True) as connection:
         first, hourly, floors = _builds(connection, uri, YEAR, options)
         before = {mart: fingerprint(connection, mart) for mart in MARTS}
-        recompute = build(uri, "recomputation", *RECOMPUTE)
+        recompute = build(uri, "recomputation", *config.DBT_RECOMPUTE)
         differing = [mart for mart in MARTS if fingerprint(connection, mart) != before[mart]]
         rows = [count(connection, table) for table in (
             "app.touchpoints", "app.transactions", "marts.ad_attribution_credits",

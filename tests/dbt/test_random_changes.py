@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from tributary import config
 from tributary.local import embedded
 
 from tests.support.marts import GOOD, MARTS, OTHER_MARTS, build_models, outcome
@@ -20,7 +21,6 @@ from tests.support.random_changes import World
 
 SEEDS = [int(seed) for seed in os.environ.get("HUNT_SEEDS", "20").split()]
 DAYS = int(os.environ.get("HUNT_DAYS", "3"))
-RECOMPUTE = ("--full-refresh",)
 LATE_DAYS = 90  # a purchase so much older than the look-back is for the nightly build
 ALL = (*MARTS, *OTHER_MARTS)
 BY_PURCHASE = ("ad_attributions", "ad_attribution_credits")
@@ -52,7 +52,7 @@ def test_random_days(warehouse: str, seed: int, monkeypatch: pytest.MonkeyPatch)
                 _compare(world, oracle, hourly=True)
                 if day % 3 == 0 or day == DAYS:
                     happened.append("  night")
-                    _build(world, *RECOMPUTE)
+                    _build(world, *config.DBT_RECOMPUTE)
                     _credits_add_up(world)
                     _compare(world, oracle, hourly=False)
         before = _rows_written(world)

@@ -378,7 +378,8 @@ class World(Warehouse):
             "with event as (insert into ops.conversion_events (brand_id, event_name, event_id, "
             "event_time, action_source, event_value, currency, transaction_id, source, "
             "destinations) select id, 'Purchase', %s, now(), 'website', 100, 'USD', %s, 'app', "
-            "array[slug || '-meta'] from ops.brands where slug = %s returning id, destinations) "
+            "array[slug || '-meta'] from ops.brands where slug = %s on conflict do nothing "
+            "returning id, destinations) "
             "insert into ops.conversion_deliveries "
             "(event, destination, sync_status, outcome, next_attempt_at, deadline) "
             "select id, destinations[1], 'pending', null, now(), now() from event",
