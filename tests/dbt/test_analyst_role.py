@@ -57,7 +57,7 @@ def test_four_grants_are_enough_for_the_queries(world: Warehouse) -> None:
     """An analyst who follows the document gets `permission denied`, at once or after a build."""
     assert len(GRANTS.split(";\n")) == 5  # four, each ends its line
     assert len(QUERIES) >= 3
-    for more in ((), config.DBT_RECOMPUTE):
+    for more in ((), ("--full-refresh",)):
         build_models(world.uri, *more)
         with psycopg.connect(_as_analyst(world.uri)) as connection:
             for query in QUERIES[:3]:
@@ -70,7 +70,7 @@ def test_four_grants_are_enough_for_the_queries(world: Warehouse) -> None:
 
 def test_an_analyst_reads_nothing_but_marts(world: Warehouse) -> None:
     """Hashes and IP addresses of people, or what a platform sent, are open to every analyst."""
-    build_models(world.uri, *config.DBT_RECOMPUTE)
+    build_models(world.uri, *RECOMPUTE)
     assert _readable(world.uri) == {"marts"}
     for table in ("ops.conversion_events", "raw.meta_ad_insights", "app.profiles"):
         with (

@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from tributary import config
 from tributary.local import embedded
 
-from tests.support.marts import GOOD, MARTS, OTHER_MARTS, build_models, outcome
+from tests.support.marts import GOOD, MARTS, OTHER_MARTS, RECOMPUTE, build_models, outcome
 from tests.support.random_changes import World
 
 SEEDS = [int(seed) for seed in os.environ.get("HUNT_SEEDS", "20").split()]
@@ -52,7 +51,7 @@ def test_random_days(warehouse: str, seed: int, monkeypatch: pytest.MonkeyPatch)
                 _compare(world, oracle, hourly=True)
                 if day % 3 == 0 or day == DAYS:
                     happened.append("  night")
-                    _build(world, *config.DBT_RECOMPUTE)
+                    _build(world, *RECOMPUTE)
                     _credits_add_up(world)
                     _compare(world, oracle, hourly=False)
         before = _rows_written(world)
