@@ -1,6 +1,6 @@
 """What attribution costs: a million touches and 200,000 purchases, at first and every hour.
 
-A fresh database of an embedded Postgres of its own is filled and built; then, some times over, a
+A fresh database of its own embedded Postgres is filled and built; then, some times over, a
 day's new touches and purchases arrive, with some late ones, refunds, restated insights, Google's
 clicks and a new ad, and the hourly build takes them in; last, everything is computed, which must
 change nothing. Each hourly build has its floor, measured right before it: every touch and every

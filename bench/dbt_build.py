@@ -1,6 +1,6 @@
 """What `dbt build` costs, and whether an hourly build costs the same as the history grows.
 
-For each length of history: a fresh database of an embedded Postgres of its own is filled, built
+For each length of history: a fresh database of its own embedded Postgres is filled, built
 for the first time, then several times after a simulated daily load (the newest days are read
 anew, some of their rows differ), and last computed in full, which must change nothing. Seconds of
 processors decide: they do not depend on what else the machine does.
@@ -79,7 +79,7 @@ def main() -> int:
 
 @contextmanager
 def server() -> Iterator[None]:
-    """An embedded Postgres in a home of its own; both are gone afterwards."""
+    """An embedded Postgres in its own home; both are gone afterwards."""
     directory = tempfile.mkdtemp(prefix="tributary-bench-")
     os.environ["TRIBUTARY_HOME"] = directory
     try:
