@@ -1,7 +1,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'destinations') }}
+    select * from {{ source('tributary', 'destinations') }}
 ),
 
 renamed as (
