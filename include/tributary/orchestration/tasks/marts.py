@@ -66,7 +66,9 @@ def build(context: Any, nightly_hour: int) -> dict[str, int]:
 
 def is_nightly(run: Any, hour: int) -> bool:
     """Whether a run is the scheduled one of this hour (UTC); no other run is nightly."""
-    return run.run_type == "scheduled" and run.data_interval_end.astimezone(UTC).hour == hour
+    if run.run_type != "scheduled":
+        return False
+    return bool(run.data_interval_end.astimezone(UTC).hour == hour)
 
 
 def _first_line(message: str | None) -> str:
