@@ -9,7 +9,7 @@ import pytest
 from tributary import warehouse as wh
 from tributary.deliver import overview
 
-from tests.support.marts import GOOD, Warehouse, ad, build_models, outcome
+from tests.support.marts import GOOD, RECOMPUTE, Warehouse, ad, build_models, outcome
 
 AT = "2026-03-10 02:00"
 EMAIL, PHONE = "ann@shop.example", "+1 555 010 9999"
@@ -172,7 +172,7 @@ def test_a_row_with_a_mistake_stops_nobody(
         "select count(*) from marts.data_problems where key in ('status', 'twice')"
     ) == {"count": 0}
     listed = world.contents("data_problems")
-    build_models(world.uri, "--full-refresh")
+    build_models(world.uri, *RECOMPUTE)
     assert _revenue(world) == revenue
     assert world.contents("data_problems") == listed
 
@@ -213,12 +213,10 @@ def test_an_update_from_keys_without_a_brand(world: Warehouse) -> None:
         'create unique index "0123456789abcdef0123456789abcdef" '
         "on marts.ad_attributions (transaction_id)",
         "update marts.ad_attributions set id = md5('transaction|' || transaction_id)::uuid",
-        "alter table intermediate.ad_attribution_credits__kept drop column brand_slug cascade",
-        "alter table intermediate.ad_attributions__kept drop column brand_slug cascade",
     ):
         world.execute(statement)
     world.purchase("A", "ann", AT, "70.00", brand="lumen", currency="EUR")
-    build_models(world.uri)
+    build_models(world.uri, *RECOMPUTE)
     assert _revenue(world) == SOUND
     ids = world.rows(
         "select id = md5('transaction|' || brand_slug || '|' || transaction_id)::uuid as is_new "
@@ -237,5 +235,3 @@ def test_an_update_from_keys_without_a_brand(world: Warehouse) -> None:
         ("marts.ad_attributions", "(transaction_id, brand_slug)"),
         ("marts.ad_attributions", "(id)"),
     }
-    build_models(world.uri)
-    assert world.rows("select from intermediate.ad_attribution_credits__slices") == []
