@@ -240,3 +240,55 @@ select * from repeated
         {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
+
+
+{% macro is_placeholder(column) -%}
+    {{ app_is_placeholder(column) }}
+{%- endmacro %}
+
+
+{#-
+    Rows without a mistake whose key another row has, too. `key_problem` of them: null for the one
+    that counts where all rows of the key are the same, and `repeated` for the others of these;
+    `duplicate` where they differ. Comparing hashes of keys is cheaper than comparing keys; a key that
+    is here because another one has its hash is there once, and counts.
+-#}
+{% macro repeated_rows(view, key) -%}
+{%- set key_hash = 'hashtextextended(' ~ key ~ ', hashtextextended(brand_slug, 0))' -%}
+with
+
+every_row as not materialized (
+    select * from {{ view }}
+),
+
+-- Materialized, so that parallel workers do not each compute it.
+repeated_hashes as materialized (
+    select {{ key_hash }} as key_hash
+    from every_row
+    group by 1
+    having count(*) > 1
+),
+
+repeated as (
+    select every_row.*
+    from every_row
+    inner join repeated_hashes on {{ key_hash }} = repeated_hashes.key_hash
+    where every_row.problem is null
+),
+
+judged as (
+    select
+        *,
+        case
+            when
+                min(hash_record_extended(repeated, 0)) over same_key
+                <> max(hash_record_extended(repeated, 0)) over same_key
+                then 'duplicate'
+            when row_number() over same_key > 1 then 'repeated'
+        end as key_problem
+    from repeated
+    window same_key as (partition by brand_slug, {{ key }})
+)
+
+select * from judged
+{%- endmacro %}

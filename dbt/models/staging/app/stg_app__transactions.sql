@@ -1,7 +1,30 @@
 with
 
-sound as (
-    {{ app_sound_rows('transactions') }}
+transactions as (
+    select
+        *,
+        null as key_problem
+    from {{ ref('base_app__transactions') }}
+    -- Postgres expects that a `case` is true for half of the rows, and `is null` for one in 200.
+    where case when problem is null then true else false end
+),
+
+repeated as (
+    select * from {{ ref('base_app__repeated_transactions') }}
+),
+
+-- Each key once.
+unique_rows as (
+    select transactions.*
+    from transactions
+    left join repeated
+        on
+            transactions.brand_slug = repeated.brand_slug
+            and transactions.transaction_id = repeated.transaction_id
+    where repeated.transaction_id is null
+    union all
+    select * from repeated
+    where key_problem is null
 ),
 
 renamed as (
@@ -22,7 +45,7 @@ renamed as (
         coalesce(transacted_at, updated_at) as transacted_at,
         refunded_at,
         updated_at
-    from sound
+    from unique_rows
 ),
 
 valued as (
