@@ -20,14 +20,6 @@ credits as (
     select * from {{ ref('ad_attribution_credits') }}
 ),
 
-brands as (
-    select * from {{ ref('stg_tributary__brands') }}
-),
-
-exchange_rates as (
-    select * from {{ ref('int_exchange_rates_daily') }}
-),
-
 spent as (
     select
         ad_spend.date,
@@ -46,7 +38,8 @@ spent as (
         ad_spend.platform_purchases,
         ad_spend.platform_purchase_value,
         0::numeric as attributed_conversions,
-        0::numeric as attributed_value
+        0::numeric as attributed_value,
+        0::numeric as reporting_attributed_value
     from ad_spend
     cross join {{ model_rows() }} as models (model)
 ),
@@ -65,7 +58,7 @@ attributed as (
         end as account_id,
         credits.brand_slug,
         credits.currency,
-        null as reporting_currency,
+        credits.reporting_currency,
         0::numeric as spend,
         0::numeric as reporting_spend,
         0::bigint as impressions,
@@ -74,7 +67,8 @@ attributed as (
         0::numeric as platform_purchases,
         0::numeric as platform_purchase_value,
         credits.weight as attributed_conversions,
-        credits.attributed_value
+        credits.attributed_value,
+        credits.reporting_attributed_value
     from credits
 ),
 
@@ -93,7 +87,7 @@ summed as (
         currency,
         max(fb_{{ level }}_id) as fb_{{ level }}_id,
         max(account_id) as account_id,
-        max(reporting_currency) as spend_reporting_currency,
+        max(reporting_currency) as reporting_currency,
         sum(spend) as spend,
         sum(impressions)::bigint as impressions,
         sum(clicks)::bigint as clicks,
@@ -106,31 +100,12 @@ summed as (
             when count(*) = count(platform_purchase_value) then sum(platform_purchase_value)
         end as platform_purchase_value,
         case when count(*) = count(reporting_spend) then sum(reporting_spend) end
-            as reporting_spend
+            as reporting_spend,
+        case
+            when count(*) = count(reporting_attributed_value) then sum(reporting_attributed_value)
+        end as reporting_attributed_value
     from unioned
     group by date, model, {{ level }}_id, brand_slug, currency
-),
-
--- After the sum, since all of a row has one rate. Nothing is nothing in any currency.
-converted as (
-    select
-        summed.*,
-        coalesce(summed.spend_reporting_currency, upper(brands.reporting_currency))
-            as reporting_currency,
-        summed.attributed_value * case
-            when
-                summed.attributed_value = 0
-                or summed.currency = upper(brands.reporting_currency)
-                then 1
-            else exchange_rates.rate
-        end as reporting_attributed_value
-    from summed
-    left join brands on summed.brand_slug = brands.brand_slug
-    left join exchange_rates
-        on
-            summed.currency = exchange_rates.base
-            and upper(brands.reporting_currency) = exchange_rates.quote
-            and summed.date = exchange_rates.date
 ),
 
 compared as (
@@ -159,6 +134,6 @@ compared as (
         reporting_attributed_value,
         reporting_attributed_value / nullif(reporting_spend, 0) as reporting_roas,
         reporting_spend / nullif(attributed_conversions, 0) as reporting_cpa
-    from converted
+    from summed
 )
 {% endmacro %}

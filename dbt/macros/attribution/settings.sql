@@ -40,19 +40,31 @@
 {%- endmacro %}
 
 
-{#- Every setting that decides credits and is in no table, as one text. -#}
-{% macro attribution_settings_text() -%}
-    {%- set names = [
-        'attribution_models', 'attribution_lookback_days', 'attribution_view_lookback_days',
-        'attribution_lookback_days_by_platform', 'attribution_reset_after_purchase',
-        'attribution_half_life_days', 'attribution_position_first', 'attribution_position_last',
-        'paid_mediums', 'view_mediums', 'meta_sources', 'google_sources',
+{#- The longest look-back of any touch, in days of 24 hours. -#}
+{% macro longest_lookback_days() -%}
+    {%- set days = [
+        attribution_setting('attribution_lookback_days'),
+        attribution_setting('attribution_view_lookback_days'),
     ] -%}
-    {%- set values = [] -%}
-    {%- for name in names -%}
-        {%- do values.append(attribution_setting(name) | string) -%}
+    {%- for special in (attribution_setting('attribution_lookback_days_by_platform') or {}).values() -%}
+        {%- do days.extend(special.values() if special is mapping else [special]) -%}
     {%- endfor -%}
-    '{{ local_md5(values | join("|")) }}'::text
+    {{ return(days | max) }}
+{%- endmacro %}
+
+
+{#-
+    Whether a moment is late enough to count for a purchase: not before the look-back window, and,
+    if paths are reset, after the person's previous purchase. Expects `purchases` and `clicked`.
+-#}
+{% macro in_window(moment) -%}
+    (
+        {{ moment }} >= purchases.transacted_at
+        - {{ lookback('clicked.source_platform', 'clicked.is_view') }}
+        {%- if attribution_setting('attribution_reset_after_purchase') %}
+        and {{ moment }} > coalesce(purchases.previous_purchase_at, '-infinity')
+        {%- endif %}
+    )
 {%- endmacro %}
 
 

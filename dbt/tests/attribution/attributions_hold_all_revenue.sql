@@ -1,7 +1,9 @@
 -- depends_on: {{ ref('ad_attribution_credits') }}
--- depends_on: {{ ref('int_transactions') }}
+-- depends_on: {{ ref('int_purchases') }}
+-- depends_on: {{ ref('int_purchases_due') }}
 -- Sums of revenue and numbers of purchases per brand and currency that differ between the shop's
--- own purchases and `ad_attributions`: over all that there is.
+-- own purchases and `ad_attributions`: of those that
+-- this build computed, and of all in a recompute.
 with
 
 transactions as (
@@ -23,7 +25,12 @@ of_shop as (
         sum(value) as value,
         count(*) as purchases
     from transactions
-    where is_revenue and {{ is_seen('transactions') }}
+    where
+        is_revenue
+        and {{ is_seen('transactions') }}
+        {%- if not var('recompute') %}
+        and {{ is_due('transactions') }}
+        {%- endif %}
     group by brand_slug, currency
 ),
 
@@ -34,7 +41,11 @@ of_attributions as (
         sum(conversion_value) as value,
         count(*) as purchases
     from attributions
-    where {{ is_seen('attributions') }}
+    where
+        {{ is_seen('attributions') }}
+        {%- if not var('recompute') %}
+        and {{ is_due('attributions') }}
+        {%- endif %}
     group by brand_slug, currency
 ),
 

@@ -1,15 +1,12 @@
 -- depends_on: {{ ref('ad_performance') }}
--- depends_on: {{ ref('int_transactions') }}
--- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value.
--- Of the newest week, and of all purchases that the latest build computed. It waits for a view on
--- the credits: else `ad_attributions` would wait for it.
-{%- set newest %}
-    select max(transacted_at)::date - generate_series(0, 7)
-    from {{ ref('stg_app__transactions') }}
-{%- endset %}
+-- depends_on: {{ ref('int_purchases') }}
+-- depends_on: {{ ref('int_purchases_due') }}
+-- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value: of
+-- those that this build computed. It waits for a view on the credits: else `ad_attributions` would
+-- wait for it.
 with
 
-transactions as not materialized (
+transactions as (
     select * from {{ ref('stg_app__transactions') }}
 ),
 
@@ -21,14 +18,6 @@ not_seen as (
     {{ purchases_not_seen() }}
 ),
 
-computed as (
-    select
-        transaction_id,
-        brand_slug
-    from {{ mart_slices(ref('ad_attribution_credits')) }}
-),
-
--- Whether it is revenue is asked last: of that Postgres knows no numbers.
 to_check as (
     select
         transaction_id,
@@ -37,19 +26,7 @@ to_check as (
         currency,
         is_revenue
     from transactions
-    where transacted_at::date in {{ newest_days(newest) }}
-    union
-    select
-        transactions.transaction_id,
-        transactions.brand_slug,
-        transactions.value,
-        transactions.currency,
-        transactions.is_revenue
-    from transactions
-    inner join computed
-        on
-            transactions.transaction_id = computed.transaction_id
-            and transactions.brand_slug = computed.brand_slug
+    where {{ is_due('transactions') }}
 ),
 
 summed as (

@@ -1,7 +1,9 @@
 -- depends_on: {{ ref('ad_performance') }}
--- depends_on: {{ ref('int_transactions') }}
+-- depends_on: {{ ref('int_purchases') }}
+-- depends_on: {{ ref('int_purchases_due') }}
 -- Sums of revenue and numbers of purchases per brand, currency and model that differ between the
--- shop's own purchases and the credits: over all that there is. It reads every credit, so it waits
+-- shop's own purchases and the credits: of those that
+-- this build computed, and of all in a recompute. It reads every credit, so it waits
 -- for a view on them: else `ad_attributions` would wait for it.
 with
 
@@ -24,7 +26,12 @@ of_shop as (
         sum(value) as value,
         count(*) as purchases
     from transactions
-    where is_revenue and {{ is_seen('transactions') }}
+    where
+        is_revenue
+        and {{ is_seen('transactions') }}
+        {%- if not var('recompute') %}
+        and {{ is_due('transactions') }}
+        {%- endif %}
     group by brand_slug, currency
 ),
 
@@ -47,7 +54,11 @@ of_credits as (
         sum(attributed_value) as value,
         sum(weight) as purchases
     from credits
-    where {{ is_seen('credits') }}
+    where
+        {{ is_seen('credits') }}
+        {%- if not var('recompute') %}
+        and {{ is_due('credits') }}
+        {%- endif %}
     group by model, brand_slug, currency
 ),
 

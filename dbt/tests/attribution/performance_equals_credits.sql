@@ -1,14 +1,10 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the newest week of spend, and of the 7 newest days with purchases that the
--- latest build computed. They are asked for beforehand: only constants find their way into a view.
+-- `ad_spend` do: of the newest week of spend, and of the 7 newest days with purchases. They are asked for beforehand: only constants find their way into a view.
 {%- set asked %}
     (
-        select distinct transactions.transacted_at::date as date
-        from {{ ref('int_transactions') }} as transactions
-        inner join {{ mart_slices(ref('ad_attribution_credits')) }} as slices
-            on
-                transactions.transaction_id = slices.transaction_id
-                and transactions.brand_slug = slices.brand_slug
+        select distinct transacted_at::date as date
+        from {{ ref('int_purchases') }}
+        where not is_gone
         order by date desc
         limit 7
     )

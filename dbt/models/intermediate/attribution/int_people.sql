@@ -1,10 +1,3 @@
-{{
-    config(
-        materialized='table',
-        pre_hook=["set local work_mem = '32MB'", 'set local enable_mergejoin = off'],
-        post_hook='analyze {{ this }}',
-    )
-}}
 {#-
     Profiles that are one person: they share a hashed e-mail or phone, or are known to be a contact.
     Linked over any number of steps. An identifier that more profiles have than the var
@@ -20,8 +13,8 @@ transactions as not materialized (
     select * from {{ ref('stg_app__transactions') }}
 ),
 
-touches_by_profile as (
-    select * from {{ ref('base_app__touches_by_profile') }}
+visits as not materialized (
+    select * from {{ ref('stg_app__touchpoints') }}
 ),
 
 contact_touches as (
@@ -73,12 +66,11 @@ contacts as (
         and nullif(conversion_events.contact_id, '') is not null
 ),
 
--- A contact's id may be used in place of a profile's, in touches or purchases.
 named as (
     select
         brand_slug,
         profile_id
-    from touches_by_profile
+    from visits
     union all
     select
         brand_slug,
@@ -89,6 +81,29 @@ named as (
         brand_slug,
         profile_id
     from transactions
+),
+
+-- A contact's id that touches or purchases use in place of a profile's, unless it is another
+-- profile's own.
+used_contacts as (
+    select
+        contacts.brand_slug,
+        contacts.profile_id,
+        contacts.contact_id
+    from contacts
+    left join profiles as namesakes
+        on
+            contacts.brand_slug = namesakes.brand_slug
+            and contacts.contact_id = namesakes.profile_id
+    where
+        contacts.profile_id <> contacts.contact_id
+        and namesakes.profile_id is null
+        and (contacts.brand_slug, contacts.contact_id) in (
+            select
+                named.brand_slug,
+                named.profile_id
+            from named
+        )
 ),
 
 links as (
@@ -102,22 +117,10 @@ links as (
         and profile_count <= {{ attribution_setting('identity_max_profiles') }}
     union
     select
-        contacts.brand_slug,
-        contacts.profile_id as one,
-        contacts.contact_id as other
-    from contacts
-    inner join named
-        on
-            contacts.brand_slug = named.brand_slug
-            and contacts.contact_id = named.profile_id
-    left join profiles as namesakes
-        on
-            contacts.brand_slug = namesakes.brand_slug
-            and contacts.contact_id = namesakes.profile_id
-    where
-        contacts.profile_id <> contacts.contact_id
-        -- Unless it is another profile's own.
-        and namesakes.profile_id is null
+        brand_slug,
+        profile_id as one,
+        contact_id as other
+    from used_contacts
 ),
 
 both_ways as (

@@ -1,11 +1,8 @@
--- depends_on: {{ ref('int_attribution_inputs') }}
 {{
     config(
-        slices='int_attribution_inputs',
-        slice_by=['transaction_id', 'brand_slug'],
-        slices_kept=true,
-        pre_hook=["set local work_mem = '128MB'", 'set local enable_mergejoin = off'],
+        incremental_predicates=["{{ is_due('DBT_INTERNAL_DEST') }}"],
         indexes=[
+            {'columns': ['id'], 'unique': true},
             {'columns': ['transaction_id', 'brand_slug'], 'unique': true},
             {'columns': ['date']},
             {'columns': ['ad_id', 'date']},
@@ -17,58 +14,42 @@
 
 with
 
-transactions as (
-    select * from {{ ref('int_transactions') }}
-    where {{ of_slices(['transaction_id', 'brand_slug']) }}
+purchases as (
+    select * from {{ ref('int_purchases_due') }}
 ),
 
-credits as (
-    select * from {{ ref('ad_attribution_credits') }}
-    where model = '{{ attribution_setting("attribution_default_model") }}'
+winners as (
+    select * from {{ ref('int_attribution_winners') }}
 ),
 
 deliveries as (
     select * from {{ ref('int_deliveries_of_transactions') }}
 ),
 
--- The touch with the most credit, the newest of equals.
-winners as (
-    select distinct on (transactions.transaction_id, transactions.brand_slug) credits.*
-    from transactions
-    inner join credits
-        on
-            transactions.transaction_id = credits.transaction_id
-            and transactions.brand_slug = credits.brand_slug
-    order by
-        transactions.transaction_id asc,
-        transactions.brand_slug asc,
-        credits.weight desc,
-        credits.touch_index desc
-),
-
-touchpoints as (
+held as (
+    {%- if is_incremental() %}
     select
-        touchpoint_id,
+        transaction_id,
         brand_slug,
-        fb_click_id
-    from {{ ref('stg_app__touchpoints') }}
-    where touchpoint_id in (select winners.touchpoint_id from winners)
-    union all
+        created_at
+    from {{ this }}
+    {%- else %}
     select
-        touchpoint_id,
-        brand_slug,
-        fb_click_id
-    from {{ ref('int_contact_touches') }}
+        null::text as transaction_id,
+        null::text as brand_slug,
+        null::timestamptz as created_at
+    where false
+    {%- endif %}
 ),
 
 attributions as (
     select
-        md5('transaction|' || transactions.brand_slug || '|' || transactions.transaction_id)::uuid
+        md5('transaction|' || purchases.brand_slug || '|' || purchases.transaction_id)::uuid
             as id,
-        transactions.profile_id as user_id,
-        transactions.person_id,
-        transactions.transaction_id,
-        transactions.brand_slug,
+        purchases.profile_id as user_id,
+        purchases.person_id,
+        purchases.transaction_id,
+        purchases.brand_slug,
         winners.model,
         winners.touch_index,
         winners.touch_count,
@@ -84,14 +65,14 @@ attributions as (
         winners.google_ad_id,
         winners.account_id,
         coalesce(deliveries.event_name, 'Purchase') as conversion_event,
-        transactions.status,
-        transactions.value as conversion_value,
-        transactions.currency,
+        purchases.status,
+        purchases.value as conversion_value,
+        purchases.currency,
         winners.source_platform,
-        touchpoints.fb_click_id,
+        winners.fb_click_id,
         winners.match_method,
         winners.unattributed_reason,
-        transactions.purchase_number,
+        purchases.purchase_number,
         deliveries.platforms -> 'meta' ->> 'status' as meta_delivery_status,
         deliveries.platforms -> 'meta' ->> 'outcome' as meta_delivery_outcome,
         deliveries.platforms -> 'google' ->> 'status' as google_delivery_status,
@@ -101,20 +82,21 @@ attributions as (
         deliveries.deliveries,
         winners.date,
         winners.touched_at,
-        transactions.transacted_at as event_time
-    from transactions
+        purchases.transacted_at as event_time,
+        coalesce(held.created_at, now()) as created_at
+    from purchases
     inner join winners
         on
-            transactions.transaction_id = winners.transaction_id
-            and transactions.brand_slug = winners.brand_slug
-    left join touchpoints
-        on
-            winners.touchpoint_id = touchpoints.touchpoint_id
-            and winners.brand_slug = touchpoints.brand_slug
+            purchases.transaction_id = winners.transaction_id
+            and purchases.brand_slug = winners.brand_slug
     left join deliveries
         on
-            transactions.transaction_id = deliveries.transaction_id
-            and transactions.brand_slug = deliveries.brand_slug
+            purchases.transaction_id = deliveries.transaction_id
+            and purchases.brand_slug = deliveries.brand_slug
+    left join held
+        on
+            purchases.transaction_id = held.transaction_id
+            and purchases.brand_slug = held.brand_slug
 )
 
 select * from attributions

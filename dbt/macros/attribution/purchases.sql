@@ -1,0 +1,46 @@
+{#- A condition: the row is of a purchase that this build computes. -#}
+{% macro is_due(alias) -%}
+    ({{ alias }}.transaction_id, {{ alias }}.brand_slug) in (
+        select
+            due.transaction_id,
+            due.brand_slug
+        from {{ ref('int_purchases_due') }} as due
+    )
+{%- endmacro %}
+
+
+{#-
+    Purchases that the latest build has not seen as they are now: it did not read them, or they changed
+    since it began. Tests leave them out on both sides; the next build judges them. The minute is for
+    purchases that were about to commit. Expects `transactions`.
+-#}
+{% macro purchases_not_seen() %}
+    select
+        transactions.transaction_id,
+        transactions.brand_slug
+    from transactions
+    left join {{ ref('int_purchases') }} as seen
+        on
+            transactions.transaction_id = seen.transaction_id
+            and transactions.brand_slug = seen.brand_slug
+            and not seen.is_gone
+    where
+        (transactions.is_revenue and seen.transaction_id is null)
+        or (
+            (transactions.is_revenue, transactions.value, transactions.currency)
+            is distinct from (seen.transaction_id is not null, seen.value, seen.currency)
+            and greatest(
+                transactions.transacted_at, transactions.refunded_at, transactions.updated_at
+            ) >= '{{ run_started_at }}'::timestamptz - interval '1 minute'
+        )
+{% endmacro %}
+
+
+{% macro is_seen(relation) -%}
+    not exists (
+        select from not_seen
+        where
+            not_seen.transaction_id = {{ relation }}.transaction_id
+            and not_seen.brand_slug = {{ relation }}.brand_slug
+    )
+{%- endmacro %}

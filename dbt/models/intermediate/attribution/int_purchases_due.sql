@@ -1,0 +1,24 @@
+{#-
+    The purchases whose attribution this build computes. An hourly build leaves out those that only
+    the nightly one (`recompute`) computes: older than the longest look-back and
+    `attribution_late_days`, and with a row that did not change for a day, so that a nightly build
+    has followed the change. Purchases that are gone are here, too: their rows in the marts go.
+-#}
+with
+
+purchases as (
+    select * from {{ ref('int_purchases') }}
+),
+
+due as (
+    select * from purchases
+    {%- if not var('recompute') %}
+    where
+        transacted_at >= now() - interval '1 day' * {{
+            longest_lookback_days() + attribution_setting('attribution_late_days')
+        }}
+        or changed_at >= now() - interval '1 day'
+    {%- endif %}
+)
+
+select * from due
