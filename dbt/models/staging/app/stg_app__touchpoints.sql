@@ -24,8 +24,6 @@ select
     nullif(gclid, '') as gclid,
     nullif(gbraid, '') as gbraid,
     nullif(wbraid, '') as wbraid,
-    {{ url_hash() }} as url_hash,
-    {{ touch_hash() }} as touch_hash,
     touched_at
 from (
     select
