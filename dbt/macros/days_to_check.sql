@@ -24,7 +24,7 @@
             select max(last_date) from {{ ref('int_insight_accounts') }}
         ) - {{ var('reconcile_days') }}
     union
-    select account_id, date from {{ mart_slices(ref('ad_spend')) }}
+    select account_id, date from {{ ref('stg_tributary__loads') }} where report = 'ad_insights' and loaded_at > now() - interval '2 days'
 {% endmacro %}
 
 
@@ -44,7 +44,7 @@
         account_id,
         date,
         loaded_at
-    from {{ mart_slices(ref('ad_spend')) }}
+    from {{ ref('stg_tributary__loads') }} where false
 {% endmacro %}
 
 

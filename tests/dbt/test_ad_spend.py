@@ -159,7 +159,7 @@ def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
     assert _spend(world, account_id="200", date="2026-03-01")["reporting_spend"] == 14
     assert _spend(world, account_id="200", date="2026-03-02")["reporting_spend"] == 32
     assert _spend(world, date="2026-03-05")["spend"] == 7
-    build_marts(world.uri, "--full-refresh")
+    build_marts(world.uri, *RECOMPUTE)
     assert world.contents("ad_spend") == incremental
 
 

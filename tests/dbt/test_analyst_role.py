@@ -70,7 +70,7 @@ def test_four_grants_are_enough_for_the_queries(world: Warehouse) -> None:
 
 def test_an_analyst_reads_nothing_but_marts(world: Warehouse) -> None:
     """Hashes and IP addresses of people, or what a platform sent, are open to every analyst."""
-    build_models(world.uri, "--full-refresh")
+    build_models(world.uri, *RECOMPUTE)
     assert _readable(world.uri) == {"marts"}
     for table in ("ops.conversion_events", "raw.meta_ad_insights", "app.profiles"):
         with (

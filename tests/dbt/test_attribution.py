@@ -511,5 +511,5 @@ def test_incremental_equals_a_full_refresh(built: Warehouse) -> None:
     assert _attribution(world, "K")["date"] == date(2026, 3, 10)
     assert _attribution(world, "O")["user_id"] == "crm-7"
     assert _attribution(world, "R")["purchase_number"] == 3
-    build_marts(world.uri, "--full-refresh")
+    build_marts(world.uri, *RECOMPUTE)
     assert contents() == incremental

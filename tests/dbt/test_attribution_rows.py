@@ -172,7 +172,7 @@ def test_a_row_with_a_mistake_stops_nobody(
         "select count(*) from marts.data_problems where key in ('status', 'twice')"
     ) == {"count": 0}
     listed = world.contents("data_problems")
-    build_models(world.uri, "--full-refresh")
+    build_models(world.uri, *RECOMPUTE)
     assert _revenue(world) == revenue
     assert world.contents("data_problems") == listed
 

@@ -47,7 +47,7 @@ def test_views_on_marts_survive(world: Warehouse) -> None:
     build_marts(world.uri)
     assert world.row("select sum(spend) from analysts.ad_spend")["sum"] == 2.5
     world.load("100", "2026-03-02", [ad("1", "4")])
-    build_models(world.uri, "--full-refresh")
+    build_models(world.uri, *RECOMPUTE)
     assert world.row("select sum(spend) from analysts.ad_spend")["sum"] == 6.5
     assert world.row("select count(*) from analysts.ad_ads")["count"] == 2
 
@@ -63,7 +63,7 @@ def test_a_second_build_writes_nothing(world: Warehouse) -> None:
     written = world.rows(views)
     assert len(written) == 4
     build_marts(world.uri)
-    build_marts(world.uri, "--full-refresh")
+    build_marts(world.uri, *RECOMPUTE)
     for mart in MARTS:
         assert world.rows(f"select id, xmin from marts.{mart} order by id") == rows[mart]
     assert world.rows(views) == written
@@ -86,7 +86,7 @@ def test_readers_never_see_a_mart_empty(world: Warehouse) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        build_marts(world.uri, "--full-refresh")
+        build_marts(world.uri, *RECOMPUTE)
         stop.wait(0.1)
     finally:
         stop.set()

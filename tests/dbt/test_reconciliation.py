@@ -139,7 +139,7 @@ def test_purchases_that_the_build_did_not_see_are_not_judged(between: Warehouse)
     nodes = outcome(between.uri, "--select", *REVENUE)
     assert {name for name, (status, _) in nodes.items() if status == "fail"} == set(REVENUE)
 
-    build_models(between.uri, "--full-refresh")
+    build_models(between.uri, *RECOMPUTE)
     held = between.rows(
         "select brand_slug, transaction_id, conversion_value from marts.ad_attributions "
         "order by 1, 2"

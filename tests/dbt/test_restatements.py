@@ -83,7 +83,7 @@ def test_incremental_equals_a_full_refresh(world: Warehouse) -> None:
     assert set(_restated(world)) == {DAYS[0], DAYS[2]}
     restatements = world.rows("select date::text as date, rows_after from marts.ad_restatements")
     assert {tuple(row.values()) for row in restatements} == {(DAYS[0], 1), (DAYS[1], 0)}
-    build_marts(world.uri, "--full-refresh")
+    build_marts(world.uri, *RECOMPUTE)
     assert _contents(world) == incremental
 
 
@@ -104,5 +104,5 @@ def test_the_ledger_alone_changes(world: Warehouse) -> None:
     (left,) = world.contents("ad_restatements")
     assert left["date"].isoformat() == DAYS[1]
     incremental = _contents(world)
-    build_marts(world.uri, "--full-refresh")
+    build_marts(world.uri, *RECOMPUTE)
     assert _contents(world) == incremental

@@ -15,6 +15,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from tributary import config, dbt_run
 
+# The worlds are of March 2026: hourly builds compute their purchases whatever today's date is.
+LATE_DAYS = "TRIBUTARY_ATTRIBUTION_LATE_DAYS"
+RECOMPUTE = ("--vars", "recompute: true")
 GOOD = {"success", "pass", "no-op"}
 MARTS = (
     "ad_campaigns", "ad_adsets", "ad_ads", "ad_spend", "ad_restatements", "ad_attributions",
@@ -33,7 +36,7 @@ def outcome(
     uri: str, *arguments: str, project: Path | None = None, quiet: bool = True
 ) -> dict[str, tuple[str, str]]:
     """`dbt build`, whatever comes of it: status and message of every node, by its name."""
-    environment = config.dbt_environment(uri)
+    environment = config.dbt_environment(uri) | {LATE_DAYS: os.environ.get(LATE_DAYS, "100000")}
     if project is not None:
         environment |= {"DBT_PROJECT_DIR": str(project), "DBT_PROFILES_DIR": str(project)}
         environment |= {"DBT_TARGET_PATH": str(project / "target")}

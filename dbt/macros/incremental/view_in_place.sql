@@ -6,6 +6,7 @@
     marts and ephemeral models: what it reads is never dropped by a build.
 -#}
 {% materialization view_in_place, adapter='postgres' %}
+    {%- set target = this.incorporate(type='view') -%}
     {%- set sql = get_select_subquery(sql) if config.get('contract').enforced else sql -%}
     {{ run_hooks(pre_hooks) }}
     {% do get_assert_columns_equivalent(sql) if config.get('contract').enforced %}
@@ -33,9 +34,9 @@
         end
         $view$
     {%- endcall %}
-    {% do apply_grants(this, config.get('grants'), should_revoke=True) %}
-    {% do persist_docs(this, model) %}
+    {% do apply_grants(target, config.get('grants'), should_revoke=True) %}
+    {% do persist_docs(target, model) %}
     {{ run_hooks(post_hooks) }}
     {{ adapter.commit() }}
-    {{ return({'relations': [this.incorporate(type='view')]}) }}
+    {{ return({'relations': [target]}) }}
 {% endmaterialization %}

@@ -7,7 +7,7 @@ days as (
     select
         account_id,
         date
-    from {{ mart_slices(ref('ad_spend')) }}
+    from ( {{ days_to_check() }} ) as checked
 ),
 
 insights as (

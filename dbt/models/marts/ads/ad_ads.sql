@@ -1,6 +1,7 @@
 {{
     config(
         indexes=[
+            {'columns': ['id'], 'unique': true},
             {'columns': ['fb_ad_id'], 'unique': true},
             {'columns': ['adset_id']},
             {'columns': ['campaign_id']},

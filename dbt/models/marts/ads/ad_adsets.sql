@@ -1,6 +1,7 @@
 {{
     config(
         indexes=[
+            {'columns': ['id'], 'unique': true},
             {'columns': ['fb_adset_id'], 'unique': true},
             {'columns': ['campaign_id']},
             {'columns': ['account_id']},

@@ -1,6 +1,7 @@
 {{
     config(
         indexes=[
+            {'columns': ['id'], 'unique': true},
             {'columns': ['fb_campaign_id'], 'unique': true},
             {'columns': ['account_id']},
         ],

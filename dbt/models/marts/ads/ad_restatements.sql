@@ -1,8 +1,7 @@
 {{
     config(
-        slices='int_restated_days',
-        slice_by=['account_id', 'date'],
         indexes=[
+            {'columns': ['id'], 'unique': true},
             {'columns': ['account_id', 'date']},
             {'columns': ['restated_at']},
         ],
@@ -12,8 +11,7 @@
 with
 
 days as (
-    select *
-    from {{ mart_slices(this) if is_sliced() else ref('int_restated_days') }}
+    select * from {{ ref('int_restated_days') }}
 ),
 
 restatements as (

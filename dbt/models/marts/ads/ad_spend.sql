@@ -1,9 +1,7 @@
 {{
     config(
-        slices='int_ad_spend_days',
-        slice_by=['account_id', 'date'],
-        fillfactor=50,
         indexes=[
+            {'columns': ['id'], 'unique': true},
             {'columns': ['ad_id', 'date'], 'unique': true},
             {'columns': ['account_id', 'date']},
             {'columns': ['adset_id', 'date']},
@@ -16,22 +14,11 @@
 with
 
 days as (
-    select *
-    from {{ mart_slices(this) if is_sliced() else ref('int_ad_spend_days') }}
+    select * from {{ ref('int_ad_spend_days') }}
 ),
 
 insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
-    {%- if is_sliced() %}
-    where
-        {{ of_days('days') }}
-        and (account_id, date) in (
-            select
-                days.account_id,
-                days.date
-            from days
-        )
-    {%- endif %}
 ),
 
 names as (

@@ -1,7 +1,7 @@
 {{
     config(
         post_hook='{{ warn_of_data_problems() }}',
-        indexes=[{'columns': ['source', 'brand_slug']}],
+        indexes=[{'columns': ['id'], 'unique': true}, {'columns': ['source', 'brand_slug']}],
     )
 }}
 {%- set most = 1000 -%}
@@ -53,7 +53,7 @@ keyed as (
 ),
 
 held as (
-    {%- if is_held() %}
+    {%- if is_incremental() %}
     select
         id,
         seen_at

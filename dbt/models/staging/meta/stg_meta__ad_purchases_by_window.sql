@@ -1,3 +1,4 @@
+{{ config(materialized='ephemeral') }}
 {#-
     No `with` here, so that a filter on the day reaches the partitions. Meta leaves a window out
     that counted nothing; `value` is the account's own window, by default seven days after a click
