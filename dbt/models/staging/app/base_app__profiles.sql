@@ -20,9 +20,7 @@ from (
         encode(sha256(convert_to(nullif(lower(trim(email)), ''), 'UTF8')), 'hex') as email_hash,
         encode(
             sha256(
-                convert_to(
-                    nullif(ltrim(regexp_replace(phone, '\D', '', 'g'), '0'), ''), 'UTF8'
-                )
+                convert_to(nullif(ltrim(regexp_replace(phone, '\D', '', 'g'), '0'), ''), 'UTF8')
             ),
             'hex'
         ) as phone_hash,

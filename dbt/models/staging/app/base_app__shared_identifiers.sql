@@ -8,8 +8,14 @@
 
 with
 
-profiles as not materialized (
-    select * from {{ ref('stg_app__profiles') }}
+-- Materialized, so that each address is hashed once.
+profiles as materialized (
+    select
+        brand_slug,
+        profile_id,
+        email_hash,
+        phone_hash
+    from {{ ref('stg_app__profiles') }}
 ),
 
 shared as (
@@ -21,10 +27,12 @@ shared as (
         profile_id
     from profiles
     where
-        {{ kind }}_hash in (
-            select every_profile.{{ kind }}_hash
+        (brand_slug, {{ kind }}_hash) in (
+            select
+                every_profile.brand_slug,
+                every_profile.{{ kind }}_hash
             from profiles as every_profile
-            group by every_profile.{{ kind }}_hash
+            group by every_profile.brand_slug, every_profile.{{ kind }}_hash
             having count(*) > 1
         )
     {{ 'union all' if not loop.last }}

@@ -27,24 +27,14 @@ unique_rows as (
     where key_problem is null
 ),
 
-renamed as (
+-- A refund without an amount is a full one.
+refunded as (
     select
-        transaction_id,
-        brand_slug,
-        nullif(profile_id, '') as profile_id,
-        lower(trim(status)) as status,
-        upper(currency) as currency,
-        amount,
+        *,
         coalesce(
             refunded_amount,
-            case
-                when lower(trim(status)) = 'refunded' or refunded_at is not null then amount
-                else 0
-            end
-        ) as refunded_amount,
-        coalesce(transacted_at, updated_at) as transacted_at,
-        refunded_at,
-        updated_at
+            case when status = 'refunded' or refunded_at is not null then amount else 0 end
+        ) as refund
     from unique_rows
 ),
 
@@ -52,17 +42,17 @@ valued as (
     select
         transaction_id,
         brand_slug,
-        profile_id,
+        nullif(profile_id, '') as profile_id,
         status,
-        currency,
+        upper(currency) as currency,
         amount,
-        refunded_amount,
-        coalesce(amount, 0) - coalesce(refunded_amount, 0) as value,
+        refund as refunded_amount,
+        coalesce(amount, 0) - coalesce(refund, 0) as value,
         status in ('completed', 'refunded') as is_revenue,
         transacted_at,
         refunded_at,
         updated_at
-    from renamed
+    from refunded
 )
 
 select * from valued
