@@ -8,7 +8,16 @@ from decimal import Decimal
 
 import pytest
 
-from tests.support.marts import GOOD, Row, Warehouse, ad, build_marts, build_models, outcome
+from tests.support.marts import (
+    GOOD,
+    RECOMPUTE,
+    Row,
+    Warehouse,
+    ad,
+    build_marts,
+    build_models,
+    outcome,
+)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from tributary import config, dbt_run
 
-from tests.support.marts import MARTS, OTHER_MARTS, Warehouse, ad, build_models
+from tests.support.marts import MARTS, OTHER_MARTS, RECOMPUTE, Warehouse, ad, build_models
 
 GRANTS, *QUERIES = re.findall(
     r"```sql\n(.*?)```", (config.ROOT / "docs" / "marts.md").read_text(), re.DOTALL

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from tests.support.marts import build_models
-
 from tributary.config import ROOT
+
+from tests.support.marts import build_models
 
 
 def queries() -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from tributary import config
 from tests.support.marts import (
     MARTS,
     OTHER_MARTS,
+    RECOMPUTE,
     Warehouse,
     ad,
     build,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.marts import Warehouse, ad, build, build_marts, build_models, outcome
+from tests.support.marts import RECOMPUTE, Warehouse, ad, build, build_marts, build_models, outcome
 
 TESTS = ("ad_spend_equals_raw", "ad_spend_equals_account_totals")
 TABLES = ("raw.meta_ad_insights", "raw.meta_account_insights", "marts.ad_spend")

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.support.marts import Warehouse, ad, build, build_marts, build_models
+from tests.support.marts import RECOMPUTE, Warehouse, ad, build, build_marts, build_models
 
 DAYS = ("2026-03-01", "2026-03-02", "2026-03-03")
 

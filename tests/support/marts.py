@@ -62,8 +62,8 @@ def build_models(uri: str, *arguments: str) -> None:
 
 
 def build_marts(uri: str, *arguments: str) -> None:
-    """The marts alone, on the views that an earlier build has made."""
-    build_models(uri, "--select", "path:models/marts", *arguments)
+    """Intermediate models and marts, on the views of staging that an earlier build has made."""
+    build_models(uri, "--select", "path:models/intermediate", "path:models/marts", *arguments)
 
 
 class Warehouse:
