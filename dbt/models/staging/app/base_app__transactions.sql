@@ -8,7 +8,7 @@ select
         when coalesce(transaction_id, '') = '' or {{ is_placeholder('transaction_id') }}
             then 'key_missing'
         when coalesce(brand_slug, '') = '' then 'brand_missing'
-        when brand_slug not in (select brands.slug from {{ source('ops', 'brands') }} as brands)
+        when brand_slug not in (select brands.slug from {{ source('tributary', 'brands') }} as brands)
             then 'brand_unknown'
         when coalesce(status, '') not in ('completed', 'pending', 'cancelled', 'refunded')
             then 'status_unknown'
