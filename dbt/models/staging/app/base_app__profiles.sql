@@ -9,7 +9,11 @@ select
         when coalesce(profile_id, '') = '' or {{ is_placeholder('profile_id') }}
             then 'key_missing'
         when coalesce(brand_slug, '') = '' then 'brand_missing'
-        when brand_slug not in (select brands.slug from {{ source('tributary', 'brands') }} as brands)
+        when
+            brand_slug not in (
+                select brands.slug
+                from (select * from {{ source('tributary', 'brands') }}) as brands
+            )
             then 'brand_unknown'
     end as problem
 from (

@@ -7,7 +7,11 @@ select
     case
         when coalesce(touchpoint_id, '') = '' then 'key_missing'
         when coalesce(brand_slug, '') = '' then 'brand_missing'
-        when brand_slug not in (select brands.slug from {{ source('tributary', 'brands') }} as brands)
+        when
+            brand_slug not in (
+                select brands.slug
+                from (select * from {{ source('tributary', 'brands') }}) as brands
+            )
             then 'brand_unknown'
         when touched_at is null then 'time_missing'
         when touched_at < '2000-01-01 00:00:00+00' or touched_at > now() + interval '24 hours'

@@ -8,7 +8,11 @@ select
         when coalesce(transaction_id, '') = '' or {{ is_placeholder('transaction_id') }}
             then 'key_missing'
         when coalesce(brand_slug, '') = '' then 'brand_missing'
-        when brand_slug not in (select brands.slug from {{ source('tributary', 'brands') }} as brands)
+        when
+            brand_slug not in (
+                select brands.slug
+                from (select * from {{ source('tributary', 'brands') }}) as brands
+            )
             then 'brand_unknown'
         when coalesce(status, '') not in ('completed', 'pending', 'cancelled', 'refunded')
             then 'status_unknown'
@@ -24,7 +28,7 @@ from (
         transaction_id::text as transaction_id,
         brand_slug::text as brand_slug,
         profile_id::text as profile_id,
-        lower(trim(status)) as status,
+        lower(trim(status::text)) as status,
         currency::text as currency,
         amount::numeric as amount,
         refunded_amount::numeric as refunded_amount,
@@ -32,4 +36,4 @@ from (
         refunded_at::timestamptz as refunded_at,
         updated_at::timestamptz as updated_at
     from {{ source('app', 'transactions') }}
-) as transactions
+) as purchases

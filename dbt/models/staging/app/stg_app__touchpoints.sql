@@ -36,7 +36,7 @@ from (
             and every_row.touchpoint_id = repeated.touchpoint_id
     where
         repeated.touchpoint_id is null
-        and case when every_row.problem is null then true else false end
+        and {{ usually('every_row.problem is null') }}
     union all
     select * from {{ ref('base_app__repeated_touchpoints') }}
     where key_problem is null

@@ -5,8 +5,7 @@ transactions as (
         *,
         null as key_problem
     from {{ ref('base_app__transactions') }}
-    -- Postgres expects that a `case` is true for half of the rows, and `is null` for one in 200.
-    where case when problem is null then true else false end
+    where {{ usually('problem is null') }}
 ),
 
 repeated as (
