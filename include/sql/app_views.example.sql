@@ -37,8 +37,8 @@ begin
                 'app.% is a table with rows, which a view would take away. Move it out of the schema app, or empty it, and run this again. Nothing was changed.',
                 name;
         end if;
-        -- All views that read it, directly or through others. Those in `staging`, or in a schema of
-        -- another dbt target such as `dev_staging`, are dbt's.
+        -- All views that read it, directly or through others. dbt's are named stg_ or base_, in
+        -- `staging` or in the schema of another target, such as `dev_staging`.
         with recursive readers as (
             select relation::oid as oid
             union
@@ -49,7 +49,8 @@ begin
         views as (
             select
                 pg_class.oid::regclass::text as view,
-                relnamespace::regnamespace::text ~ '(^|_)staging$' as is_ours
+                relnamespace::regnamespace::text ~ '(^|_)staging$' and relname ~ '^(stg|base)_'
+                    as is_ours
             from readers
             inner join pg_class on pg_class.oid = readers.oid
             where relkind = 'v'
