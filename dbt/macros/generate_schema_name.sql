@@ -1,4 +1,7 @@
-{#- A model's schema is the one it names, without dbt's prefix: `marts`, not `marts_marts`. -#}
+{#- prod: the schema that a model names, such as `marts`. Other targets: `dev_marts`. -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
-    {{ (custom_schema_name or target.schema) | trim }}
+    {%- if custom_schema_name is none -%} {{ target.schema }}
+    {%- elif target.name == 'prod' -%} {{ custom_schema_name | trim }}
+    {%- else -%} {{ target.schema }}_{{ custom_schema_name | trim }}
+    {%- endif -%}
 {%- endmacro %}

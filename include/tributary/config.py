@@ -171,12 +171,14 @@ def with_driver(uri: str, driver: str, database: str | None = None) -> str:
 
 
 # How marts are built. dbt's unit tests check the code and not the data: they run with the other
-# tests. Nothing reads dbt's JSON description of the project here.
-DBT_BUILD = ("build", "--exclude-resource-type", "unit_test", "--no-write-json")
+# tests.
+DBT_BUILD = ("build", "--exclude-resource-type", "unit_test")
+# Every row of every mart is computed; no relation is made anew, and equal rows are not written.
+DBT_RECOMPUTE = ("--vars", "recompute: true")
 
 
 def dbt_environment(warehouse: str) -> dict[str, str]:
-    """What `dbt/profiles.yml` reads, from a `postgresql://` URI."""
+    """What dbt and `dbt/profiles.yml` read for the production schemas of a `postgresql://` URI."""
     parts = urlsplit(warehouse)
     return {
         # dbt's profile leaves TLS to libpq.
@@ -187,6 +189,7 @@ def dbt_environment(warehouse: str) -> dict[str, str]:
         "TRIBUTARY_DBT_DATABASE": parts.path.lstrip("/") or "postgres",
         # dbt scrubs variables of this prefix from its logs.
         "DBT_ENV_SECRET_TRIBUTARY_PASSWORD": unquote(parts.password or ""),
+        "DBT_TARGET": "prod",
         "DBT_PROJECT_DIR": str(ROOT / "dbt"),
         "DBT_PROFILES_DIR": str(ROOT / "dbt"),
         "DBT_TARGET_PATH": str(home() / "dbt" / "target"),

@@ -115,6 +115,49 @@ def test_views_of_others_are_named_and_not_dropped(world: Warehouse, head: str) 
     assert world.row("select version_num from ops.schema_version") == {"version_num": head}
 
 
+def test_what_dbt_no_longer_knows_is_dropped(
+    warehouse: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An upgraded warehouse has tables that no one fills, and its first build drops the views that
+    analysts made on marts."""
+    wh.migrate(warehouse, "0011")
+    world = Warehouse(warehouse)
+    world.execute("""
+        create schema staging; create schema intermediate; create schema marts;
+        create table intermediate.ad_spend__slices (n integer);
+        create table intermediate.ad_spend__mine (n integer);
+        create table marts.ad_spend__slices (n integer);
+        create view staging.stg_tributary__brands as select slug from ops.brands;
+        create view staging.stg_tributary__loads as select spend from ops.loads;
+        create view staging.mine as select slug from ops.brands;
+        create view intermediate.int_credit_inputs as select * from staging.stg_tributary__brands;
+        create view marts.campaign_performance as select * from intermediate.int_credit_inputs;
+    """)
+    # As the first project marked its views; dbt's own `stg_tributary__loads` has no mark.
+    for view in ("staging.stg_tributary__brands", "intermediate.int_credit_inputs"):
+        world.execute(f"comment on rule \"_RETURN\" on {view} is 'made of this'")
+    world.execute("create view public.mine as select * from marts.campaign_performance")
+    with pytest.raises(WarehouseError) as caught:
+        wh.migrate(world.uri)
+    assert "did not make read what changes (mine reads marts.campaign_performance). Drop" in str(
+        caught.value
+    )
+    assert world.row("select slug from public.mine where slug = 'acme'")
+
+    world.execute("drop view public.mine")
+    wh.migrate(world.uri)
+    found = (
+        "select oid::regclass::text as name from pg_class where relkind in ('v', 'r') and "
+        "relnamespace::regnamespace::text in ('staging', 'intermediate', 'marts') order by 1"
+    )
+    assert [row["name"] for row in world.rows(found)] == [
+        "intermediate.ad_spend__mine", "marts.ad_spend__slices",
+        "staging.mine", "staging.stg_tributary__loads",
+    ]  # fmt: skip
+    assert "marts.campaign_performance. The next build of the marts creates them" in caplog.text
+    world.connection.close()
+
+
 def test_anything_else_that_depends_on_a_change_is_named(world: Warehouse, head: str) -> None:
     """A user's function that reads a column would stop a migration with a traceback."""
     world.execute("drop schema staging, intermediate, snapshots cascade")

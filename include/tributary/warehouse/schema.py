@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from tributary.config import with_driver
+from tributary.config import ROOT, with_driver
 from tributary.errors import WarehouseError
 from tributary.warehouse.connection import connect, where
 
@@ -143,7 +143,12 @@ def _migrate_past_views(
         else:
             break
         message = f"{refusal.diag.message_primary}: {refusal.diag.message_detail}"
-        found = connection.exec_driver_sql(_DEPENDENTS, {"message": message}).mappings().all()
+        models = [path.stem for path in (ROOT / "dbt" / "models").rglob("*.sql")]
+        found = (
+            connection.exec_driver_sql(_DEPENDENTS, {"message": message, "models": models})
+            .mappings()
+            .all()
+        )
         new = {view["name"]: view for view in found if view["name"] not in dependents}
         if not new:
             raise MigrationBlocked(f"{message}. Drop or change that, and migrate again.")
@@ -158,7 +163,7 @@ def _migrate_past_views(
 
 
 # The views that Postgres names in a message, and all that read them directly or through others.
-# dbt's have a comment on their rule (`view_made_of` in dbt/macros/materializations/view.sql).
+# dbt's have the name of a model, in a schema of any target; older ones a comment on their rule.
 _DEPENDENTS = r"""
 with recursive dependents as (
     select oid, relkind from pg_class
@@ -176,7 +181,11 @@ with recursive dependents as (
 select
     dependents.oid::regclass::text as name,
     case relkind when 'm' then 'materialized view' else 'view' end as kind,
-    bool_or(obj_description(pg_rewrite.oid, 'pg_rewrite') is not null) as is_ours,
+    bool_or(
+        obj_description(pg_rewrite.oid, 'pg_rewrite') is not null
+        or split_part(dependents.oid::regclass::text, '.', 1) ~ '(^|_)(staging|intermediate|marts)$'
+        and split_part(dependents.oid::regclass::text, '.', 2) = any(%(models)s)
+    ) as is_ours,
     string_agg(distinct refobjid::regclass::text, ', ') as reads
 from dependents
 inner join pg_rewrite on ev_class = dependents.oid

@@ -1,7 +1,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'ad_accounts') }}
+    select * from {{ source('tributary', 'ad_accounts') }}
 ),
 
 renamed as (

@@ -3,7 +3,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'brands') }}
+    select * from {{ source('tributary', 'brands') }}
 ),
 
 renamed as (

@@ -1,7 +1,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'contacts') }}
+    select * from {{ source('tributary', 'contacts') }}
 ),
 
 renamed as (

@@ -3,7 +3,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'conversion_deliveries') }}
+    select * from {{ source('tributary', 'conversion_deliveries') }}
 ),
 
 renamed as (

@@ -3,7 +3,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'conversion_events') }}
+    select * from {{ source('tributary', 'conversion_events') }}
 ),
 
 renamed as (

@@ -3,7 +3,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'destinations') }}
+    select * from {{ source('tributary', 'destinations') }}
 ),
 
 renamed as (

@@ -1,7 +1,7 @@
 with
 
 source as (
-    select * from {{ source('ops', 'loads') }}
+    select * from {{ source('tributary', 'loads') }}
 ),
 
 renamed as (

@@ -13,4 +13,4 @@ select
     (after ->> 'impressions')::bigint as impressions_after,
     date,
     restated_at
-from {{ source('ops', 'restatements') }}
+from {{ source('tributary', 'restatements') }}

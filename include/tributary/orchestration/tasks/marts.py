@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from datetime import UTC
 from typing import Any
 
 from tributary import config
@@ -14,11 +15,19 @@ from tributary.orchestration.tasks.window import refuse_unknown_conf
 log = logging.getLogger(__name__)
 
 # Rows with the same key are left out before these tests look: they find those that came since.
-_KEYS_OF_VIEWS = "unique_combination_stg_app__"
+_KEYS_OF_APP_DATA = (
+    "unique_combination_stg_app__",
+    "unique_combination_int_purchases",
+    "unique_combination_int_touchpoints",
+)
 
 
-def build(context: Any) -> dict[str, int]:
+def build(context: Any, nightly_hour: int) -> dict[str, int]:
     """Run `dbt build`, then look at the sources' freshness (which warns and never fails).
+
+    Args:
+        nightly_hour: the scheduled run of this hour (UTC) computes every row of every mart, as
+            does a run that asks for `full_refresh`.
 
     Returns:
         How many nodes ended in which status.
@@ -32,8 +41,9 @@ def build(context: Any) -> dict[str, int]:
     refuse_unknown_conf(context)
     uri = current_warehouse()
     environment = config.dbt_environment(uri)
-    refresh = ["--full-refresh"] if context["params"]["full_refresh"] else []
-    built = dbt_run.invoke(environment, "--no-use-colors", *config.DBT_BUILD, *refresh)
+    everything = context["params"]["full_refresh"] or is_nightly(context["dag_run"], nightly_hour)
+    recompute = config.DBT_RECOMPUTE if everything else ()
+    built = dbt_run.invoke(environment, "--no-use-colors", *config.DBT_BUILD, *recompute)
     nodes = list(built.result or [])
     failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]
     if built.result is None:
@@ -44,7 +54,7 @@ def build(context: Any) -> dict[str, int]:
     if built.result is None or failed:
         if interrupted := dbt_run.interruption(built.raised):
             raise BuildInterrupted(f"The warehouse interrupted the build: {interrupted}. {what}")
-        if any(node.node.name.startswith(_KEYS_OF_VIEWS) for node in failed):
+        if any(node.node.name.startswith(_KEYS_OF_APP_DATA) for node in failed):
             raise BuildInterrupted(f"A view of `app` changed while the build read it. {what}")
         raise BuildFailed(what)
     fresh = dbt_run.invoke(environment, "--no-use-colors", "source", "freshness")
@@ -52,6 +62,13 @@ def build(context: Any) -> dict[str, int]:
         if node.status != "pass":
             log.warning("source %s is not fresh: %s", node.node.name, node.status)
     return dict(Counter(str(node.status) for node in nodes))
+
+
+def is_nightly(run: Any, hour: int) -> bool:
+    """Whether a run is the scheduled one of this hour (UTC); no other run is nightly."""
+    if run.run_type != "scheduled":
+        return False
+    return bool(run.data_interval_end.astimezone(UTC).hour == hour)
 
 
 def _first_line(message: str | None) -> str:
