@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHELL  := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help demo test check up down env docs lint wheel bench lock clean
+.PHONY: help demo test check up down env docs lint wheel bench hunt lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,9 +44,13 @@ lint: $(VENV)/ready $(LINT)/ready  ## ruff, import-linter, mypy, sqlfluff
 	@$(LINT)/bin/sqlfluff lint --disable-progress-bar dbt
 
 bench: $(VENV)/ready  ## the benchmark report; fails when a goal is missed
-	@missed=; for name in extraction dbt_build upload google_upload webhooks attribution; do \
+	@missed=; for name in extraction dbt_build upload google_upload webhooks attribution "attribution --growth 122 730"; do \
 		$(VENV)/bin/python -m bench.$$name || missed="$$missed $$name"; \
 	done; test -z "$$missed" || { echo "goals missed:$$missed"; exit 1; }
+
+hunt: $(VENV)/ready  ## random days of changes to the marts' sources: make hunt SEEDS="1 2 3" DAYS=15
+	@HUNT_SEEDS="$(or $(SEEDS),1 2 3 4 5)" HUNT_DAYS="$(or $(DAYS),15)" \
+		$(VENV)/bin/python -m pytest --dist load --timeout 0 tests/dbt/test_random_changes.py
 
 wheel: $(VENV)/ready  ## build the wheel, and use it in an environment that has only requirements.txt
 	@UV=$(VENV)/bin/uv PYTHON=$(VENV)/bin/python .ci/wheel

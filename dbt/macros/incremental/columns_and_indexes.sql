@@ -11,7 +11,8 @@
     do $adapt$
     declare
         change record;
-        reader text;
+        ours text;
+        others text;
         outdated text;
     begin
         create temp view contract as {{ get_empty_schema_sql(model.columns) }};
@@ -27,32 +28,35 @@
             where held.attrelid = '{{ this }}'::regclass and held.attnum > 0 and not held.attisdropped
         loop
             continue when change.type = change.wanted_type;
-            for reader in
-                with recursive readers as (
-                    select pg_rewrite.ev_class
-                    from pg_depend
-                    inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
-                    where refobjid = '{{ this }}'::regclass and refobjsubid = change.number
-                    union
-                    select pg_rewrite.ev_class
-                    from readers
-                    inner join pg_depend on refobjid = readers.ev_class
-                    inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
-                )
-                select relnamespace::regnamespace || '.' || relname
+            with recursive readers as (
+                select pg_rewrite.ev_class
+                from pg_depend
+                inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+                where refobjid = '{{ this }}'::regclass and refobjsubid = change.number
+                union
+                select pg_rewrite.ev_class
+                from readers
+                inner join pg_depend on refobjid = readers.ev_class
+                inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+            ),
+            named as (
+                select relnamespace::regnamespace || '.' || relname as name
                 from readers
                 inner join pg_class on pg_class.oid = readers.ev_class
-                order by 1
-            loop
-                if reader not in ({{ names_of_models() }}) then
-                    raise exception '{{ this.schema }}.{{ this.identifier }}: the column % is to %, '
-                        'but the view % reads it. Change or drop the view, then build again.',
-                        change.name,
-                        coalesce('change its type to ' || change.wanted_type, 'go'),
-                        reader;
-                end if;
-                execute 'drop view if exists ' || reader || ' cascade';
-            end loop;
+            )
+            select
+                string_agg(name, ', ' order by name) filter (where name in ({{ names_of_views() }})),
+                string_agg(name, ', ' order by name) filter (where name not in ({{ names_of_views() }}))
+            into ours, others
+            from named;
+            if others is not null then
+                raise exception '{{ this.schema }}.{{ this.identifier }}: the column % is to %, '
+                    'but these views read it: %. Change or drop them, then build again.',
+                    change.name,
+                    coalesce('change its type to ' || change.wanted_type, 'go'),
+                    others;
+            end if;
+            execute coalesce('drop view if exists ' || ours || ' cascade', 'select');
             execute 'alter table {{ this }} ' || case
                 when change.wanted_type is null then format('drop column %I', change.name)
                 else format('alter %1$I type %2$s using %1$I::%2$s', change.name, change.wanted_type)
@@ -61,7 +65,7 @@
         drop view contract;
         for outdated in
             select coalesce(
-                format('alter table {{ this }} drop constraint %I', conname),
+                'alter table {{ this }} drop constraint ' || quote_ident(conname),
                 'drop index ' || indexrelid::regclass
             )
             from ({{ indexes_of(this) }}) as held
@@ -142,9 +146,10 @@
 {%- endmacro %}
 
 
-{% macro names_of_models() -%}
-    {%- for node in graph.nodes.values() if node.resource_type == 'model' -%}
-    '{{ node.schema }}.{{ node.alias }}'{{ ', ' if not loop.last }}
+{% macro names_of_views() -%}
+    ''
+    {%- for node in graph.nodes.values() if node.config.materialized == 'view_in_place' -%}
+    , '{{ node.schema }}.{{ node.alias }}'
     {%- endfor -%}
 {%- endmacro %}
 

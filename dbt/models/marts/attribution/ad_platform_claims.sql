@@ -6,8 +6,21 @@ claims as (
     select * from {{ ref('stg_meta__ad_purchases_by_window') }}
 ),
 
+ads as (
+    select * from {{ ref('ad_ads') }}
+),
+
+campaigns as (
+    select * from {{ ref('ad_campaigns') }}
+),
+
 accounts as (
-    select * from {{ ref('int_ad_accounts') }}
+    select distinct
+        account_id,
+        brand_slug,
+        currency
+    from campaigns
+    where account_id is not null
 ),
 
 credits as (
