@@ -8,3 +8,8 @@
 {% macro meta_unknown_key(kind) -%}
     md5('meta|{{ kind }}|unknown')::uuid
 {%- endmacro %}
+
+
+{% macro restatement_key(restatement_id) -%}
+    md5('meta|restatement|' || {{ restatement_id }})::uuid
+{%- endmacro %}

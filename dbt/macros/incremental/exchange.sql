@@ -3,6 +3,7 @@
     are not written, and rows that vanished are deleted. Set `unique_key`. With
     `incremental_predicates`, only the held rows that these select are compared: they must select
     the rows of whatever the model computes. With `--vars 'recompute: true'` all rows are compared.
+    A row keeps its first value of the columns in `merge_exclude_columns`.
     Predicates are text with Jinja in it, rendered when the model runs: a `ref` in a config would be
     resolved too early. A build is one transaction: readers see the old rows until it commits.
 -#}
@@ -17,8 +18,8 @@
     {%- endfor -%}
     {%- set changes = make_temp_relation(target, '__changes') -%}
     analyze {{ fresh }};
-    create temp table {{ changes }} on commit drop as
-    select held.held_row, {{ columns_of(names, 'fresh') }}
+    create temp table {{ changes }} (held_row, {{ columns_of(names) }}) on commit drop as
+    select held.held_row, {{ columns_to_write(names) }}
     from (
         select DBT_INTERNAL_DEST.ctid as held_row, DBT_INTERNAL_DEST.*
         from {{ target }} as DBT_INTERNAL_DEST
@@ -26,7 +27,7 @@
     ) as held
     full join {{ fresh }} as fresh
         on {% for name in key %}fresh.{{ name }} = held.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
-    where ({{ columns_of(names, 'fresh') }}) is distinct from ({{ columns_of(names, 'held') }});
+    where ({{ columns_to_write(names) }}) is distinct from ({{ columns_of(names, 'held') }});
     analyze {{ changes }};
     delete from {{ target }} as held
     using {{ changes }} as changed
@@ -44,4 +45,16 @@
 
 {% macro columns_of(names, alias=none) -%}
     {%- for name in names %}{{ alias ~ '.' if alias }}{{ name }}{{ ', ' if not loop.last }}{% endfor -%}
+{%- endmacro %}
+
+
+{% macro columns_to_write(names) -%}
+    {%- for name in names -%}
+        {%- if name in (config.get('merge_exclude_columns') or []) -%}
+            coalesce(held.{{ name }}, fresh.{{ name }})
+        {%- else -%}
+            fresh.{{ name }}
+        {%- endif -%}
+        {{ ', ' if not loop.last }}
+    {%- endfor -%}
 {%- endmacro %}

@@ -1,13 +1,10 @@
--- Rows that the latest build took from raw with a figure that is no number: it counts them as 0.
+-- Rows of raw with a figure that is no number: the marts count it as 0.
 {{ config(severity='warn') }}
 
 with
 
 days as (
-    select
-        account_id,
-        date
-    from ( {{ days_to_check() }} ) as checked
+    select * from {{ ref('int_ad_days_to_check') }}
 ),
 
 insights as (

@@ -1,17 +1,12 @@
--- Account-days of which the mart says something else than raw, to the last digit.
+{#- Account-days of which the mart says something else than raw, to the last digit. -#}
+{%- set figures = [
+    'spend', 'impressions', 'clicks', 'link_clicks', 'platform_purchases', 'platform_purchase_value'
+] -%}
+
 with
 
 days as (
-    {{ days_to_check() }}
-),
-
-loads as (
-    select * from {{ ref('stg_tributary__loads') }}
-    where report = 'ad_insights'
-),
-
-seen as (
-    {{ loads_seen() }}
+    select * from {{ ref('int_ad_days_to_check') }}
 ),
 
 ad_spend as (
@@ -24,35 +19,20 @@ insights as (
     where {{ of_days('days') }}
 ),
 
-in_mart as (
+{% for name, rows in {'in_mart': 'ad_spend', 'in_raw': 'insights'}.items() -%}
+{{ name }} as (
     select
         account_id,
         date,
-        count(*) as row_count,
-        sum(spend) as spend,
-        sum(impressions) as impressions,
-        sum(clicks) as clicks,
-        sum(platform_purchases) as platform_purchases,
-        sum(platform_purchase_value) as platform_purchase_value,
-        max(loaded_at) as loaded_at
-    from ad_spend
+        {%- for figure in figures %}
+        sum({{ figure }}) as {{ figure }},
+        {%- endfor %}
+        count(*) as row_count
+    from {{ rows }}
     group by account_id, date
 ),
 
-in_raw as (
-    select
-        account_id,
-        date,
-        count(*) as row_count,
-        sum(spend) as spend,
-        sum(impressions) as impressions,
-        sum(clicks) as clicks,
-        sum(platform_purchases) as platform_purchases,
-        sum(platform_purchase_value) as platform_purchase_value
-    from insights
-    group by account_id, date
-),
-
+{% endfor -%}
 compared as (
     select
         days.account_id,
@@ -65,26 +45,10 @@ compared as (
         in_raw.impressions as raw_impressions
     from days
     left join in_mart on days.account_id = in_mart.account_id and days.date = in_mart.date
-    left join seen on days.account_id = seen.account_id and days.date = seen.date
     left join in_raw on days.account_id = in_raw.account_id and days.date = in_raw.date
-    left join loads on days.account_id = loads.account_id and days.date = loads.date
     where
-        {{ is_taken_over('loads.loaded_at', 'in_mart.loaded_at', 'seen.loaded_at') }}
-        and (
-            in_mart.row_count,
-            in_mart.spend,
-            in_mart.impressions,
-            in_mart.clicks,
-            in_mart.platform_purchases,
-            in_mart.platform_purchase_value
-        ) is distinct from (
-            in_raw.row_count,
-            in_raw.spend,
-            in_raw.impressions,
-            in_raw.clicks,
-            in_raw.platform_purchases,
-            in_raw.platform_purchase_value
-        )
+        (in_mart.row_count, {{ columns_of(figures, 'in_mart') }})
+        is distinct from (in_raw.row_count, {{ columns_of(figures, 'in_raw') }})
 )
 
 select * from compared

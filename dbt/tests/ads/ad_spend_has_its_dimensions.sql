@@ -2,7 +2,7 @@
 with
 
 days as (
-    {{ days_to_check() }}
+    select * from {{ ref('int_ad_days_to_check') }}
 ),
 
 ad_spend as (

@@ -16,7 +16,7 @@ unpriced as (
         min(date) as first_date,
         max(date) as last_date
     from days
-    where reporting_currency is not null and exchange_rate is null
+    where has_delivery and reporting_currency is not null and exchange_rate is null
     group by account_id, currency, reporting_currency
 )
 

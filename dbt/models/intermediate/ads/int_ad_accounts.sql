@@ -6,8 +6,17 @@ account_objects as (
     order by account_id asc, extracted_at desc
 ),
 
-insight_accounts as (
-    select * from {{ ref('int_insight_accounts') }}
+insights as (
+    select * from {{ ref('stg_meta__ad_insights') }}
+),
+
+account_insights as (
+    select * from {{ ref('stg_meta__account_insights') }}
+),
+
+loads as (
+    select * from {{ ref('stg_tributary__loads') }}
+    where report = 'ad_insights'
 ),
 
 configured as (
@@ -22,25 +31,34 @@ brands as (
 account_ids as (
     select account_id from account_objects
     union
-    select account_id from insight_accounts
+    select account_id from account_insights
+    union
+    select account_id from loads
     union
     select account_id from configured
 ),
 
+-- The newest insight says what an account that Meta has not described is called.
 joined as (
     select
         account_ids.account_id,
-        coalesce(account_objects.account_name, insight_accounts.account_name) as account_name,
+        coalesce(account_objects.account_name, newest_insights.account_name) as account_name,
         brands.brand_slug,
-        coalesce(account_objects.currency, insight_accounts.currency) as currency,
+        coalesce(account_objects.currency, newest_insights.currency) as currency,
         upper(brands.reporting_currency) as reporting_currency,
         account_objects.time_zone,
-        account_objects.account_id is null as is_inferred,
-        insight_accounts.first_date as first_insight_date,
-        insight_accounts.last_date as last_insight_date
+        account_objects.account_id is null as is_inferred
     from account_ids
     left join account_objects on account_ids.account_id = account_objects.account_id
-    left join insight_accounts on account_ids.account_id = insight_accounts.account_id
+    left join lateral (
+        select
+            insights.account_name,
+            insights.currency
+        from insights
+        where insights.account_id = account_ids.account_id
+        order by insights.date desc
+        limit 1
+    ) as newest_insights on true
     left join configured on account_ids.account_id = configured.account_id
     left join brands on configured.brand_id = brands.brand_id
 )

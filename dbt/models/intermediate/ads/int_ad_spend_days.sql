@@ -1,8 +1,3 @@
-{#-
-    The account-days that have ad insights, found by asking for one row of each day of an account's
-    span: the cost grows with the days, not with the rows. The ledger is not asked which days there
-    are, so that a day that no load accounts for is found as well.
--#}
 with
 
 accounts as (
@@ -11,6 +6,10 @@ accounts as (
 
 insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
+),
+
+account_insights as (
+    select * from {{ ref('stg_meta__account_insights') }}
 ),
 
 loads as (
@@ -23,44 +22,51 @@ exchange_rates as (
 ),
 
 restatements as (
-    select * from {{ ref('int_restatements_counted') }}
-),
-
-calendar as (
     select
-        accounts.account_id,
-        accounts.brand_slug,
-        accounts.currency,
-        accounts.reporting_currency,
-        accounts.time_zone,
-        calendar_dates.moment::date as date
-    from accounts
-    cross join lateral generate_series(
-        accounts.first_insight_date::timestamp,
-        accounts.last_insight_date::timestamp,
-        interval '1 day'
-    ) as calendar_dates (moment)
+        account_id,
+        date,
+        count(*)::integer as restatement_count,
+        max(restated_at) as last_restated_at
+    from {{ ref('stg_tributary__restatements') }}
+    where report = 'ad_insights'
+    group by account_id, date
 ),
 
--- All rows of an account's day have the same currency: any of them will do.
+account_days as (
+    select
+        account_id,
+        date
+    from loads
+    union
+    select
+        account_id,
+        date
+    from account_insights
+),
+
+-- One row of each day is read: all rows of an account's day have the same currency.
 delivered as (
     select
-        calendar.account_id,
-        calendar.brand_slug,
-        coalesce(delivery.currency, calendar.currency) as currency,
-        calendar.reporting_currency,
-        calendar.time_zone,
-        calendar.date
-    from calendar
-    cross join lateral (
-        select insights.currency
+        account_days.account_id,
+        account_days.date,
+        accounts.brand_slug,
+        accounts.reporting_currency,
+        accounts.time_zone,
+        coalesce(delivery.currency, accounts.currency) as currency,
+        delivery.account_id is not null as has_delivery
+    from account_days
+    inner join accounts on account_days.account_id = accounts.account_id
+    left join lateral (
+        select
+            insights.account_id,
+            insights.currency
         from insights
         where
-            insights.account_id = calendar.account_id
-            and insights.date = calendar.date
+            insights.account_id = account_days.account_id
+            and insights.date = account_days.date
         order by insights.date
         limit 1
-    ) as delivery
+    ) as delivery on true
 ),
 
 priced as (
@@ -76,7 +82,7 @@ priced as (
             else exchange_rates.rate
         end as exchange_rate,
         coalesce(restatements.restatement_count, 0) as restatement_count,
-        loads.account_id is not null as is_settled,
+        delivered.has_delivery,
         delivered.date,
         exchange_rates.rate_date as exchange_rate_date,
         loads.loaded_at,

@@ -1,5 +1,7 @@
 {{
     config(
+        incremental_predicates=["{{ of_days('(' ~ stale_days() ~ ')') }}"],
+        merge_exclude_columns=['created_at'],
         indexes=[
             {'columns': ['id'], 'unique': true},
             {'columns': ['ad_id', 'date'], 'unique': true},
@@ -10,6 +12,7 @@
         ],
     )
 }}
+{%- set is_partial = is_incremental() and not var('recompute') %}
 
 with
 
@@ -17,8 +20,17 @@ days as (
     select * from {{ ref('int_ad_spend_days') }}
 ),
 
+{% if is_partial -%}
+stale_days as (
+    {{ stale_days() }}
+),
+
+{% endif -%}
 insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
+    {%- if is_partial %}
+    where {{ of_days('stale_days') }}
+    {%- endif %}
 ),
 
 names as (
@@ -71,7 +83,7 @@ spend as (
         named.campaign_name_of_day as campaign_name,
         named.adset_name_of_day as adset_name,
         named.ad_name_of_day as ad_name,
-        days.currency,
+        coalesce(days.currency, named.currency) as currency,
         days.reporting_currency,
         days.time_zone,
         days.load_status,
@@ -83,11 +95,12 @@ spend as (
         named.platform_purchase_value,
         days.exchange_rate,
         named.spend * days.exchange_rate as reporting_spend,
-        days.restatement_count,
+        coalesce(days.restatement_count, 0) as restatement_count,
         named.date,
         days.exchange_rate_date,
         days.loaded_at,
-        days.last_restated_at
+        days.last_restated_at,
+        now() as created_at
     from named
     left join days
         on
