@@ -12,33 +12,34 @@ problems as (
     select * from {{ ref('base_app__problems') }}
 ),
 
-shown as (
-    select
-        source,
-        {{ app_shown('brand_slug') }} as brand_slug,
-        {{ app_shown('key', "source = 'app.profiles'") }} as key,
-        problem,
-        row_count
-    from problems
-),
-
 -- A view that is wrong as a whole would fill this mart with all of its rows.
 ranked as (
     select
         *,
-        row_number() over (partition by source, brand_slug, problem order by key) as rank
-    from shown
+        row_number() over (partition by source, brand_slug, problem order by key collate "C") as rank
+    from problems
+),
+
+shown as (
+    select
+        source,
+        {{ app_shown('brand_slug') }} as brand_slug,
+        case when rank <= {{ most }} then {{ app_shown('key', "source = 'app.profiles'") }} end
+            as key,
+        problem,
+        row_count
+    from ranked
 ),
 
 summed as (
     select
         source,
         brand_slug,
-        case when rank <= {{ most }} then key end as key,
+        key,
         problem,
         sum(row_count)::bigint as row_count
-    from ranked
-    group by 1, 2, 3, 4
+    from shown
+    group by source, brand_slug, key, problem
 ),
 
 keyed as (
