@@ -1,6 +1,6 @@
 {{
     config(
-        incremental_predicates=["{{ of_days('(' ~ stale_days() ~ ')') }}"],
+        incremental_predicates=["{{ is_of_stale_days() }}"],
         merge_exclude_columns=['created_at'],
         indexes=[
             {'columns': ['id'], 'unique': true},
@@ -12,7 +12,6 @@
         ],
     )
 }}
-{%- set is_partial = is_incremental() and not var('recompute') %}
 
 with
 
@@ -20,16 +19,10 @@ days as (
     select * from {{ ref('int_ad_spend_days') }}
 ),
 
-{% if is_partial -%}
-stale_days as (
-    {{ stale_days() }}
-),
-
-{% endif -%}
 insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
-    {%- if is_partial %}
-    where {{ of_days('stale_days') }}
+    {%- if is_incremental() and not var('recompute') %}
+    where {{ is_of_stale_days() }}
     {%- endif %}
 ),
 
