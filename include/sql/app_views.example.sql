@@ -37,7 +37,8 @@ begin
                 'app.% is a table with rows, which a view would take away. Move it out of the schema app, or empty it, and run this again. Nothing was changed.',
                 name;
         end if;
-        -- All views that read it, at any remove. Those that dbt made have a comment on their rule.
+        -- All views that read it, directly or through others. dbt's are named stg_ or base_, in
+        -- `staging` or in the schema of another target, such as `dev_staging`.
         with recursive readers as (
             select relation::oid as oid
             union
@@ -47,10 +48,12 @@ begin
         ),
         views as (
             select
-                ev_class::regclass::text as view,
-                obj_description(pg_rewrite.oid, 'pg_rewrite') is not null as is_ours
+                pg_class.oid::regclass::text as view,
+                relnamespace::regnamespace::text ~ '(^|_)staging$' and relname ~ '^(stg|base)_'
+                    as is_ours
             from readers
-            inner join pg_rewrite on pg_rewrite.ev_class = readers.oid
+            inner join pg_class on pg_class.oid = readers.oid
+            where relkind = 'v'
         )
         select
             string_agg(view, ', ' order by view) filter (where is_ours),

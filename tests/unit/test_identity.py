@@ -405,8 +405,8 @@ def test_placeholders_are_nobody(platform: str, field: str, text: str) -> None:
 
 def test_the_marts_know_the_same_placeholders() -> None:
     """The marts count a purchase that is never sent, or the other way round."""
-    macro = (config.ROOT / "dbt/macros/attribution/app_rows.sql").read_text()
-    listed = macro.split("app_is_placeholder(column)")[1].split("in (")[1].split(")\n")[0]
+    macro = (config.ROOT / "dbt/macros/app_rows.sql").read_text()
+    listed = macro.split("is_placeholder(column)")[1].split("in (")[1].split(")\n")[0]
     assert re.findall(r"'([^']*)'", listed) == list(PLACEHOLDERS)
 
 

@@ -1,17 +1,6 @@
-{#- A condition: the row is of a purchase that this build computes. -#}
-{% macro is_due(alias) -%}
-    ({{ alias }}.transaction_id, {{ alias }}.brand_slug) in (
-        select
-            due.transaction_id,
-            due.brand_slug
-        from {{ ref('int_purchases_due') }} as due
-    )
-{%- endmacro %}
-
-
 {#-
-    Purchases that the latest build has not seen as they are now: it did not read them, or they changed
-    since it began. Tests leave them out on both sides; the next build judges them. The minute is for
+    Purchases that the latest build has not seen as they are now: it did not read
+    them, or they changed since it began. Tests leave them out on both sides; the next build judges them. The minute is for
     purchases that were about to commit. Expects `transactions`.
 -#}
 {% macro purchases_not_seen() %}

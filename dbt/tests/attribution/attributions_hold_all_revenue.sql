@@ -1,13 +1,16 @@
 -- depends_on: {{ ref('ad_attribution_credits') }}
 -- depends_on: {{ ref('int_purchases') }}
--- depends_on: {{ ref('int_purchases_due') }}
 -- Sums of revenue and numbers of purchases per brand and currency that differ between the shop's
 -- own purchases and `ad_attributions`: of those that
--- this build computed, and of all in a recompute.
+-- this build computed.
 with
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
+),
+
+due as (
+    select * from {{ ref('int_purchases_due') }}
 ),
 
 not_seen as (
@@ -20,33 +23,39 @@ attributions as (
 
 of_shop as (
     select
-        brand_slug,
-        currency,
-        sum(value) as value,
+        transactions.brand_slug,
+        transactions.currency,
+        sum(transactions.value) as value,
         count(*) as purchases
     from transactions
     where
-        is_revenue
+        transactions.is_revenue
         and {{ is_seen('transactions') }}
-        {%- if not var('recompute') %}
-        and {{ is_due('transactions') }}
-        {%- endif %}
-    group by brand_slug, currency
+        and (transactions.transaction_id, transactions.brand_slug) in (
+            select
+                due.transaction_id,
+                due.brand_slug
+            from due
+        )
+    group by transactions.brand_slug, transactions.currency
 ),
 
 of_attributions as (
     select
-        brand_slug,
-        currency,
-        sum(conversion_value) as value,
+        attributions.brand_slug,
+        attributions.currency,
+        sum(attributions.conversion_value) as value,
         count(*) as purchases
     from attributions
     where
         {{ is_seen('attributions') }}
-        {%- if not var('recompute') %}
-        and {{ is_due('attributions') }}
-        {%- endif %}
-    group by brand_slug, currency
+        and (attributions.transaction_id, attributions.brand_slug) in (
+            select
+                due.transaction_id,
+                due.brand_slug
+            from due
+        )
+    group by attributions.brand_slug, attributions.currency
 ),
 
 differing as (

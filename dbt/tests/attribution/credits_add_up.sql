@@ -1,6 +1,5 @@
 -- depends_on: {{ ref('ad_performance') }}
 -- depends_on: {{ ref('int_purchases') }}
--- depends_on: {{ ref('int_purchases_due') }}
 -- Purchases whose credits of a model do not add up to exactly 1, or not to the purchase's value: of
 -- those that this build computed. It waits for a view on the credits: else `ad_attributions` would
 -- wait for it.
@@ -14,19 +13,26 @@ credits as (
     select * from {{ ref('ad_attribution_credits') }}
 ),
 
+due as (
+    select * from {{ ref('int_purchases_due') }}
+),
+
 not_seen as (
     {{ purchases_not_seen() }}
 ),
 
 to_check as (
     select
-        transaction_id,
-        brand_slug,
-        value,
-        currency,
-        is_revenue
+        transactions.transaction_id,
+        transactions.brand_slug,
+        transactions.value,
+        transactions.currency,
+        transactions.is_revenue
     from transactions
-    where {{ is_due('transactions') }}
+    inner join due
+        on
+            transactions.transaction_id = due.transaction_id
+            and transactions.brand_slug = due.brand_slug
 ),
 
 summed as (

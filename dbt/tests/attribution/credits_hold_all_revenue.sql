@@ -1,14 +1,17 @@
 -- depends_on: {{ ref('ad_performance') }}
 -- depends_on: {{ ref('int_purchases') }}
--- depends_on: {{ ref('int_purchases_due') }}
 -- Sums of revenue and numbers of purchases per brand, currency and model that differ between the
 -- shop's own purchases and the credits: of those that
--- this build computed, and of all in a recompute. It reads every credit, so it waits
+-- this build computed. It reads every credit, so it waits
 -- for a view on them: else `ad_attributions` would wait for it.
 with
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
+),
+
+due as (
+    select * from {{ ref('int_purchases_due') }}
 ),
 
 not_seen as (
@@ -21,18 +24,21 @@ credits as (
 
 of_shop as (
     select
-        brand_slug,
-        currency,
-        sum(value) as value,
+        transactions.brand_slug,
+        transactions.currency,
+        sum(transactions.value) as value,
         count(*) as purchases
     from transactions
     where
-        is_revenue
+        transactions.is_revenue
         and {{ is_seen('transactions') }}
-        {%- if not var('recompute') %}
-        and {{ is_due('transactions') }}
-        {%- endif %}
-    group by brand_slug, currency
+        and (transactions.transaction_id, transactions.brand_slug) in (
+            select
+                due.transaction_id,
+                due.brand_slug
+            from due
+        )
+    group by transactions.brand_slug, transactions.currency
 ),
 
 wanted as (
@@ -48,18 +54,21 @@ wanted as (
 
 of_credits as (
     select
-        model,
-        brand_slug,
-        currency,
-        sum(attributed_value) as value,
-        sum(weight) as purchases
+        credits.model,
+        credits.brand_slug,
+        credits.currency,
+        sum(credits.attributed_value) as value,
+        sum(credits.weight) as purchases
     from credits
     where
         {{ is_seen('credits') }}
-        {%- if not var('recompute') %}
-        and {{ is_due('credits') }}
-        {%- endif %}
-    group by model, brand_slug, currency
+        and (credits.transaction_id, credits.brand_slug) in (
+            select
+                due.transaction_id,
+                due.brand_slug
+            from due
+        )
+    group by credits.model, credits.brand_slug, credits.currency
 ),
 
 differing as (

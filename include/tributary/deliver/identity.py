@@ -59,7 +59,7 @@ _HEX = re.compile(r"[0-9A-Fa-f]+")
 _SHA256 = 64
 _DIGESTS = (32, 40, _SHA256, 128)  # characters of MD5, SHA-1, SHA-256, SHA-512
 
-# What programs write where they have no value, as a whole. `app_mistakes` of dbt has the same list.
+# What programs write where they have no value. dbt's `is_placeholder` has the same list.
 PLACEHOLDERS = (
     "undefined", "null", "none", "nan", "n/a", "0", "-", "(none)", "(null)", "(not set)", '""',
 )  # fmt: skip

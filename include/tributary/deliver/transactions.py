@@ -192,8 +192,8 @@ def _rows(uri: str, query: str, given: dict[str, Any]) -> Iterator[dict[str, Any
         yield from cursor
 
 
-# Why a row is left out. dbt's `app_mistakes` has the same rules, for `marts.data_problems`. A
-# pending order needs no time: it is not paid.
+# Why a row is left out. dbt's `base_app__transactions` has the same rules. A pending order needs no
+# time: it is not paid.
 _PLACEHOLDERS = ", ".join(f"'{one}'" for one in ("", *identity.PLACEHOLDERS))
 
 

@@ -1,7 +1,7 @@
 with
 
 exchange_rates as (
-    select * from {{ ref('stg_tributary__exchange_rates') }}
+    select * from {{ ref('stg_app__exchange_rates') }}
 ),
 
 brands as (

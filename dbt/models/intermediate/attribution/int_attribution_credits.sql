@@ -21,12 +21,14 @@ by_model as (
     select
         weights.transaction_id,
         weights.brand_slug,
-        shares.model,
-        case when shares.is_missing then 0 else weights.touch_index end as touch_index,
         weights.touch_count,
+        weights.is_winner,
+        weights.value,
+        shares.model,
+        shares.weight,
+        shares.attributed_value,
+        case when not shares.is_missing then weights.touch_index end as touch_index,
         case when not shares.is_missing then weights.touchpoint_id end as touchpoint_id,
-        coalesce(shares.weight, 1) as weight,
-        coalesce(shares.attributed_value, weights.value) as attributed_value,
         case when shares.is_missing then coalesce(weights.no_path_reason, 'no_paid_touch') end
             as missing_reason
     from weights
@@ -50,10 +52,10 @@ credits as (
         by_model.transaction_id,
         by_model.brand_slug,
         by_model.model,
-        by_model.touch_index,
+        coalesce(by_model.touch_index, 0) as touch_index,
         by_model.touch_count,
-        by_model.weight,
-        by_model.attributed_value,
+        coalesce(by_model.weight, 1) as weight,
+        coalesce(by_model.attributed_value, by_model.value) as attributed_value,
         purchases.currency,
         (
             purchases.transacted_at
@@ -75,7 +77,8 @@ credits as (
         touches.fb_click_id,
         coalesce(by_model.missing_reason, touches.unresolved_reason) as unattributed_reason,
         touches.touched_at,
-        purchases.transacted_at
+        purchases.transacted_at,
+        by_model.is_winner
     from by_model
     inner join purchases
         on

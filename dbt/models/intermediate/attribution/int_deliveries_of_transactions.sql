@@ -1,5 +1,9 @@
-{#- The delivery state of a purchase's conversion, for each platform that has a destination. -#}
+{#- The delivery state of the conversions of the purchases that are due, by platform. -#}
 with
+
+purchases as (
+    select * from {{ ref('int_purchases_due') }}
+),
 
 conversion_events as (
     select * from {{ ref('stg_tributary__conversion_events') }}
@@ -27,6 +31,10 @@ events as (
         conversion_events.event_name
     from conversion_events
     inner join brands on conversion_events.brand_id = brands.brand_id
+    inner join purchases
+        on
+            brands.brand_slug = purchases.brand_slug
+            and conversion_events.transaction_id = purchases.transaction_id
     order by
         brands.brand_slug asc,
         conversion_events.transaction_id asc,

@@ -8,6 +8,7 @@
     ten-thousandth of a cent short of a full cent is a full cent: of 3.00 a third is 1.00.
 -#}
 {%- set models = attribution_setting('attribution_models') %}
+{%- set default = attribution_setting('attribution_default_model') %}
 {%- set winners = [] %}
 {%- for model in models if context.get('winner_' ~ model) %}{% do winners.append(model) %}{% endfor %}
 {%- set sharing = models | reject('in', winners) | list %}
@@ -89,6 +90,19 @@ weighted as (
         {%- endfor %}
     from rounded
     window whole_path as (partition by transaction_id, brand_slug)
+),
+
+-- The touch with the most credit by the default model, the newest of equals; without any, the first.
+ranked as (
+    select
+        *,
+        row_number() over (
+            partition by transaction_id, brand_slug
+            order by
+                {{ default }}_weight desc nulls last,
+                case when {{ default }}_missing then -touch_index else touch_index end desc
+        ) = 1 as is_winner
+    from weighted
 )
 
-select * from weighted
+select * from ranked

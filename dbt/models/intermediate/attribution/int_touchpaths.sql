@@ -1,3 +1,4 @@
+{{ config(materialized='view') }}
 {#-
     The eligible path of each purchase, one row per touch; a purchase without one keeps one row,
     with touch_index 0 and the reason.

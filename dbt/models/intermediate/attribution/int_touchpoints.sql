@@ -1,4 +1,7 @@
-{#- All touches of the people whose purchases are due: of the site, and of contacts (see `int_contact_touches`). -#}
+{#-
+    All touches of the people whose purchases are due: of the site, and of contacts (see
+    `int_contact_touches`).
+-#}
 with
 
 purchases as (

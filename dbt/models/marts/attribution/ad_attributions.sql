@@ -1,6 +1,9 @@
 {{
     config(
-        incremental_predicates=["{{ is_due('DBT_INTERNAL_DEST') }}"],
+        incremental_predicates=[
+            "(DBT_INTERNAL_DEST.transaction_id, DBT_INTERNAL_DEST.brand_slug) in "
+            "(select transaction_id, brand_slug from {{ ref('int_purchases_due') }})",
+        ],
         indexes=[
             {'columns': ['id'], 'unique': true},
             {'columns': ['transaction_id', 'brand_slug'], 'unique': true},

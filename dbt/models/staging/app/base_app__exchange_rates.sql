@@ -1,4 +1,4 @@
-{#- One row per key and mistake, or none: few rows, so nothing is kept of them. -#}
+{#- Few rows: those of a key that is there more than once are compared at once. -#}
 with
 
 source as (
@@ -22,17 +22,19 @@ judged as (
     from source
 ),
 
-counted as (
+compared as (
     select
         base,
         quote,
+        rate,
         rate_date,
-        mistake,
-        case when count(distinct rate) = 1 then min(rate) end as rate,
-        count(distinct rate) as version_count,
-        count(*) as row_count
+        case
+            when mistake is not null then mistake
+            when min(rate) over same_key <> max(rate) over same_key then 'duplicate'
+            when row_number() over same_key > 1 then 'repeated'
+        end as problem
     from judged
-    group by base, quote, rate_date, mistake
+    window same_key as (partition by base, quote, rate_date, mistake)
 )
 
-select * from counted
+select * from compared

@@ -1,61 +1,47 @@
 {#- Of a row with several mistakes only the first one is listed. -#}
 with
 
-{%- for name in ['transactions', 'profiles', 'touchpoints'] %}
+{%- set keys = {
+    'transactions': 'transaction_id', 'profiles': 'profile_id', 'touchpoints': 'touchpoint_id',
+} %}
 
-{{ name }} as (
+left_out as (
+    {%- for view, key in keys.items() %}
     select
+        'app.{{ view }}' as source,
         nullif(brand_slug, '') as brand_slug,
-        nullif({{ app_view(name).id }}::text, '') as key,
-        {{ app_mistake(name) }} as problem
-    from {{ source('app', name) }}
-    where not ({{ app_is_sound(name) }})
-),
-
-repeated_{{ name }} as (
-    select
-        brand_slug,
-        {{ app_view(name).id }}::text as key,
-        version_count,
-        row_count
-    from {{ ref('base_app__repeated_' ~ name) }}
-),
-{%- endfor %}
-
-exchange_rates as (
-    select * from {{ ref('base_app__exchange_rates') }}
-),
-
-problems as (
-    {%- for name in ['transactions', 'profiles', 'touchpoints'] %}
-    select
-        'app.{{ name }}' as source,
-        brand_slug,
-        key,
-        problem,
-        count(*) as row_count
-    from {{ name }}
-    group by brand_slug, key, problem
+        nullif({{ key }}, '') as key,
+        problem
+    from {{ ref('base_app__' ~ view) }}
+    where problem is not null
     union all
     select
-        'app.{{ name }}' as source,
+        'app.{{ view }}' as source,
         brand_slug,
-        key,
-        case when version_count = 1 then 'repeated' else 'duplicate' end as problem,
-        sum(row_count) - (version_count = 1)::int as row_count
-    from repeated_{{ name }}
-    group by brand_slug, key, version_count
+        {{ key }} as key,
+        key_problem as problem
+    from {{ ref('base_app__repeated_' ~ view) }}
+    where key_problem is not null
     union all
     {%- endfor %}
     select
         'app.exchange_rates' as source,
         null as brand_slug,
         base || '/' || quote || ' ' || rate_date as key,
-        coalesce(mistake, case when version_count = 1 then 'repeated' else 'duplicate' end)
-            as problem,
-        row_count - (mistake is null and version_count = 1)::int as row_count
-    from exchange_rates
-    where mistake is not null or version_count > 1 or row_count > 1
+        problem
+    from {{ ref('base_app__exchange_rates') }}
+    where problem is not null
+),
+
+counted as (
+    select
+        source,
+        brand_slug,
+        key,
+        problem,
+        count(*) as row_count
+    from left_out
+    group by source, brand_slug, key, problem
 )
 
-select * from problems
+select * from counted

@@ -2,8 +2,7 @@
     config(
         materialized='table',
         pre_hook="set local work_mem = '64MB'",
-        post_hook='analyze {{ this }}',
     )
 }}
 
-{{ app_repeated_rows('profiles') }}
+{{ repeated_rows(ref('base_app__profiles'), 'profile_id') }}

@@ -5,36 +5,34 @@
         post_hook='analyze {{ this }}',
     )
 }}
-{#-
-    Most addresses are one profile's alone. Counts show that at less cost than hashes, and now and
-    then find one too many: it does no harm.
--#}
+
 with
 
-profiles as not materialized (
+-- Materialized, so that each address is hashed once.
+profiles as materialized (
     select
         brand_slug,
         profile_id,
-        nullif(lower(trim(email)), '') as email,
-        nullif(ltrim(regexp_replace(phone, '\D', '', 'g'), '0'), '') as phone
-    from (
-        {{ app_sound_rows('profiles') }}
-    ) as every_profile
+        email_hash,
+        phone_hash
+    from {{ ref('stg_app__profiles') }}
 ),
 
 shared as (
-    {%- for identifier in ['email', 'phone'] %}
+    {%- for kind in ['email', 'phone'] %}
     select
         brand_slug,
-        '{{ identifier }}' as kind,
-        encode(sha256(convert_to({{ identifier }}, 'UTF8')), 'hex') as identifier_hash,
+        '{{ kind }}' as kind,
+        {{ kind }}_hash as identifier_hash,
         profile_id
     from profiles
     where
-        hashtextextended({{ identifier }}, 0) in (
-            select hashtextextended(every_profile.{{ identifier }}, 0)
+        (brand_slug, {{ kind }}_hash) in (
+            select
+                every_profile.brand_slug,
+                every_profile.{{ kind }}_hash
             from profiles as every_profile
-            group by hashtextextended(every_profile.{{ identifier }}, 0)
+            group by every_profile.brand_slug, every_profile.{{ kind }}_hash
             having count(*) > 1
         )
     {{ 'union all' if not loop.last }}

@@ -1,7 +1,7 @@
 {#-
-    No `with` here, so that Postgres looks through this view. Of a cookie's click id (`fbc`) nothing
-    is taken when the visit says otherwise where it came from: the cookie outlives the click by
-    months.
+    No `with` here, so that Postgres looks through this view and cleans only the touches that a join
+    leaves. Of a cookie's click id (`fbc`) nothing is taken when the visit names another source: the
+    cookie outlives the click by months.
 -#}
 select
     touchpoint_id,
@@ -26,5 +26,18 @@ select
     nullif(wbraid, '') as wbraid,
     touched_at
 from (
-    {{ app_sound_rows('touchpoints') }}
+    select
+        every_row.*,
+        null as key_problem
+    from (select * from {{ ref('base_app__touchpoints') }}) as every_row
+    left join (select * from {{ ref('base_app__repeated_touchpoints') }}) as repeated
+        on
+            every_row.brand_slug = repeated.brand_slug
+            and every_row.touchpoint_id = repeated.touchpoint_id
+    where
+        repeated.touchpoint_id is null
+        and {{ usually('every_row.problem is null') }}
+    union all
+    select * from {{ ref('base_app__repeated_touchpoints') }}
+    where key_problem is null
 ) as touchpoints

@@ -4,14 +4,14 @@ exchange_rates as (
     select * from {{ ref('base_app__exchange_rates') }}
 ),
 
-sound as (
+without_problems as (
     select
         base,
         quote,
         rate,
         rate_date
     from exchange_rates
-    where mistake is null and version_count = 1
+    where problem is null
 )
 
-select * from sound
+select * from without_problems
