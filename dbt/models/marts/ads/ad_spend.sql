@@ -2,6 +2,7 @@
     config(
         incremental_predicates=["{{ is_of_stale_days() }}"],
         merge_exclude_columns=['created_at'],
+        post_hook="{{ 'alter table ' ~ this ~ ' set (fillfactor = 50)' if not is_incremental() }}",
         indexes=[
             {'columns': ['id'], 'unique': true},
             {'columns': ['ad_id', 'date'], 'unique': true},
@@ -12,6 +13,10 @@
         ],
     )
 }}
+{#-
+    Half of each page stays free, for the second version of its rows: a load writes all rows of its
+    days anew, and so touches no index. 58,000 rows: 3 s without, 0.6 s with.
+-#}
 
 with
 
