@@ -1,6 +1,7 @@
 {{
     config(
         post_hook='{{ warn_of_data_problems() }}',
+        merge_exclude_columns=['seen_at'],
         indexes=[{'columns': ['id'], 'unique': true}, {'columns': ['source', 'brand_slug']}],
     )
 }}
@@ -54,31 +55,11 @@ keyed as (
     from summed
 ),
 
-held as (
-    {%- if is_incremental() %}
-    select
-        id,
-        seen_at
-    from {{ this }}
-    {%- else %}
-    select
-        null::uuid as id,
-        null::timestamptz as seen_at
-    where false
-    {%- endif %}
-),
-
 dated as (
     select
-        keyed.id,
-        keyed.source,
-        keyed.brand_slug,
-        keyed.key,
-        keyed.problem,
-        keyed.row_count,
-        coalesce(held.seen_at, now()) as seen_at
+        *,
+        now() as seen_at
     from keyed
-    left join held on keyed.id = held.id
 )
 
 select * from dated
