@@ -45,6 +45,8 @@ def build(context: Any, nightly_hour: int) -> dict[str, int]:
     environment = config.dbt_environment(uri)
     everything = context["params"]["full_refresh"] or is_nightly(context["dag_run"], nightly_hour)
     recompute = config.DBT_RECOMPUTE if everything else ()
+    if everything:
+        log.info("This build computes every row of every mart.")
     built = dbt_run.invoke(environment, "--no-use-colors", *config.DBT_BUILD, *recompute)
     nodes = list(built.result or [])
     failed = [node for node in nodes if node.status in ("error", "fail", "runtime error")]
