@@ -16,8 +16,9 @@ problems as (
 ranked as (
     select
         *,
-        row_number() over (partition by source, brand_slug, problem order by key collate "C") as rank
+        row_number() over same_problem as rank
     from problems
+    window same_problem as (partition by source, brand_slug, problem order by key collate "C")
 ),
 
 shown as (
