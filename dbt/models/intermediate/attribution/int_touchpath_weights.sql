@@ -9,10 +9,10 @@
 -#}
 {%- set models = attribution_setting('attribution_models') %}
 {%- set default = attribution_setting('attribution_default_model') %}
-{%- set winners = [] %}
-{%- for model in models if context.get('winner_' ~ model) %}{% do winners.append(model) %}{% endfor %}
+{%- set winners = models | select('in', models_of_kind('winner')) | list %}
 {%- set sharing = models | reject('in', winners) | list %}
 
+-- noqa: disable=LT02
 with
 
 paths as (
@@ -23,11 +23,12 @@ judged as (
     select
         path.*
         {%- for model in winners %},
-        path.touch_index > 0 and {{ context['winner_' ~ model]() }} as {{ model }}_wins
+        path.touch_index > 0 and {{ model_sql('winner', model) }} as {{ model }}_wins
         {%- endfor %}
         {%- for model in sharing %},
-        case when path.touch_index > 0 then {{ context['shares_' ~ model]() }}::float8 end
-            as {{ model }}_raw
+        case
+            when path.touch_index > 0 then {{ model_sql('shares', model) }}::float8
+        end as {{ model }}_raw
         {%- endfor %}
     from paths as path
 ),
@@ -49,8 +50,10 @@ rounded as (
     select
         *
         {%- for model in sharing %},
-        case when touch_index < touch_count then round({{ model }}_ratio * 1000000000000)::bigint end
-            as {{ model }}_share,
+        case
+            when touch_index < touch_count
+                then round({{ model }}_ratio * 1000000000000)::bigint
+        end as {{ model }}_share,
         case
             when touch_index < touch_count
                 then trunc(
@@ -92,7 +95,7 @@ weighted as (
     window whole_path as (partition by transaction_id, brand_slug)
 ),
 
--- The touch with the most credit by the default model, the newest of equals; without any, the first.
+-- With the most credit by the default model, the newest of equals; without one, the first.
 ranked as (
     select
         *,
