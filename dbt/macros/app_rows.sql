@@ -24,8 +24,8 @@
 {#-
     Rows without a mistake whose key another row has, too. `key_problem` of them: null for the one
     that counts where all rows of the key are the same, and `repeated` for the others of these;
-    `duplicate` where they differ. Comparing hashes of keys is cheaper than comparing keys; a key that
-    is here because another one has its hash is there once, and counts.
+    `duplicate` where they differ. Hashes of keys are grouped and sorted at less cost than keys; a key
+    that is here only because another one has its hash is there once, and counts.
 -#}
 {% macro repeated_rows(view, key) -%}
 {%- set key_hash = 'hashtextextended(' ~ key ~ ', hashtextextended(brand_slug, 0))' -%}
@@ -61,7 +61,7 @@ judged as (
             when row_number() over same_key > 1 then 'repeated'
         end as key_problem
     from repeated
-    window same_key as (partition by brand_slug, {{ key }})
+    window same_key as (partition by {{ key_hash }}, brand_slug, {{ key }})
 )
 
 select * from judged

@@ -9,5 +9,4 @@
     {%- for schema in graph.nodes.values() | map(attribute='schema') | unique -%}
         {%- do adapter.drop_schema(api.Relation.create(database=target.database, schema=schema)) -%}
     {%- endfor -%}
-    {%- do adapter.commit() -%}
 {% endmacro %}

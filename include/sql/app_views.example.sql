@@ -62,7 +62,7 @@ begin
         from views;
         if others is not null then
             raise exception
-                'app.% is a table that these views read, which dbt did not make: %. Drop them, run this again, and make them anew. Nothing was changed.',
+                'app.% is a table that these views read, which dbt did not make: %. Drop them, run this again, and create them again. Nothing was changed.',
                 name, others;
         end if;
         if ours is not null then

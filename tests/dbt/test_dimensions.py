@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.support.marts import Warehouse, ad, build_models, outcome
+from tests.support.marts import RECOMPUTE, Warehouse, ad, build_marts, build_models, outcome
 
 
 @pytest.fixture
@@ -86,3 +86,41 @@ def test_what_changed_is_kept(world: Warehouse) -> None:
     assert world.row("select name from marts.ad_campaigns where fb_campaign_id = 'c1'") == {
         "name": "After"
     }
+
+
+def test_members_follow_the_loads(world: Warehouse) -> None:
+    """A member lacks its newest name, stays when its rows are gone, or each build reads all of raw
+    to know the members.
+    """
+    world.load("100", "2026-02-10", [ad("1", campaign_id="c5"), ad("2")])
+    world.load("100", "2026-03-10", [ad("1"), ad("2", campaign_id="c6")])
+    world.load("100", "2026-03-11", [ad("2", campaign_id="c7")])
+    world.load("200", "2026-02-10", [ad("3", campaign_id="c8")])
+    build_models(world.uri)
+    seen = "select id, xmin from intermediate.int_ads_seen_by_month where account_id = '200'"
+    before = world.rows(seen)
+    dims = ("ad_campaigns", "ad_adsets", "ad_ads")
+    assert _ids(world, "ad_campaigns") == {"c1", "c5", "c6", "c7", "c8", None}
+
+    world.load("100", "2026-02-10", [ad("2", ad_name="Of February")])
+    world.load("100", "2026-03-10", [ad("2", ad_name="Of March", campaign_id="c6")])
+    world.load("100", "2026-03-11", [])
+    world.load("100", "2026-03-12", [ad("4")])
+    # Its clock reads older than what is in the marts already.
+    world.execute(
+        "update ops.loads set loaded_at = '2020-01-01' "
+        "where account_id = '100' and date < '2026-03-11'"
+    )
+    build_marts(world.uri)
+    assert _ids(world, "ad_campaigns") == {"c1", "c6", "c8", None}
+    assert _ids(world, "ad_ads") == {"2", "3", "4", None}
+    assert world.row("select name from marts.ad_ads where fb_ad_id = '2'") == {"name": "Of March"}
+    assert world.rows(seen) == before
+    incremental = [world.contents(mart) for mart in dims]
+    build_marts(world.uri, *RECOMPUTE)
+    assert [world.contents(mart) for mart in dims] == incremental
+
+
+def _ids(world: Warehouse, mart: str) -> set[str | None]:
+    column = {"ad_campaigns": "fb_campaign_id", "ad_ads": "fb_ad_id"}[mart]
+    return {row["id"] for row in world.rows(f"select {column} as id from marts.{mart}")}

@@ -20,7 +20,9 @@ def sound(module_warehouse: str) -> Iterator[Warehouse]:
     world.load("100", "2025-01-01", [ad("1")])
     world.load("100", "2026-03-01", [ad("1"), ad("2")])
     # A day of long ago that was read again an hour ago.
-    world.execute("update ops.loads set loaded_at = now() - interval '1 hour' where date < '2026-1-1'")
+    world.execute(
+        "update ops.loads set loaded_at = now() - interval '1 hour' where date < '2026-1-1'"
+    )
     build_models(world.uri)
     build(world.uri, "--select", *TESTS)
     world.execute("create schema saved")

@@ -9,7 +9,7 @@ days as (
 
 insights as (
     select * from {{ source('meta', 'meta_ad_insights') }}
-    where {{ of_days('days') }}
+    where {{ of_days('select * from days') }}
 ),
 
 figures as (

@@ -11,12 +11,12 @@ days as (
 
 ad_spend as (
     select * from {{ ref('ad_spend') }}
-    where {{ of_days('days') }}
+    where {{ of_days('select * from days') }}
 ),
 
 insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
-    where {{ of_days('days') }}
+    where {{ of_days('select * from days') }}
 ),
 
 {% for name, rows in {'in_mart': 'ad_spend', 'in_raw': 'insights'}.items() -%}

@@ -7,7 +7,7 @@ days as (
 
 ad_spend as (
     select * from {{ ref('ad_spend') }}
-    where {{ of_days('days') }}
+    where {{ of_days('select * from days') }}
 ),
 
 campaigns as (

@@ -35,6 +35,11 @@ account_days as (
     from loads
 ),
 
+newest as (
+    select max(date) as newest_date
+    from days_seen
+),
+
 -- A load that committed while the build ran, or was about to, is judged by the next build.
 to_check as (
     select
@@ -45,6 +50,7 @@ to_check as (
         coalesce(account_insights.impressions, 0) as account_impressions,
         coalesce(nullif(abs(loads.spend - loads.account_spend), 'NaN'), 0) as accepted_difference
     from account_days
+    cross join newest
     left join days_seen
         on
             account_days.account_id = days_seen.account_id
@@ -62,14 +68,11 @@ to_check as (
             loads.loaded_at is not distinct from days_seen.loaded_at
             or loads.loaded_at < '{{ run_started_at }}'::timestamptz - interval '1 minute'
         )
-        {%- if not var('recompute') %}
         and (
-            loads.loaded_at >= now() - interval '2 days'
-            or account_days.date > (
-                select max(days_seen.date) from days_seen
-            ) - {{ var('reconcile_days') }}
+            {{ var('recompute') }}
+            or loads.loaded_at >= now() - interval '2 days'
+            or account_days.date > newest.newest_date - {{ var('reconcile_days') }}
         )
-        {%- endif %}
 )
 
 select * from to_check

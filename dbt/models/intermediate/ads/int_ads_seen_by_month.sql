@@ -2,14 +2,13 @@
     config(
         materialized='incremental',
         unique_key='id',
-        incremental_predicates=["{{ of_days('(' ~ stale_months() ~ ')', 'month') }}"],
+        incremental_predicates=["{{ is_of_stale_months('month') }}"],
         indexes=[
             {'columns': ['id'], 'unique': true},
             {'columns': ['account_id', 'month']},
         ],
     )
 }}
-{%- set is_partial = is_incremental() and not var('recompute') %}
 
 with
 
@@ -17,24 +16,10 @@ months as (
     select * from {{ ref('int_ad_months') }}
 ),
 
-{% if is_partial -%}
-stale_days as (
-    select
-        stale.account_id,
-        calendar_dates.moment::date as date
-    from ({{ stale_months() }}) as stale
-    cross join lateral generate_series(
-        stale.month::timestamp,
-        stale.month + interval '1 month' - interval '1 day',
-        interval '1 day'
-    ) as calendar_dates (moment)
-),
-
-{% endif -%}
 insights as (
     select * from {{ ref('stg_meta__ad_insights') }}
-    {%- if is_partial %}
-    where {{ of_days('stale_days') }}
+    {%- if is_incremental() and not var('recompute') %}
+    where {{ is_of_stale_months() }}
     {%- endif %}
 ),
 

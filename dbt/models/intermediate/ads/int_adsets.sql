@@ -11,8 +11,7 @@ ads_seen as (
 ),
 
 ads as (
-    select * from {{ ref('int_ads') }}
-    where not is_inferred
+    select * from {{ ref('stg_meta__ads') }}
 ),
 
 accounts as (

@@ -11,13 +11,11 @@ ads_seen as (
 ),
 
 adsets as (
-    select * from {{ ref('int_adsets') }}
-    where not is_inferred
+    select * from {{ ref('stg_meta__adsets') }}
 ),
 
 ads as (
-    select * from {{ ref('int_ads') }}
-    where not is_inferred
+    select * from {{ ref('stg_meta__ads') }}
 ),
 
 accounts as (

@@ -1,4 +1,3 @@
-{{ config(materialized='table', post_hook='analyze {{ this }}') }}
 {#-
     What names in a URL stood for, and when: spans of time in which a key (names of campaign, ad
     set and ad, each given or left out) stood for one object, or for several. An object's names

@@ -1,4 +1,3 @@
-{{ config(materialized='table', post_hook='analyze {{ this }}') }}
 
 with
 

@@ -81,18 +81,15 @@ dated as (
     select
         ordered.*,
         false as is_gone,
-        case
-            when
-                ({{ columns_of(own_columns, 'ordered') }}, false)
-                is distinct from ({{ columns_of(own_columns, 'held') }}, held.is_gone)
-                then now()
-            else held.changed_at
-        end as changed_at
+        coalesce(held.changed_at, now()) as changed_at
     from ordered
     left join held
         on
             ordered.transaction_id = held.transaction_id
             and ordered.brand_slug = held.brand_slug
+            and not held.is_gone
+            and ({{ columns_of(own_columns, 'ordered') }})
+            is not distinct from ({{ columns_of(own_columns, 'held') }})
     union all
     select
         held.transaction_id,

@@ -9,8 +9,7 @@
 -#}
 {%- set models = attribution_setting('attribution_models') %}
 {%- set default = attribution_setting('attribution_default_model') %}
-{%- set winners = [] %}
-{%- for model in models if context.get('winner_' ~ model) %}{% do winners.append(model) %}{% endfor %}
+{%- set winners = models | select('in', models_of_kind('winner')) | list %}
 {%- set sharing = models | reject('in', winners) | list %}
 
 with
@@ -23,10 +22,10 @@ judged as (
     select
         path.*
         {%- for model in winners %},
-        path.touch_index > 0 and {{ context['winner_' ~ model]() }} as {{ model }}_wins
+        path.touch_index > 0 and {{ model_sql('winner', model) }} as {{ model }}_wins
         {%- endfor %}
         {%- for model in sharing %},
-        case when path.touch_index > 0 then {{ context['shares_' ~ model]() }}::float8 end
+        case when path.touch_index > 0 then {{ model_sql('shares', model) }}::float8 end
             as {{ model }}_raw
         {%- endfor %}
     from paths as path

@@ -21,7 +21,7 @@ members as (
     select * from ads
     union all
     select ads.*
-    from (values (1)) as one
+    from (values (1)) as one  -- noqa: ST11
     left join ads on false
 ),
 

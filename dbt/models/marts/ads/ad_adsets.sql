@@ -20,7 +20,7 @@ members as (
     select * from adsets
     union all
     select adsets.*
-    from (values (1)) as one
+    from (values (1)) as one  -- noqa: ST11
     left join adsets on false
 ),
 

@@ -19,7 +19,7 @@ members as (
     select * from campaigns
     union all
     select campaigns.*
-    from (values (1)) as one
+    from (values (1)) as one  -- noqa: ST11
     left join campaigns on false
 ),
 

@@ -4,6 +4,7 @@
             "(DBT_INTERNAL_DEST.transaction_id, DBT_INTERNAL_DEST.brand_slug) in "
             "(select transaction_id, brand_slug from {{ ref('int_purchases_due') }})",
         ],
+        merge_exclude_columns=['created_at'],
         indexes=[
             {'columns': ['id'], 'unique': true},
             {'columns': ['transaction_id', 'brand_slug'], 'unique': true},
@@ -27,22 +28,6 @@ winners as (
 
 deliveries as (
     select * from {{ ref('int_deliveries_of_transactions') }}
-),
-
-held as (
-    {%- if is_incremental() %}
-    select
-        transaction_id,
-        brand_slug,
-        created_at
-    from {{ this }}
-    {%- else %}
-    select
-        null::text as transaction_id,
-        null::text as brand_slug,
-        null::timestamptz as created_at
-    where false
-    {%- endif %}
 ),
 
 attributions as (
@@ -86,7 +71,7 @@ attributions as (
         winners.date,
         winners.touched_at,
         purchases.transacted_at as event_time,
-        coalesce(held.created_at, now()) as created_at
+        now() as created_at
     from purchases
     inner join winners
         on
@@ -96,10 +81,6 @@ attributions as (
         on
             purchases.transaction_id = deliveries.transaction_id
             and purchases.brand_slug = deliveries.brand_slug
-    left join held
-        on
-            purchases.transaction_id = held.transaction_id
-            and purchases.brand_slug = held.brand_slug
 )
 
 select * from attributions

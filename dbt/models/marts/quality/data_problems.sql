@@ -1,6 +1,7 @@
 {{
     config(
         post_hook='{{ warn_of_data_problems() }}',
+        merge_exclude_columns=['seen_at'],
         indexes=[{'columns': ['id'], 'unique': true}, {'columns': ['source', 'brand_slug']}],
     )
 }}
@@ -11,33 +12,35 @@ problems as (
     select * from {{ ref('base_app__problems') }}
 ),
 
-shown as (
-    select
-        source,
-        {{ app_shown('brand_slug') }} as brand_slug,
-        {{ app_shown('key', "source = 'app.profiles'") }} as key,
-        problem,
-        row_count
-    from problems
-),
-
 -- A view that is wrong as a whole would fill this mart with all of its rows.
 ranked as (
     select
         *,
-        row_number() over (partition by source, brand_slug, problem order by key) as rank
-    from shown
+        row_number() over same_problem as rank
+    from problems
+    window same_problem as (partition by source, brand_slug, problem order by key collate "C")
+),
+
+shown as (
+    select
+        source,
+        {{ app_shown('brand_slug') }} as brand_slug,
+        case when rank <= {{ most }} then {{ app_shown('key', "source = 'app.profiles'") }} end
+            as key,
+        problem,
+        row_count
+    from ranked
 ),
 
 summed as (
     select
         source,
         brand_slug,
-        case when rank <= {{ most }} then key end as key,
+        key,
         problem,
         sum(row_count)::bigint as row_count
-    from ranked
-    group by 1, 2, 3, 4
+    from shown
+    group by source, brand_slug, key, problem
 ),
 
 keyed as (
@@ -52,31 +55,11 @@ keyed as (
     from summed
 ),
 
-held as (
-    {%- if is_incremental() %}
-    select
-        id,
-        seen_at
-    from {{ this }}
-    {%- else %}
-    select
-        null::uuid as id,
-        null::timestamptz as seen_at
-    where false
-    {%- endif %}
-),
-
 dated as (
     select
-        keyed.id,
-        keyed.source,
-        keyed.brand_slug,
-        keyed.key,
-        keyed.problem,
-        keyed.row_count,
-        coalesce(held.seen_at, now()) as seen_at
+        *,
+        now() as seen_at
     from keyed
-    left join held on keyed.id = held.id
 )
 
 select * from dated
