@@ -32,8 +32,9 @@ ADS = {
 }  # fmt: skip
 NAMES = ["Spring", "Summer", "Autumn", "Winter", "Brand"]
 PEOPLE = 16
-MODELS = ["first_touch", "last_touch", "last_paid_touch", "linear", "position_based", "time_decay"]
-SETTINGS: dict[str, list[str]] = {
+MODELS = "[first_touch, last_touch, last_paid_touch, linear, position_based, time_decay]"
+SETTINGS = {
+    "TRIBUTARY_ATTRIBUTION_MODELS": [MODELS, "[first_touch, last_paid_touch, linear]"],
     "TRIBUTARY_ATTRIBUTION_LOOKBACK_DAYS": ["30", "7", "3"],
     "TRIBUTARY_ATTRIBUTION_DEFAULT_MODEL": ["last_paid_touch", "linear", "first_touch"],
     "TRIBUTARY_ATTRIBUTION_HALF_LIFE_DAYS": ["7", "2"],
