@@ -1,81 +1,18 @@
 {#-
-    Spend beside attributed revenue and beside what the platform claims, per day and level of the
-    hierarchy: one query for `ad_performance` and `campaign_performance`, from the same credits.
-
-    Spend is there once for each model, so that whoever asks for one model has all of it. A row has
-    one currency: sales in another than the ad account's make a row of their own, without spend.
-    Views without a window or a limit inside: a filter on the day reaches the tables' indexes.
+    Sums and ratios of `ad_performance_rows` per day and level of the hierarchy: one query for
+    `ad_performance` and `campaign_performance`. A row has one currency: sales in another than the ad
+    account's make a row of their own, without spend. No window or limit inside: a filter on the day
+    reaches the tables' indexes.
 
     Args:
         level: ad or campaign.
 -#}
 {% macro performance(level) %}
+{%- set is_known = 'is_spend or ' ~ level ~ '_id <> ' ~ meta_unknown_key(level) -%}
 with
 
-ad_spend as (
-    select * from {{ ref('ad_spend') }}
-),
-
-credits as (
-    select * from {{ ref('ad_attribution_credits') }}
-),
-
-spent as (
-    select
-        ad_spend.date,
-        models.model,
-        ad_spend.{{ level }}_id,
-        ad_spend.fb_{{ level }}_id,
-        ad_spend.account_id,
-        ad_spend.brand_slug,
-        ad_spend.currency,
-        ad_spend.reporting_currency,
-        ad_spend.spend,
-        ad_spend.reporting_spend,
-        ad_spend.impressions,
-        ad_spend.clicks,
-        ad_spend.link_clicks,
-        ad_spend.platform_purchases,
-        ad_spend.platform_purchase_value,
-        0::numeric as attributed_conversions,
-        0::numeric as attributed_value,
-        0::numeric as reporting_attributed_value
-    from ad_spend
-    cross join {{ model_rows() }} as models (model)
-),
-
-attributed as (
-    select
-        credits.date,
-        credits.model,
-        credits.{{ level }}_id,
-        case
-            when credits.{{ level }}_id <> {{ meta_unknown_key(level) }}
-                then credits.fb_{{ level }}_id
-        end as fb_{{ level }}_id,
-        case
-            when credits.{{ level }}_id <> {{ meta_unknown_key(level) }} then credits.account_id
-        end as account_id,
-        credits.brand_slug,
-        credits.currency,
-        credits.reporting_currency,
-        0::numeric as spend,
-        0::numeric as reporting_spend,
-        0::bigint as impressions,
-        0::bigint as clicks,
-        0::bigint as link_clicks,
-        0::numeric as platform_purchases,
-        0::numeric as platform_purchase_value,
-        credits.weight as attributed_conversions,
-        credits.attributed_value,
-        credits.reporting_attributed_value
-    from credits
-),
-
-unioned as (
-    select * from spent
-    union all
-    select * from attributed
+performance_rows as (
+    select * from {{ ref('ad_performance_rows') }}
 ),
 
 summed as (
@@ -85,8 +22,9 @@ summed as (
         {{ level }}_id,
         brand_slug,
         currency,
-        max(fb_{{ level }}_id) as fb_{{ level }}_id,
-        max(account_id) as account_id,
+        -- An id that no ad object of ours has is under the unknown member.
+        max(fb_{{ level }}_id) filter (where {{ is_known }}) as fb_{{ level }}_id,
+        max(account_id) filter (where {{ is_known }}) as account_id,
         max(reporting_currency) as reporting_currency,
         sum(spend) as spend,
         sum(impressions)::bigint as impressions,
@@ -104,7 +42,7 @@ summed as (
         case
             when count(*) = count(reporting_attributed_value) then sum(reporting_attributed_value)
         end as reporting_attributed_value
-    from unioned
+    from performance_rows
     group by date, model, {{ level }}_id, brand_slug, currency
 ),
 

@@ -1,9 +1,9 @@
 {#-
-    Pre-hook of a mart: what dbt's `append_new_columns` leaves to us. A column that the contract no
-    longer has is dropped, and one of another type is changed. Views of this project that read it
-    are dropped, and this build creates them again; a view of somebody else is named, and nothing is
-    changed. A unique index of an older key is dropped. The lock makes a second build of the same
-    mart wait; readers go on.
+    Pre-hook of a mart: brings the columns of an existing table to the contract. A new column is
+    added, one that the contract lacks is dropped, and one of another type is changed. Views of this
+    project that read it are dropped, and this build creates them again; a view of somebody else is
+    named, and nothing is changed. A unique index of an older key is dropped. The lock makes a second
+    build of the same mart wait; readers go on.
 -#}
 {% macro adapt_columns() %}
     {%- if config.get('materialized') == 'incremental' and load_cached_relation(this) %}
@@ -13,21 +13,26 @@
         change record;
         ours text;
         others text;
-        outdated text;
     begin
         create temp view contract as {{ get_empty_schema_sql(model.columns) }};
         for change in
             select
-                held.attname as name,
+                coalesce(held.attname, wanted.attname) as name,
                 held.attnum as number,
-                format_type(held.atttypid, held.atttypmod) as type,
-                format_type(wanted.atttypid, wanted.atttypmod) as wanted_type
-            from pg_attribute as held
-            left join pg_attribute as wanted
-                on wanted.attrelid = 'contract'::regclass and wanted.attname = held.attname
-            where held.attrelid = '{{ this }}'::regclass and held.attnum > 0 and not held.attisdropped
+                format_type(wanted.atttypid, wanted.atttypmod) as type,
+                case
+                    when held.attname is null then 'add column %1$I %2$s'
+                    when wanted.attname is null then 'drop column %1$I'
+                    else 'alter column %1$I type %2$s using %1$I::%2$s'
+                end as clause
+            from (select * from pg_attribute where attrelid = '{{ this }}'::regclass) as held
+            full join (select * from pg_attribute where attrelid = 'contract'::regclass) as wanted
+                on held.attname = wanted.attname
+            where
+                coalesce(held.attnum, wanted.attnum) > 0
+                and held.attisdropped is not true
+                and (held.atttypid, held.atttypmod) is distinct from (wanted.atttypid, wanted.atttypmod)
         loop
-            continue when change.type = change.wanted_type;
             with recursive readers as (
                 select pg_rewrite.ev_class
                 from pg_depend
@@ -38,132 +43,85 @@
                 from readers
                 inner join pg_depend on refobjid = readers.ev_class
                 inner join pg_rewrite on pg_rewrite.oid = pg_depend.objid
-            ),
-            named as (
-                select relnamespace::regnamespace || '.' || relname as name
-                from readers
-                inner join pg_class on pg_class.oid = readers.ev_class
             )
             select
-                string_agg(name, ', ' order by name) filter (where name in ({{ names_of_views() }})),
-                string_agg(name, ', ' order by name) filter (where name not in ({{ names_of_views() }}))
+                string_agg(name, ', ' order by name) filter (where name in ({{ our_views() }})),
+                string_agg(name, ', ' order by name) filter (where name not in ({{ our_views() }}))
             into ours, others
-            from named;
+            from readers
+            inner join pg_class on pg_class.oid = readers.ev_class
+            cross join lateral (select relnamespace::regnamespace || '.' || relname as name) as named;
             if others is not null then
                 raise exception '{{ this.schema }}.{{ this.identifier }}: the column % is to %, '
                     'but these views read it: %. Change or drop them, then build again.',
-                    change.name,
-                    coalesce('change its type to ' || change.wanted_type, 'go'),
-                    others;
+                    change.name, coalesce('change its type to ' || change.type, 'go'), others;
             end if;
             execute coalesce('drop view if exists ' || ours || ' cascade', 'select');
-            execute 'alter table {{ this }} ' || case
-                when change.wanted_type is null then format('drop column %I', change.name)
-                else format('alter %1$I type %2$s using %1$I::%2$s', change.name, change.wanted_type)
-            end;
+            execute 'alter table {{ this }} ' || format(change.clause, change.name, change.type);
         end loop;
         drop view contract;
-        for outdated in
-            select coalesce(
-                'alter table {{ this }} drop constraint ' || quote_ident(conname),
-                'drop index ' || indexrelid::regclass
-            )
-            from ({{ indexes_of(this) }}) as held
-            left join pg_constraint on conindid = indexrelid and contype in ('p', 'u')
-            where is_unique and columns not in ({{ keys_of_model() }})
-        loop
-            execute outdated;
-        end loop;
     end
-    $adapt$
+    $adapt$;
+    {%- for index in run_query(indexes_of(this)).rows
+        if index['is_unique'] and index['columns'] not in keys_of_model() %}
+    {{ index['drop'] }};
+    {%- endfor %}
     {%- endif %}
 {% endmacro %}
 
 
-{#- Post-hook of a mart: indexes and `not null` of the contract that an older relation lacks. -#}
+{#- Post-hook of a mart: indexes and `not null` of the contract that an older table lacks. -#}
 {% macro add_missing_indexes() %}
     {%- if config.get('materialized') == 'incremental' -%}
-    {%- set held = [] -%}
-    {%- for row in run_query(indexes_of(this)).rows -%}
-        {%- do held.append((row['columns'], row['is_unique'])) -%}
-    {%- endfor -%}
-    {%- for index in config.get('indexes', [])
-        if (index.columns | join(','), index.get('unique', false)) not in held -%}
-        {%- do run_query(get_create_index_sql(this, index)) -%}
+    {%- set held = run_query(indexes_of(this)).columns['columns'].values() -%}
+    {%- for index in config.get('indexes', []) if index.columns | join(',') not in held %}
+    {{ get_create_index_sql(this, index) }};
     {%- endfor %}
-    do $nulls$
-    declare
-        required text;
-        has_nulls boolean;
-    begin
-        for required in
-            select attname
-            from pg_attribute
-            where
-                attrelid = '{{ this }}'::regclass
-                and not attnotnull
-                and attname in (
-                    ''
-                    {%- for name, column in model.columns.items()
-                        if 'not_null' in column.constraints | map(attribute='type') %},
-                    '{{ name }}'
-                    {%- endfor %}
-                )
-        loop
-            execute format('select exists (select from {{ this }} where %I is null)', required)
-            into has_nulls;
-            if not has_nulls then
-                execute format('alter table {{ this }} alter %I set not null', required);
-            end if;
-        end loop;
-    end
-    $nulls$
+    {%- set nullable = run_query(
+        "select attname from pg_attribute where attnum > 0 and not attnotnull and attrelid = '"
+        ~ this ~ "'::regclass"
+    ).columns[0].values() -%}
+    {%- for name, column in model.columns.items()
+        if name in nullable and 'not_null' in column.constraints | map(attribute='type')
+        and not run_query("select 1 from " ~ this ~ " where " ~ name ~ " is null limit 1").rows %}
+    alter table {{ this }} alter column {{ name }} set not null;
+    {%- endfor %}
     {%- endif -%}
 {% endmacro %}
 
 
 {% macro indexes_of(relation) %}
     select
-        indexrelid,
         indisunique as is_unique,
-        (
-            select string_agg(attname, ',' order by ordinality)
-            from unnest(indkey) with ordinality as key (attnum, ordinality)
-            inner join pg_attribute on attrelid = indrelid and pg_attribute.attnum = key.attnum
-        ) as columns
+        array_to_string(array(
+            select attname from unnest(indkey) with ordinality as key (number, place)
+            inner join pg_attribute on attrelid = indrelid and attnum = number
+            order by place
+        ), ',') as columns,
+        coalesce(
+            'alter table {{ relation }} drop constraint ' || quote_ident(conname),
+            'drop index ' || indexrelid::regclass
+        ) as drop
     from pg_index
+    left join pg_constraint on conindid = indexrelid and contype in ('p', 'u')
     where indrelid = '{{ relation }}'::regclass
 {% endmacro %}
 
 
-{#- The columns of each key that the model has, as a list of texts: 'id', 'transaction_id,model'. -#}
+{#- The columns of each key that the model has, as texts: 'id', 'transaction_id,brand_slug'. -#}
 {% macro keys_of_model() -%}
     {%- set key = config.get('unique_key') -%}
-    '{{ key if key is string else key | join(',') }}'
+    {%- set keys = [key if key is string else key | join(',')] -%}
     {%- for index in config.get('indexes', []) if index.get('unique') -%}
-    , '{{ index.columns | join(',') }}'
+        {%- do keys.append(index.columns | join(',')) -%}
     {%- endfor -%}
+    {{ return(keys) }}
 {%- endmacro %}
 
 
-{% macro names_of_views() -%}
+{% macro our_views() -%}
     ''
     {%- for node in graph.nodes.values() if node.config.materialized == 'view_in_place' -%}
     , '{{ node.schema }}.{{ node.alias }}'
     {%- endfor -%}
 {%- endmacro %}
-
-
-{#-
-    dbt's own warns of every `numeric` without a precision. In Postgres that is the exact type that
-    rounds nothing: what money needs.
--#}
-{% macro postgres__get_empty_schema_sql(columns) %}
-    select
-    {%- for name in columns %}
-        {%- if not columns[name].data_type -%}
-            {%- do exceptions.column_type_missing(column_names=[name]) -%}
-        {%- endif %}
-        cast(null as {{ columns[name].data_type }}) as {{ name }}{{ ',' if not loop.last }}
-    {%- endfor %}
-{% endmacro %}

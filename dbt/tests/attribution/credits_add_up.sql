@@ -8,13 +8,17 @@ due as (
     select * from {{ ref('int_purchases_due') }}
 ),
 
+of_shop as (
+    select * from {{ ref('stg_app__transactions') }}
+),
+
 transactions as (
-    select transactions.*
-    from {{ ref('stg_app__transactions') }} as transactions
+    select of_shop.*
+    from of_shop
     inner join due
         on
-            transactions.transaction_id = due.transaction_id
-            and transactions.brand_slug = due.brand_slug
+            of_shop.transaction_id = due.transaction_id
+            and of_shop.brand_slug = due.brand_slug
 ),
 
 credits as (
