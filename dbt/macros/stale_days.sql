@@ -1,13 +1,26 @@
 {#-
-    A condition: the row is of an account-day that a build of `ad_spend` computes. That are those
-    that it holds of another load, rate, currency or brand than `int_ad_spend_days` names, those
-    that it lacks, and those that vanished.
+    A condition: the row is of an account-day that a build of `ad_spend` computes. Those are the ones
+    that it holds of another load, rate, currency or brand than `int_ad_spend_days` names, that it
+    lacks, or that vanished; and those without a load: nothing would show that their rows changed.
 -#}
 {% macro is_of_stale_days() -%}
-    {{ of_days(stale_keys(ref('int_ad_spend_days'), 'date', 'loaded_at', [
-        'brand_slug', 'currency', 'reporting_currency', 'time_zone', 'load_status', 'exchange_rate',
-        'exchange_rate_date', 'restatement_count', 'last_restated_at',
-    ])) }}
+    {{ of_days(stale_keys(
+        ref('int_ad_spend_days'), 'date', 'wanted.has_delivery', 'wanted.loaded_at is null',
+        [
+            'brand_slug', 'currency', 'reporting_currency', 'time_zone', 'load_status',
+            'exchange_rate', 'exchange_rate_date', 'restatement_count', 'last_restated_at',
+            'loaded_at',
+        ]
+    )) }}
+{%- endmacro %}
+
+
+{#- A condition: the row is of an account-day that `ad_restatements` holds of other restatements. -#}
+{% macro is_of_restated_days() -%}
+    {{ of_days(stale_keys(
+        ref('int_ad_spend_days'), 'date', 'wanted.restatement_count > 0', 'false',
+        ['brand_slug', 'time_zone', 'restatement_count', 'last_restated_at']
+    )) }}
 {%- endmacro %}
 
 
@@ -17,7 +30,10 @@
     select
         stale.account_id,
         days.moment::date as date
-    from ({{ stale_keys(ref('int_ad_months'), 'month', 'loads_version') }}) as stale
+    from ({{ stale_keys(
+        ref('int_ad_months'), 'month', 'wanted.has_delivery', 'wanted.loads_version is null',
+        ['loads_version']
+    ) }}) as stale
     cross join lateral generate_series(
         stale.month::timestamp,
         stale.month + interval '1 month' - interval '1 day',
@@ -28,29 +44,17 @@
 {%- endmacro %}
 
 
-{#- A condition: the row is of an account-day with a restatement that `ad_restatements` lacks. -#}
-{% macro is_of_days_restated_since() -%}
-    {%- set restated -%}
-    select
-        restatements.account_id,
-        restatements.date
-    from {{ ref('stg_tributary__restatements') }} as restatements
-    left join {{ this }} as held
-        on held.id = {{ restatement_key('restatements.restatement_id') }}
-    where restatements.report = 'ad_insights' and held.id is null
-    {%- endset -%}
-    {{ of_days(restated) }}
-{%- endmacro %}
-
-
 {#-
     Keys (account and date, or month) of which the present model holds other values than `wanted`
     has, found by one look-up of each key in the model's index. Differing counts, not being newer: a
-    load that committed late is not missed. A key without a version is always stale: no load would
-    show that its rows changed.
+    load that committed late is not missed.
+
+    Args:
+        has_rows: a condition: the model is to have rows of the key.
+        is_unknown: a condition: the key is computed even if nothing differs.
+        compared: the columns of both that decide.
 -#}
-{% macro stale_keys(wanted, date, version, compared=[]) %}
-    {%- set compared = [version] + compared -%}
+{% macro stale_keys(wanted, date, has_rows, is_unknown, compared) %}
     select
         wanted.account_id,
         wanted.{{ date }}
@@ -62,10 +66,10 @@
         limit 1
     ) as held on true
     where
-        (wanted.has_delivery or held.account_id is not null)
+        ({{ has_rows }} or held.account_id is not null)
         and (
-            wanted.{{ version }} is null
-            or (wanted.has_delivery, {{ columns_of(compared, 'wanted') }})
+            {{ is_unknown }}
+            or ({{ has_rows }}, {{ columns_of(compared, 'wanted') }})
             is distinct from (held.account_id is not null, {{ columns_of(compared, 'held') }})
         )
 {% endmacro %}
@@ -75,7 +79,7 @@
     A condition: the row is of these accounts and these days, which a query finds. Of a few days more
     than asked for, and of the same ones in raw as in a mart. By arrays: so the rows are found
     through an index that begins with the account and the day, whatever the planner thinks of their
-    number.
+    number. 58,000 of 730,000 rows of raw: 0.07 s, and 0.5 s by `(account_id, date) in (…)`.
 -#}
 {% macro of_days(days, date='date') -%}
     account_id = any(array(select days.account_id from ({{ days }}) as days))

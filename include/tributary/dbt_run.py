@@ -86,13 +86,23 @@ def interruption(raised: list[BaseException]) -> str | None:
     is tried again, in one line; None when there is no such exception. A full disk, a refused
     statement and a failed test stay what they are.
     """
-    for exception in raised:
-        cause: BaseException | None = exception
-        while cause is not None and not isinstance(cause, psycopg2.Error):
-            cause = cause.__cause__ or cause.__context__
+    for cause in map(_of_postgres, raised):
         # A connection that was lost, or never made, has no code.
         lost = isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
         code = getattr(cause, "pgcode", None)
         if code.startswith(_PASSES) if code else lost:
             return str(cause).strip().partition("\n")[0]
     return None
+
+
+def met_a_duplicate(raised: list[BaseException]) -> bool:
+    """Whether one of these exceptions is a unique index's, about a key that is there twice."""
+    return any(getattr(_of_postgres(one), "pgcode", None) == "23505" for one in raised)
+
+
+def _of_postgres(exception: BaseException) -> psycopg2.Error | None:
+    """What Postgres said, of an exception that dbt made of it."""
+    cause: BaseException | None = exception
+    while cause is not None and not isinstance(cause, psycopg2.Error):
+        cause = cause.__cause__ or cause.__context__
+    return cause

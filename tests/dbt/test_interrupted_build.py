@@ -82,8 +82,9 @@ def test_a_build_whose_connection_is_killed_is_tried_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("node", ["base_app__repeated_transactions", "int_purchases"])
 def test_a_build_under_which_a_view_changed_is_tried_again(
-    airflow: None, warehouse: str, monkeypatch: pytest.MonkeyPatch
+    airflow: None, warehouse: str, monkeypatch: pytest.MonkeyPatch, node: str
 ) -> None:
     """An order that a shop's view shows twice since a moment ago stops all brands' marts."""
     from airflow.dag_processing.dagbag import DagBag
@@ -91,7 +92,16 @@ def test_a_build_under_which_a_view_changed_is_tried_again(
     world = Warehouse(warehouse)
     world.purchase("once", "p1", "2026-03-01", "10")
     world.purchase("once", "p2", "2026-03-01", "5", brand="lumen")
-    # The second row comes when the build has looked for keys that are there twice.
+    # The second row comes when the build has looked for keys that are there twice: before a test
+    # looks again, or later, while the first table is made.
+    first_seen = {
+        "base_app__repeated_transactions": f"to_regclass('staging.{node}') is not null",
+        "int_purchases": f"""case
+            when current_query() like '%"model.tributary.{node}"%' then nextval('public.came') > 0
+            else (select is_called from public.came)
+        end""",
+    }
+    world.execute("create sequence public.came")
     world.execute("alter table app.transactions rename to orders")
     world.execute(
         "create view app.transactions as select * from app.orders union all "
@@ -100,7 +110,7 @@ def test_a_build_under_which_a_view_changed_is_tried_again(
         "event_source_url, ip, "
         "user_agent, fbp, fbc from app.orders where brand_slug = 'acme' "
         "and transaction_id = 'once' "
-        "and to_regclass('staging.base_app__repeated_transactions') is not null"
+        f"and {first_seen[node]}"
     )
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse)
     run = DagBag(config.ROOT / "dags").dags["build_marts"].test()

@@ -1,4 +1,4 @@
-"""The three changes of docs/extending.md that a dbt user makes first, made as they are written there."""
+"""The three changes of docs/extending.md that a dbt user makes first, as they are written there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,22 @@
 {#-
+    A condition: the row is of a purchase that this build computes. Said twice: by an array, rows are
+    found through an index that begins with `transaction_id`, so that the cost does not grow with the
+    history.
+-#}
+{% macro is_due(relation) -%}
+    {{ relation }}.transaction_id = any(
+        array(select due.transaction_id from {{ ref('int_purchases_due') }} as due)
+    )
+    and ({{ relation }}.transaction_id, {{ relation }}.brand_slug) in (
+        select
+            due.transaction_id,
+            due.brand_slug
+        from {{ ref('int_purchases_due') }} as due
+    )
+{%- endmacro %}
+
+
+{#-
     Purchases that the latest build has not seen as they are now: it did not read
     them, or they changed since it began. Tests leave them out on both sides; the next build judges them. The minute is for
     purchases that were about to commit. Expects `transactions`.

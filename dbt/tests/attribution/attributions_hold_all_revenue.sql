@@ -1,16 +1,11 @@
 -- depends_on: {{ ref('ad_attribution_credits') }}
 -- depends_on: {{ ref('int_purchases') }}
 -- Sums of revenue and numbers of purchases per brand and currency that differ between the shop's
--- own purchases and `ad_attributions`: of those that
--- this build computed.
+-- own purchases and `ad_attributions`: over all that there is.
 with
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
-),
-
-due as (
-    select * from {{ ref('int_purchases_due') }}
 ),
 
 not_seen as (
@@ -28,15 +23,7 @@ of_shop as (
         sum(transactions.value) as value,
         count(*) as purchases
     from transactions
-    where
-        transactions.is_revenue
-        and {{ is_seen('transactions') }}
-        and (transactions.transaction_id, transactions.brand_slug) in (
-            select
-                due.transaction_id,
-                due.brand_slug
-            from due
-        )
+    where transactions.is_revenue and {{ is_seen('transactions') }}
     group by transactions.brand_slug, transactions.currency
 ),
 
@@ -47,14 +34,7 @@ of_attributions as (
         sum(attributions.conversion_value) as value,
         count(*) as purchases
     from attributions
-    where
-        {{ is_seen('attributions') }}
-        and (attributions.transaction_id, attributions.brand_slug) in (
-            select
-                due.transaction_id,
-                due.brand_slug
-            from due
-        )
+    where {{ is_seen('attributions') }}
     group by attributions.brand_slug, attributions.currency
 ),
 

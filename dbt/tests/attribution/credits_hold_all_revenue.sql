@@ -1,17 +1,15 @@
 -- depends_on: {{ ref('ad_performance') }}
 -- depends_on: {{ ref('int_purchases') }}
 -- Sums of revenue and numbers of purchases per brand, currency and model that differ between the
--- shop's own purchases and the credits: of those that
--- this build computed. It reads every credit, so it waits
--- for a view on them: else `ad_attributions` would wait for it.
+-- shop's own purchases and the credits: over all that there is. It reads every credit, so only the
+-- nightly build runs it: `credits_add_up` holds what an hourly build writes. It waits for a view on
+-- the credits: else `ad_attributions` would wait for it.
+{{ config(enabled=var('recompute')) }}
+
 with
 
 transactions as (
     select * from {{ ref('stg_app__transactions') }}
-),
-
-due as (
-    select * from {{ ref('int_purchases_due') }}
 ),
 
 not_seen as (
@@ -29,15 +27,7 @@ of_shop as (
         sum(transactions.value) as value,
         count(*) as purchases
     from transactions
-    where
-        transactions.is_revenue
-        and {{ is_seen('transactions') }}
-        and (transactions.transaction_id, transactions.brand_slug) in (
-            select
-                due.transaction_id,
-                due.brand_slug
-            from due
-        )
+    where transactions.is_revenue and {{ is_seen('transactions') }}
     group by transactions.brand_slug, transactions.currency
 ),
 
@@ -60,14 +50,7 @@ of_credits as (
         sum(credits.attributed_value) as value,
         sum(credits.weight) as purchases
     from credits
-    where
-        {{ is_seen('credits') }}
-        and (credits.transaction_id, credits.brand_slug) in (
-            select
-                due.transaction_id,
-                due.brand_slug
-            from due
-        )
+    where {{ is_seen('credits') }}
     group by credits.model, credits.brand_slug, credits.currency
 ),
 

@@ -1,6 +1,6 @@
 -- Days and models on which the performance marts hold other revenue or spend than credits and
--- `ad_spend` do: of the newest week of spend, and of the 7 newest days with purchases. They are asked
--- for beforehand: only constants find their way into a view.
+-- `ad_spend` do: of the newest week of spend, and of the 7 newest days with purchases. They are
+-- queried beforehand: only constants find their way into a view.
 {%- set asked %}
     (
         select distinct transacted_at::date as date

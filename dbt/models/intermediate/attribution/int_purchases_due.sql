@@ -4,6 +4,8 @@
     `attribution_late_days`, and with a row that did not change for a day, so that a nightly build
     has followed the change. Purchases that are gone are here, too: their rows in the marts go.
 -#}
+{%- set days = longest_lookback_days() | int + attribution_setting('attribution_late_days') | int %}
+
 with
 
 purchases as (
@@ -14,9 +16,7 @@ due as (
     select * from purchases
     {%- if not var('recompute') %}
     where
-        transacted_at >= now() - interval '1 day' * {{
-            longest_lookback_days() + attribution_setting('attribution_late_days')
-        }}
+        transacted_at >= now() - interval '{{ days }} days'
         or changed_at >= now() - interval '1 day'
     {%- endif %}
 )

@@ -12,6 +12,7 @@
 {%- set winners = models | select('in', models_of_kind('winner')) | list %}
 {%- set sharing = models | reject('in', winners) | list %}
 
+-- noqa: disable=LT02
 with
 
 paths as (
@@ -25,8 +26,9 @@ judged as (
         path.touch_index > 0 and {{ model_sql('winner', model) }} as {{ model }}_wins
         {%- endfor %}
         {%- for model in sharing %},
-        case when path.touch_index > 0 then {{ model_sql('shares', model) }}::float8 end
-            as {{ model }}_raw
+        case
+            when path.touch_index > 0 then {{ model_sql('shares', model) }}::float8
+        end as {{ model }}_raw
         {%- endfor %}
     from paths as path
 ),
@@ -48,8 +50,10 @@ rounded as (
     select
         *
         {%- for model in sharing %},
-        case when touch_index < touch_count then round({{ model }}_ratio * 1000000000000)::bigint end
-            as {{ model }}_share,
+        case
+            when touch_index < touch_count
+                then round({{ model }}_ratio * 1000000000000)::bigint
+        end as {{ model }}_share,
         case
             when touch_index < touch_count
                 then trunc(
@@ -91,7 +95,7 @@ weighted as (
     window whole_path as (partition by transaction_id, brand_slug)
 ),
 
--- The touch with the most credit by the default model, the newest of equals; without any, the first.
+-- With the most credit by the default model, the newest of equals; without one, the first.
 ranked as (
     select
         *,

@@ -62,7 +62,7 @@ eligible as (
         on
             purchases.brand_slug = clicked.brand_slug
             and purchases.person_id = clicked.person_id
-            and clicked.touched_at <= purchases.transacted_at
+            and purchases.transacted_at >= clicked.touched_at
             and {{ in_window('clicked.touched_at') }}
             and (
                 clicked.same_click_before is null

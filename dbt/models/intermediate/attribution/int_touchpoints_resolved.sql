@@ -14,6 +14,7 @@
 {%- set paid_mediums = sql_list(attribution_setting('paid_mediums')) %}
 {%- set view_mediums = sql_list(attribution_setting('view_mediums')) %}
 
+-- noqa: disable=LT02
 with
 
 purchases as (

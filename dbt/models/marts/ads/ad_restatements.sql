@@ -1,6 +1,6 @@
 {{
     config(
-        incremental_predicates=["{{ is_of_days_restated_since() }}"],
+        incremental_predicates=["{{ is_of_restated_days() }}"],
         indexes=[
             {'columns': ['id'], 'unique': true},
             {'columns': ['account_id', 'date']},
@@ -8,6 +8,7 @@
         ],
     )
 }}
+-- depends_on: {{ ref('int_ad_spend_days') }}
 
 with
 
@@ -23,7 +24,7 @@ restatements as (
 to_describe as (
     select * from restatements
     {%- if is_incremental() and not var('recompute') %}
-    where {{ is_of_days_restated_since() }}
+    where {{ is_of_restated_days() }}
     {%- endif %}
 ),
 

@@ -14,8 +14,8 @@
     )
 }}
 {#-
-    Half of each page stays free, for the second version of its rows: a load writes all rows of its
-    days anew, and so touches no index. 58,000 rows: 3 s without, 0.6 s with.
+    Half of each page stays free, for the second version of its rows: a load changes all rows of its
+    days, and then touches no index. 58,000 rows take 1.1 s, and 3.0 s without the room.
 -#}
 
 with

@@ -2,10 +2,7 @@
 {{
     config(
         unique_key=['transaction_id', 'brand_slug', 'model', 'touch_index'],
-        incremental_predicates=[
-            "(DBT_INTERNAL_DEST.transaction_id, DBT_INTERNAL_DEST.brand_slug) in "
-            "(select transaction_id, brand_slug from {{ ref('int_purchases_due') }})",
-        ],
+        incremental_predicates=["{{ is_due('DBT_INTERNAL_DEST') }}"],
         indexes=[
             {'columns': ['transaction_id', 'brand_slug', 'model', 'touch_index'], 'unique': true},
             {'columns': ['date']},

@@ -1,9 +1,6 @@
 {{
     config(
-        incremental_predicates=[
-            "(DBT_INTERNAL_DEST.transaction_id, DBT_INTERNAL_DEST.brand_slug) in "
-            "(select transaction_id, brand_slug from {{ ref('int_purchases_due') }})",
-        ],
+        incremental_predicates=["{{ is_due('DBT_INTERNAL_DEST') }}"],
         merge_exclude_columns=['created_at'],
         indexes=[
             {'columns': ['id'], 'unique': true},

@@ -6,10 +6,6 @@ claims as (
     select * from {{ ref('stg_meta__ad_purchases_by_window') }}
 ),
 
-ads as (
-    select * from {{ ref('ad_ads') }}
-),
-
 campaigns as (
     select * from {{ ref('ad_campaigns') }}
 ),
