@@ -29,6 +29,7 @@ WRITTEN = {"data_problems": ["seen_at"], "ad_spend": ["created_at"]}
 WRITTEN |= {mart: ["created_at"] for mart in BY_PURCHASE}
 
 
+@pytest.mark.timeout(600 * DAYS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_days(warehouse: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some change, or two of them together, marts do not hold what their sources say: until
