@@ -111,26 +111,45 @@ def test_a_reader_holds_up_no_build(world: Warehouse, monkeypatch: pytest.Monkey
 
 
 def test_a_view_follows(world: Warehouse, tmp_path: Path) -> None:
-    """A view that somebody has replaced by hand stays so, or one that shows all of a table
-    lacks the table's new column.
+    """A mart that is a view stays as somebody has replaced it by hand, or a change of its columns
+    takes an analyst's view along.
     """
-    project = tmp_path / "dbt"
-    shutil.copytree(config.ROOT / "dbt", project)
-    model = project / "models/staging/tributary/stg_tributary__destinations.sql"
-    model.write_text("select * from {{ source('ops', 'destinations') }}")
-    only = ("--exclude-resource-type", "test", "unit_test", "--select", model.stem)
-    build(world.uri, *only, project=project)
-    definition = f"select pg_get_viewdef('staging.{model.stem}') as sql"
+    only = (
+        "--exclude-resource-type",
+        "test",
+        "unit_test",
+        "--select",
+        "conversion_delivery_status",
+    )
+    build(world.uri, *only)
+    definition = "select pg_get_viewdef('marts.conversion_delivery_status') as sql"
     wanted = world.row(definition)
     world.execute(
-        f"create or replace view staging.{model.stem} as select * from ops.destinations where false"
+        "create or replace view marts.conversion_delivery_status as "
+        "select null::text as brand_slug, null::text as destination, null::text as platform, "
+        "null::date as date, null::text as sync_status, null::text as outcome, "
+        "null::text as currency, 0::bigint as delivery_count, 0::numeric as amount"
     )
     assert world.row(definition) != wanted
-    build(world.uri, *only, project=project)
+    build(world.uri, *only)
     assert world.row(definition) == wanted
-    world.execute("alter table ops.destinations add column colour text default 'red'")
+
+    project = tmp_path / "dbt"
+    shutil.copytree(config.ROOT / "dbt", project)
+    model = project / "models/marts/conversions/conversion_delivery_status.sql"
+    contract = project / "models/marts/conversions/_conversions__models.yml"
+    model.write_text(model.read_text().replace("as delivery_count", "as deliveries"))
+    contract.write_text(contract.read_text().replace("name: delivery_count", "name: deliveries"))
+    world.execute(
+        "create view public.by_day as select date, amount from marts.conversion_delivery_status"
+    )
+    status, message = outcome(world.uri, *only, project=project)["conversion_delivery_status"]
+    assert status == "error"
+    assert "conversion_delivery_status: its columns change, but view by_day depends on" in message
+    assert world.row(definition) == wanted
+    world.execute("drop view public.by_day")
     build(world.uri, *only, project=project)
-    assert "colour" in world.row(definition)["sql"]
+    assert "deliveries" in world.row(definition)["sql"]
 
 
 def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:
@@ -155,7 +174,7 @@ def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:
     assert world.row("select clicks from by_clicks")["clicks"] == 3
 
     world.execute("drop view public.by_clicks")
-    build(world.uri, *only, project=project)
+    build(world.uri, *only, *RECOMPUTE, project=project)
     row = world.row("select * from marts.ad_spend")
     assert row["presses"] == "3"
     assert "clicks" not in row

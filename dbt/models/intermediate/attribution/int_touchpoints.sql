@@ -20,6 +20,23 @@ contact_touches as (
     select * from {{ ref('int_contact_touches') }}
 ),
 
+profiles as (
+    select distinct
+        purchases.brand_slug,
+        purchases.person_id,
+        coalesce(people.profile_id, purchases.person_id) as profile_id
+    from purchases
+    left join people
+        on
+            purchases.brand_slug = people.brand_slug
+            and purchases.person_id = people.person_id
+    where purchases.person_id is not null
+),
+
+touches as (
+    select * from {{ ref('int_contact_touches') }}
+),
+
 buyers as (
     select distinct
         brand_slug,
