@@ -1,3 +1,4 @@
+{{ config(pre_hook='{{ without_merge_joins() }}') }}
 {#-
     All touches of the people whose purchases are due: of the site, and of contacts (see
     `int_contact_touches`).
@@ -20,6 +21,7 @@ contact_touches as (
     select * from {{ ref('int_contact_touches') }}
 ),
 
+-- Distinct, also so that Postgres joins them as they are, by a hash.
 profiles as (
     select distinct
         purchases.brand_slug,
@@ -31,28 +33,6 @@ profiles as (
             purchases.brand_slug = people.brand_slug
             and purchases.person_id = people.person_id
     where purchases.person_id is not null
-),
-
-touches as (
-    select * from {{ ref('int_contact_touches') }}
-),
-
-buyers as (
-    select distinct
-        brand_slug,
-        person_id
-    from purchases
-    where person_id is not null
-),
-
-profiles as (
-    select
-        buyers.brand_slug,
-        buyers.person_id,
-        coalesce(people.profile_id, buyers.person_id) as profile_id
-    from buyers
-    left join people
-        on buyers.brand_slug = people.brand_slug and buyers.person_id = people.person_id
 ),
 
 touches as (
