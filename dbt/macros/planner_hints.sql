@@ -2,8 +2,8 @@
     Pre-hook: memory for the sorts and hashes of this model's transaction. With Postgres' own 4 MB an
     hourly build of 1,000,000 touches costs 42 s of processors, with 64 MB 37 s.
 -#}
-{% macro more_memory() -%}
-    set local work_mem = '64MB'
+{% macro more_memory(size='64MB') -%}
+    set local work_mem = '{{ size }}'
 {%- endmacro %}
 
 

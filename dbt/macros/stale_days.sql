@@ -1,7 +1,8 @@
 {#-
     A condition: the row is of an account-day that a build of `ad_spend` computes. Those are the ones
     that it holds of another load, rate, currency or brand than `int_ad_spend_days` names, that it
-    lacks, or that vanished; and those without a load: nothing would show that their rows changed.
+    lacks, or that have lost all their rows; and those without a load: nothing would show that their
+    rows changed. A day that neither the ledger nor the account's totals name is left to a recompute.
 -#}
 {% macro is_of_stale_days() -%}
     {{ of_days(stale_keys(

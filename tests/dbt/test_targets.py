@@ -105,6 +105,7 @@ def test_the_schemas_of_ci_are_made_and_dropped(
     production: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each run of CI leaves its schemas in the warehouse, or drops those of production."""
+    production.execute("create schema ci_4711")  # somebody else's, of the target's own name
     before = _schemas(production)
     monkeypatch.setenv("TRIBUTARY_DBT_SCHEMA", "ci_4711")
     chosen = ("--target", "ci", "--select", "+ad_campaigns")
@@ -141,6 +142,24 @@ def test_every_relation_is_a_node_of_dbt(production: Warehouse) -> None:
         and node["config"]["materialized"] != "ephemeral"
     }
     assert set(_relations(production, LAYERS)) == known
+
+
+def test_no_build_drops_what_a_view_mart_reads(production: Warehouse) -> None:
+    """A mart that is a view, and what analysts made on it, goes with a view of staging."""
+    nodes = _artefact(production.uri, "manifest.json")["nodes"]
+
+    def read_by(name: str) -> set[str]:
+        parents = nodes[name]["depends_on"]["nodes"]
+        through = [one for one in parents if _kind(one) == "ephemeral"]
+        return {_kind(one) for one in parents} | {kind for one in through for kind in read_by(one)}
+
+    def _kind(name: str) -> str:
+        return str(nodes[name]["config"]["materialized"]) if name in nodes else "source"
+
+    views = [name for name in nodes if _kind(name) == "view_in_place"]
+    assert len(views) == 4
+    for view in views:
+        assert read_by(view) <= {"source", "incremental", "ephemeral"}, view
 
 
 def test_retry_builds_what_failed(warehouse: str) -> None:

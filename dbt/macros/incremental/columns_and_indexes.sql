@@ -1,13 +1,11 @@
 {#-
     Pre-hook of a mart: brings the columns of an existing table to the contract. A new column is
-    added, one that the contract lacks is dropped, and one of another type is changed. Views of this
-    project that read it are dropped, and this build creates them again; a view of somebody else is
-    named, and nothing is changed. A unique index of an older key is dropped. The lock makes a second
-    build of the same mart wait; readers go on.
+    added, one that the contract lacks is dropped, and one of another type is changed. Marts that are
+    views and read it are dropped, and a build of all marts creates them again; an analyst's view is
+    named, and nothing is changed. A unique index of an older key is dropped.
 -#}
 {% macro adapt_columns() %}
     {%- if config.get('materialized') == 'incremental' and load_cached_relation(this) %}
-    lock table {{ this }} in share row exclusive mode;
     do $adapt$
     declare
         change record;
@@ -63,7 +61,7 @@
     end
     $adapt$;
     {%- for index in run_query(indexes_of(this)).rows
-        if index['is_unique'] and index['columns'] not in keys_of_model() %}
+        if index['description'].startswith('unique ') and index['description'] not in keys_of_model() %}
     {{ index['drop'] }};
     {%- endfor %}
     {%- endif %}
@@ -73,8 +71,9 @@
 {#- Post-hook of a mart: indexes and `not null` of the contract that an older table lacks. -#}
 {% macro add_missing_indexes() %}
     {%- if config.get('materialized') == 'incremental' -%}
-    {%- set held = run_query(indexes_of(this)).columns['columns'].values() -%}
-    {%- for index in config.get('indexes', []) if index.columns | join(',') not in held %}
+    {%- set held = run_query(indexes_of(this)).columns['description'].values() -%}
+    {%- for index in config.get('indexes', [])
+        if ('unique ' if index.get('unique') else '') ~ index.columns | join(',') not in held %}
     {{ get_create_index_sql(this, index) }};
     {%- endfor %}
     {%- set nullable = run_query(
@@ -92,12 +91,11 @@
 
 {% macro indexes_of(relation) %}
     select
-        indisunique as is_unique,
-        array_to_string(array(
+        case when indisunique then 'unique ' else '' end || array_to_string(array(
             select attname from unnest(indkey) with ordinality as key (number, place)
             inner join pg_attribute on attrelid = indrelid and attnum = number
             order by place
-        ), ',') as columns,
+        ), ',') as description,
         coalesce(
             'alter table {{ relation }} drop constraint ' || quote_ident(conname),
             'drop index ' || indexrelid::regclass
@@ -108,12 +106,12 @@
 {% endmacro %}
 
 
-{#- The columns of each key that the model has, as texts: 'id', 'transaction_id,brand_slug'. -#}
+{#- The keys of the model as `indexes_of` describes them: 'unique transaction_id,brand_slug'. -#}
 {% macro keys_of_model() -%}
     {%- set key = config.get('unique_key') -%}
-    {%- set keys = [key if key is string else key | join(',')] -%}
+    {%- set keys = ['unique ' ~ (key if key is string else key | join(','))] -%}
     {%- for index in config.get('indexes', []) if index.get('unique') -%}
-        {%- do keys.append(index.columns | join(',')) -%}
+        {%- do keys.append('unique ' ~ index.columns | join(',')) -%}
     {%- endfor -%}
     {{ return(keys) }}
 {%- endmacro %}

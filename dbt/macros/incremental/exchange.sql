@@ -3,7 +3,8 @@
     are not written, and rows that vanished are deleted. Set `unique_key`. With
     `incremental_predicates`, only the held rows that these select are compared: they must select
     the rows of whatever the model computes. With `--vars 'recompute: true'` all rows are compared.
-    A row keeps its first value of the columns in `merge_exclude_columns`.
+    A row keeps its first value of the columns in `merge_exclude_columns`. A key that the model has
+    twice is an error. The lock makes a second build of the same model wait; readers go on.
     Predicates are text with Jinja in it, rendered when the model runs: a `ref` in a config would be
     resolved too early. A build is one transaction: readers see the old rows until it commits.
 -#}
@@ -17,7 +18,9 @@
         {%- do predicates.append(render(predicate)) -%}
     {%- endfor -%}
     {%- set changes = make_temp_relation(target, '__changes') -%}
+    create unique index on {{ fresh }} ({{ columns_of(key) }});
     analyze {{ fresh }};
+    lock table {{ target }} in share row exclusive mode;
     create temp table {{ changes }} (held_row, {{ columns_of(names) }}) on commit drop as
     select held.held_row, {{ columns_to_write(names) }}
     from (

@@ -1,11 +1,24 @@
 -- depends_on: {{ ref('ad_attribution_credits') }}
 -- depends_on: {{ ref('int_purchases') }}
 -- Sums of revenue and numbers of purchases per brand and currency that differ between the shop's
--- own purchases and `ad_attributions`: over all that there is.
+-- own purchases and `ad_attributions`: over those that this build computed, in a recompute all.
 with
 
-transactions as (
+due as (
+    select * from {{ ref('int_purchases_due') }}
+),
+
+of_shop as (
     select * from {{ ref('stg_app__transactions') }}
+),
+
+transactions as (
+    select of_shop.*
+    from of_shop
+    inner join due
+        on
+            of_shop.transaction_id = due.transaction_id
+            and of_shop.brand_slug = due.brand_slug
 ),
 
 not_seen as (
@@ -16,7 +29,7 @@ attributions as (
     select * from {{ ref('ad_attributions') }}
 ),
 
-of_shop as (
+shop_sums as (
     select
         transactions.brand_slug,
         transactions.currency,
@@ -27,33 +40,33 @@ of_shop as (
     group by transactions.brand_slug, transactions.currency
 ),
 
-of_attributions as (
+mart_sums as (
     select
         attributions.brand_slug,
         attributions.currency,
         sum(attributions.conversion_value) as value,
         count(*) as purchases
     from attributions
-    where {{ is_seen('attributions') }}
+    where {{ is_due('attributions') }} and {{ is_seen('attributions') }}
     group by attributions.brand_slug, attributions.currency
 ),
 
 differing as (
     select
-        coalesce(of_shop.brand_slug, of_attributions.brand_slug) as brand_slug,
-        coalesce(of_shop.currency, of_attributions.currency) as currency,
-        of_shop.value as shop_value,
-        of_attributions.value as attributions_value,
-        of_shop.purchases as shop_purchases,
-        of_attributions.purchases as attributions_purchases
-    from of_shop
-    full join of_attributions
+        coalesce(shop_sums.brand_slug, mart_sums.brand_slug) as brand_slug,
+        coalesce(shop_sums.currency, mart_sums.currency) as currency,
+        shop_sums.value as shop_value,
+        mart_sums.value as attributions_value,
+        shop_sums.purchases as shop_purchases,
+        mart_sums.purchases as attributions_purchases
+    from shop_sums
+    full join mart_sums
         on
-            of_shop.brand_slug = of_attributions.brand_slug
-            and coalesce(of_shop.currency, '') = coalesce(of_attributions.currency, '')
+            shop_sums.brand_slug = mart_sums.brand_slug
+            and coalesce(shop_sums.currency, '') = coalesce(mart_sums.currency, '')
     where
-        of_shop.value is distinct from of_attributions.value
-        or of_shop.purchases is distinct from of_attributions.purchases
+        shop_sums.value is distinct from mart_sums.value
+        or shop_sums.purchases is distinct from mart_sums.purchases
 )
 
 select * from differing

@@ -1,9 +1,7 @@
 with
 
 account_objects as (
-    select distinct on (account_id) *
-    from {{ ref('stg_meta__ad_accounts') }}
-    order by account_id asc, extracted_at desc
+    {{ newest_description(ref('stg_meta__ad_accounts'), 'account_id') }}
 ),
 
 insights as (

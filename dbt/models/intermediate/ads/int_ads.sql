@@ -1,9 +1,7 @@
 with
 
 described as (
-    select distinct on (fb_ad_id) *
-    from {{ ref('stg_meta__ads') }}
-    order by fb_ad_id asc, extracted_at desc
+    {{ newest_description(ref('stg_meta__ads'), 'fb_ad_id') }}
 ),
 
 ads_seen as (

@@ -1,9 +1,7 @@
 with
 
 described as (
-    select distinct on (fb_adset_id) *
-    from {{ ref('stg_meta__adsets') }}
-    order by fb_adset_id asc, extracted_at desc
+    {{ newest_description(ref('stg_meta__adsets'), 'fb_adset_id') }}
 ),
 
 ads_seen as (

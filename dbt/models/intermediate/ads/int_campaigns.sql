@@ -1,9 +1,7 @@
 with
 
 described as (
-    select distinct on (fb_campaign_id) *
-    from {{ ref('stg_meta__campaigns') }}
-    order by fb_campaign_id asc, extracted_at desc
+    {{ newest_description(ref('stg_meta__campaigns'), 'fb_campaign_id') }}
 ),
 
 ads_seen as (

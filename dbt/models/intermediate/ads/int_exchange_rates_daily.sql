@@ -9,19 +9,10 @@ brands as (
 ),
 
 usable as (
-    select distinct on (base, quote, rate_date)
-        base,
-        quote,
-        rate,
-        rate_date
-    from exchange_rates
+    select * from exchange_rates
     where
-        rate > 0
-        and rate not in ('NaN', 'Infinity')
-        and isfinite(rate_date)
-        and base <> quote
+        base <> quote
         and quote in (select upper(brands.reporting_currency) from brands)
-    order by base, quote, rate_date, rate
 ),
 
 succeeded as (

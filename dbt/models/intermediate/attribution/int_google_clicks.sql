@@ -12,7 +12,6 @@ clicks as (
 latest as (
     select distinct on (gclid)
         gclid,
-        account_id as google_account_id,
         google_campaign_id,
         google_ad_group_id,
         google_ad_id

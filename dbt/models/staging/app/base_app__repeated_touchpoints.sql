@@ -1,7 +1,7 @@
 {{
     config(
         materialized='table',
-        pre_hook="set local work_mem = '128MB'",
+        pre_hook="{{ more_memory('128MB') }}",
     )
 }}
 

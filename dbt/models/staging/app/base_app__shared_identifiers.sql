@@ -1,7 +1,7 @@
 {{
     config(
         materialized='table',
-        pre_hook="set local work_mem = '64MB'",
+        pre_hook="{{ more_memory() }}",
         post_hook='analyze {{ this }}',
     )
 }}
