@@ -38,19 +38,3 @@
         else {{ count }} || ' {{ noun }}s'
     end
 {%- endmacro %}
-
-
-{#- What an ad says: its title (else the creative's name) and text; null when only the id is known. -#}
-{% macro creative_summary(creative) -%}
-    nullif(
-        left(
-            concat_ws(
-                ' · ',
-                coalesce(nullif({{ creative }} ->> 'title', ''), nullif({{ creative }} ->> 'name', '')),
-                nullif({{ creative }} ->> 'body', '')
-            ),
-            200
-        ),
-        ''
-    )
-{%- endmacro %}

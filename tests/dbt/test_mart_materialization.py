@@ -158,16 +158,29 @@ def test_a_column_comes_and_goes(world: Warehouse, tmp_path: Path) -> None:
     shutil.copytree(config.ROOT / "dbt", project)
     world.load("100", "2026-03-01", [ad("1")])
     build_models(world.uri)
-    world.execute("create view public.by_clicks as select clicks from marts.ad_spend")
     model = project / "models/marts/ads/ad_spend.sql"
     contract = project / "models/marts/ads/_ads__models.yml"
+    only = ("--exclude-resource-type", "test", "unit_test", "--select", "ad_spend")
+    # Another type: what reads the column, and is a mart, is there all the same.
+    model.write_text(
+        model.read_text().replace("named.impressions,", "named.impressions::numeric as impressions,")
+    )
+    contract.write_text(
+        contract.read_text().replace(
+            "- name: impressions\n        data_type: bigint",
+            "- name: impressions\n        data_type: numeric",
+        )
+    )
+    build(world.uri, *only, project=project)
+    assert world.row("select sum(impressions) from marts.ad_performance")["sum"] == 60
+
+    world.execute("create view public.by_clicks as select clicks from marts.ad_spend")
     model.write_text(model.read_text().replace("named.clicks,", "named.clicks::text as presses,"))
     contract.write_text(
         contract.read_text().replace(
             "- name: clicks\n        data_type: bigint", "- name: presses\n        data_type: text"
         )
     )
-    only = ("--exclude-resource-type", "test", "unit_test", "--select", "ad_spend")
     status, message = outcome(world.uri, *only, project=project)["ad_spend"]
     assert status == "error"
     assert "the column clicks is to go, but these views read it: public.by_clicks." in message

@@ -136,11 +136,11 @@ def test_purchases_that_the_build_did_not_see_are_not_judged(between: Warehouse)
         "update app.transactions set refunded_amount = 20, refunded_at = now() "
         "where transaction_id = 'refunded'"
     )
-    build(between.uri, "--select", *REVENUE)
+    build(between.uri, "--select", *REVENUE, *RECOMPUTE)
 
     between.execute("delete from marts.ad_attributions where brand_slug = 'lumen'")
     between.execute("delete from marts.ad_attribution_credits where brand_slug = 'lumen'")
-    nodes = outcome(between.uri, "--select", *REVENUE)
+    nodes = outcome(between.uri, "--select", *REVENUE, *RECOMPUTE)
     assert {name for name, (status, _) in nodes.items() if status == "fail"} == set(REVENUE)
 
     build_models(between.uri, *RECOMPUTE)
@@ -165,5 +165,5 @@ def test_a_purchase_that_the_build_read_and_lost_is_judged(between: Warehouse) -
         between.execute(
             f"delete from marts.{mart} where transaction_id = 'odd' and brand_slug = 'acme'"
         )
-    nodes = outcome(between.uri, "--select", *REVENUE)
+    nodes = outcome(between.uri, "--select", *REVENUE, *RECOMPUTE)
     assert {name for name, (status, _) in nodes.items() if status == "fail"} == set(REVENUE)

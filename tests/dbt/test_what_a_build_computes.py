@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 
-from tests.support.marts import LATE_DAYS, RECOMPUTE, Warehouse, ad, build_models
+from tests.support.marts import LATE_DAYS, RECOMPUTE, Warehouse, ad, build, build_models
 
 OLD, YOUNG = "2026-03-10", "(now() - interval '100 days')"
 
@@ -103,6 +104,43 @@ def test_a_new_profile_of_an_old_purchase(world: Warehouse) -> None:
     world.execute("update app.touchpoints set profile_id = 'aaa' where touchpoint_id = 't1'")
     build_models(world.uri)
     assert _ads(world)["old"] == "1"
+
+
+def test_a_cancelled_purchase_of_a_person_that_is_linked(world: Warehouse) -> None:
+    """One cancelled purchase stops the attribution of every brand for a week."""
+    world.touch("t1", "bob", f"{OLD} 01:00", ad_id="2")
+    world.execute(f"update app.touchpoints set touched_at = {YOUNG} where touchpoint_id = 't1'")
+    world.purchase("other", "abe", f"{OLD} 02:00", "5.00")
+    world.execute(
+        f"update app.transactions set transacted_at = {YOUNG} where transaction_id = 'other'"
+    )
+    build_models(world.uri)
+    world.execute(
+        "update app.transactions set status = 'cancelled' "
+        "where transaction_id = 'young' and brand_slug = 'acme'"
+    )
+    for profile in ("bob", "abe"):
+        world.execute(
+            "insert into app.profiles (profile_id, brand_slug, email) values (%s, 'acme', 'a@b.c')",
+            profile,
+        )
+    build(world.uri, "--exclude", "revenue_without_exchange_rate", "test_type:unit")
+    assert _ads(world) == {"old": None, "other": "2"}
+
+
+def test_another_reporting_currency(world: Warehouse) -> None:
+    """A ROAS divides dollars by euros until the night."""
+    world.touch("t1", "ann", f"{OLD} 01:00", ad_id="1")
+    build_models(world.uri, *RECOMPUTE)
+    _a_day_passes(world)
+    world.rate("2026-03-09", "USD", "0.5", quote="EUR")
+    world.execute("update ops.brands set reporting_currency = 'EUR' where slug = 'acme'")
+    build_models(world.uri)
+    found = world.row(
+        "select reporting_currency, reporting_spend, reporting_attributed_value "
+        "from marts.ad_performance where fb_ad_id = '1' and model = 'linear'"
+    )
+    assert tuple(found.values()) == ("EUR", Decimal("0.5"), Decimal(5))
 
 
 @pytest.mark.parametrize("mart", ["ad_attributions", "ad_attribution_credits"])

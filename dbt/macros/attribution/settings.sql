@@ -4,7 +4,13 @@
 -#}
 {% macro attribution_setting(name) -%}
     {%- set given = env_var('TRIBUTARY_' ~ name | upper, '') -%}
-    {{ return(fromyaml(given) if given else var(name)) }}
+    {%- set value = fromyaml(given) if given else var(name) -%}
+    {%- if name.endswith('_days') and value is not number -%}
+        {%- do exceptions.raise_compiler_error(
+            "The setting " ~ name ~ " must be a number of days, not '" ~ value ~ "'."
+        ) -%}
+    {%- endif -%}
+    {{ return(value) }}
 {%- endmacro %}
 
 

@@ -1,8 +1,8 @@
 {#-
     Pre-hook of a mart: brings the columns of an existing table to the contract. A new column is
     added, one that the contract lacks is dropped, and one of another type is changed. Marts that are
-    views and read it are dropped, and a build of all marts creates them again; an analyst's view is
-    named, and nothing is changed. A unique index of an older key is dropped.
+    views and read it are created anew, without their grants; an analyst's view is named, and nothing
+    is changed. A unique index of an older key is dropped.
 -#}
 {% macro adapt_columns() %}
     {%- if config.get('materialized') == 'incremental' and load_cached_relation(this) %}
@@ -10,6 +10,8 @@
     declare
         change record;
         ours text;
+        definitions text[];
+        definition text;
         others text;
     begin
         create temp view contract as {{ get_empty_schema_sql(model.columns) }};
@@ -44,8 +46,9 @@
             )
             select
                 string_agg(name, ', ' order by name) filter (where name in ({{ our_views() }})),
-                string_agg(name, ', ' order by name) filter (where name not in ({{ our_views() }}))
-            into ours, others
+                string_agg(name, ', ' order by name) filter (where name not in ({{ our_views() }})),
+                array_agg('create view ' || name || ' as ' || pg_get_viewdef(oid))
+            into ours, others, definitions
             from readers
             inner join pg_class on pg_class.oid = readers.ev_class
             cross join lateral (select relnamespace::regnamespace || '.' || relname as name) as named;
@@ -56,6 +59,13 @@
             end if;
             execute coalesce('drop view if exists ' || ours || ' cascade', 'select');
             execute 'alter table {{ this }} ' || format(change.clause, change.name, change.type);
+            foreach definition in array coalesce(definitions, '{}') loop
+                begin
+                    execute definition;
+                exception when undefined_column then
+                    null;  -- it reads the column that went: the build of the view replaces it
+                end;
+            end loop;
         end loop;
         drop view contract;
     end

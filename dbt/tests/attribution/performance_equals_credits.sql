@@ -12,7 +12,7 @@
     union
     select (select max(date) from {{ ref('ad_spend') }}) - generate_series(0, 6)
 {%- endset %}
-{%- set days = newest_days(asked) %}
+{%- set days = dates_of(asked) %}
 with
 
 credits as (

@@ -70,7 +70,21 @@ of_brands as (
         unioned.status,
         unioned.effective_status,
         unioned.creative_id,
-        {{ creative_summary('unioned.creative') }} as creative_summary,
+        -- What the ad says: its title, else the name of its creative, and its text.
+        nullif(
+            left(
+                concat_ws(
+                    ' · ',
+                    coalesce(
+                        nullif(unioned.creative ->> 'title', ''),
+                        nullif(unioned.creative ->> 'name', '')
+                    ),
+                    nullif(unioned.creative ->> 'body', '')
+                ),
+                200
+            ),
+            ''
+        ) as creative_summary,
         accounts.time_zone,
         unioned.is_inferred,
         unioned.created_at,

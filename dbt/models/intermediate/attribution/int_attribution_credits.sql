@@ -57,6 +57,7 @@ credits as (
         coalesce(by_model.weight, 1) as weight,
         coalesce(by_model.attributed_value, by_model.value) as attributed_value,
         purchases.currency,
+        purchases.reporting_currency,
         (
             purchases.transacted_at
             at time zone coalesce(touches.account_time_zone, purchases.brand_time_zone)

@@ -10,8 +10,8 @@
     is gone, or no revenue any more, is remembered for a week, so that its rows in the marts go.
 -#}
 {%- set own_columns = [
-    'profile_id', 'person_id', 'status', 'value', 'currency', 'brand_time_zone', 'transacted_at',
-    'purchase_number', 'previous_purchase_at',
+    'profile_id', 'person_id', 'status', 'value', 'currency', 'brand_time_zone',
+    'reporting_currency', 'transacted_at', 'purchase_number', 'previous_purchase_at',
 ] %}
 
 with
@@ -39,6 +39,7 @@ identified as (
         transactions.value,
         transactions.currency,
         coalesce(brands.time_zone, 'UTC') as brand_time_zone,
+        upper(brands.reporting_currency) as reporting_currency,
         transactions.transacted_at
     from transactions
     left join people

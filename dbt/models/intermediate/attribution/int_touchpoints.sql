@@ -7,6 +7,7 @@ with
 
 purchases as (
     select * from {{ ref('int_purchases_due') }}
+    where not is_gone
 ),
 
 people as (

@@ -17,10 +17,6 @@ credits as (
     select * from {{ ref('int_attribution_credits') }}
 ),
 
-brands as (
-    select * from {{ ref('stg_tributary__brands') }}
-),
-
 exchange_rates as (
     select * from {{ ref('int_exchange_rates_daily') }}
 ),
@@ -50,23 +46,22 @@ priced as (
         credits.source_platform,
         credits.match_method,
         credits.unattributed_reason,
-        upper(brands.reporting_currency) as reporting_currency,
+        credits.reporting_currency,
         -- Nothing is nothing in any currency.
         credits.attributed_value * case
             when
                 credits.attributed_value = 0
-                or credits.currency = upper(brands.reporting_currency)
+                or credits.currency = credits.reporting_currency
                 then 1
             else exchange_rates.rate
         end as reporting_attributed_value,
         credits.touched_at,
         credits.transacted_at
     from credits
-    left join brands on credits.brand_slug = brands.brand_slug
     left join exchange_rates
         on
             credits.currency = exchange_rates.base
-            and upper(brands.reporting_currency) = exchange_rates.quote
+            and credits.reporting_currency = exchange_rates.quote
             and credits.date = exchange_rates.date
 )
 

@@ -64,6 +64,8 @@ attributed as (
         attributed_value,
         reporting_attributed_value
     from credits
+    -- Older credits have a model that was removed from the settings until the nightly build.
+    where model in {{ sql_list(attribution_setting('attribution_models')) }}
 ),
 
 unioned as (
