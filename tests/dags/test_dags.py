@@ -96,7 +96,9 @@ def test_the_marts_are_assets_and_the_deliveries_have_a_reader(bag: Any) -> None
     folder = config.ROOT / "dbt/models/marts"
     task = bag.dags["build_marts"].get_task("dbt_build")
     built = {asset.name for asset in task.outlets}
-    assert built == {f"marts.{path.stem}" for path in folder.rglob("*.sql")}
+    # A model that is ephemeral is no relation.
+    models = [path for path in folder.rglob("*.sql") if "'ephemeral'" not in path.read_text()]
+    assert built == {f"marts.{path.stem}" for path in models}
     assert {asset.name for asset in task.inlets} == {"raw_meta_ads", "conversion_deliveries"}
     # An upload every 15 minutes must not start a build each time.
     assert bag.dags["build_marts"].timetable.asset_condition.name == "raw_meta_ads"
