@@ -69,6 +69,24 @@ select * from judged
 
 
 {#-
+    The rows of a view of the user's that count: those without a mistake, each key once. No `with`
+    here, so that Postgres looks through a view that reads them.
+-#}
+{% macro rows_that_count(view, key) %}
+    select
+        every_row.*,
+        null as key_problem
+    from (select * from {{ ref('base_app__' ~ view) }}) as every_row
+    left join (select * from {{ ref('base_app__repeated_' ~ view) }}) as repeated
+        on every_row.brand_slug = repeated.brand_slug and every_row.{{ key }} = repeated.{{ key }}
+    where repeated.{{ key }} is null and {{ usually('every_row.problem is null') }}
+    union all
+    select * from {{ ref('base_app__repeated_' ~ view) }}
+    where key_problem is null
+{% endmacro %}
+
+
+{#-
     A key as it may be shown: an e-mail address or a phone number, which some shops have as ids, as
     `sha256:` and the first 16 digits of its SHA-256. Digits with dots, dashes or slashes are the number
     of an order; as the id of a profile they are a phone's, and bare ones from ten digits on.

@@ -10,6 +10,16 @@
 {%- endmacro %}
 
 
+{#- A dimension's rows, and the unknown member: a row of nulls. -#}
+{% macro with_unknown_member(relation) %}
+    select * from {{ relation }}
+    union all
+    select known.*
+    from (values (1)) as one
+    left join (select * from {{ relation }}) as known on false
+{% endmacro %}
+
+
 {% macro restatement_key(restatement_id) -%}
     md5('meta|restatement|' || {{ restatement_id }})::uuid
 {%- endmacro %}

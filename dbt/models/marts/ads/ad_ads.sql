@@ -12,17 +12,8 @@
 
 with
 
-ads as (
-    select * from {{ ref('int_ads') }}
-),
-
--- The unknown member is a row of nulls.
 members as (
-    select * from ads
-    union all
-    select ads.*
-    from (values (1)) as one  -- noqa: ST11
-    left join ads on false
+    {{ with_unknown_member(ref('int_ads')) }}
 ),
 
 keyed as (

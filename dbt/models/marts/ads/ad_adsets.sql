@@ -11,17 +11,8 @@
 
 with
 
-adsets as (
-    select * from {{ ref('int_adsets') }}
-),
-
--- The unknown member is a row of nulls.
 members as (
-    select * from adsets
-    union all
-    select adsets.*
-    from (values (1)) as one  -- noqa: ST11
-    left join adsets on false
+    {{ with_unknown_member(ref('int_adsets')) }}
 ),
 
 keyed as (

@@ -10,17 +10,8 @@
 
 with
 
-campaigns as (
-    select * from {{ ref('int_campaigns') }}
-),
-
--- The unknown member is a row of nulls.
 members as (
-    select * from campaigns
-    union all
-    select campaigns.*
-    from (values (1)) as one  -- noqa: ST11
-    left join campaigns on false
+    {{ with_unknown_member(ref('int_campaigns')) }}
 ),
 
 keyed as (

@@ -26,18 +26,5 @@ select
     nullif(wbraid, '') as wbraid,
     touched_at
 from (
-    select
-        every_row.*,
-        null as key_problem
-    from (select * from {{ ref('base_app__touchpoints') }}) as every_row
-    left join (select * from {{ ref('base_app__repeated_touchpoints') }}) as repeated
-        on
-            every_row.brand_slug = repeated.brand_slug
-            and every_row.touchpoint_id = repeated.touchpoint_id
-    where
-        repeated.touchpoint_id is null
-        and {{ usually('every_row.problem is null') }}
-    union all
-    select * from {{ ref('base_app__repeated_touchpoints') }}
-    where key_problem is null
+    {{ rows_that_count('touchpoints', 'touchpoint_id') }}
 ) as touchpoints

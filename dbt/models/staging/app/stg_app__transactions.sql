@@ -1,29 +1,7 @@
 with
 
 transactions as (
-    select
-        *,
-        null as key_problem
-    from {{ ref('base_app__transactions') }}
-    where {{ usually('problem is null') }}
-),
-
-repeated as (
-    select * from {{ ref('base_app__repeated_transactions') }}
-),
-
--- Each key once.
-unique_rows as (
-    select transactions.*
-    from transactions
-    left join repeated
-        on
-            transactions.brand_slug = repeated.brand_slug
-            and transactions.transaction_id = repeated.transaction_id
-    where repeated.transaction_id is null
-    union all
-    select * from repeated
-    where key_problem is null
+    {{ rows_that_count('transactions', 'transaction_id') }}
 ),
 
 -- A refund without an amount is a full one.
@@ -34,7 +12,7 @@ refunded as (
             refunded_amount,
             case when status = 'refunded' or refunded_at is not null then amount else 0 end
         ) as refund
-    from unique_rows
+    from transactions
 ),
 
 valued as (
